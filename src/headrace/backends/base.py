@@ -1,0 +1,99 @@
+"""The contract of a machine: it owns weights and KV memory and runs a program, whole, per step.
+
+A backend never sees a request, a tier or a socket. It may fuse, repack and reorder loops; it may
+not change what is computed, and a row's result may not depend on the other rows of the batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.model.program import Program
+
+BLOCK_TOKENS = 16  # tokens per KV block: a whole vector of scores per block, < 8 wasted on average
+
+Bf16 = NDArray[np.uint16]  # numpy has no bfloat16: the 16 bits, as stored
+Weights = Mapping[str, Bf16]  # by checkpoint name; usually memory-mapped, read once while loading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How each of M sampled rows is drawn; see `types.SamplingParams` for the meaning."""
+
+    temperature: NDArray[np.float32]  # [M]; 0: greedy
+    top_k: NDArray[np.int32]  # [M]; 0: all
+    top_p: NDArray[np.float32]  # [M]
+    min_p: NDArray[np.float32]  # [M]
+    seed: NDArray[np.uint64]  # [M]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """T rows of S sequences; M of the rows are sampled. All arrays C-contiguous.
+
+    Rows of one sequence stand together in rising position. Every slot a row attends to was written
+    by an earlier step or by an earlier row of this batch. Token `p` of sequence `s` lives in slot
+    `p % BLOCK_TOKENS` of block `block_tables[s, p // BLOCK_TOKENS]`.
+    """
+
+    token_ids: NDArray[np.int32]  # [T]
+    positions: NDArray[np.int32]  # [T]
+    row_sequence: NDArray[np.int32]  # [T], 0..S-1
+    block_tables: NDArray[np.int32]  # [S, W]; entries beyond a sequence's length are ignored
+    sample_rows: NDArray[np.int32]  # [M], rows whose next token is wanted
+    sampling: Sampling
+    taps: tuple[int, ...] = ()  # layers whose residual stream is wanted
+    want_logits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one step gives. The arrays belong to the caller."""
+
+    token_ids: NDArray[np.int32]  # [M]; the token for position `positions[sample_rows[m]] + 1`
+    logits: NDArray[np.float32] | None = None  # [M, V], when asked for
+    hidden: NDArray[np.float32] | None = None  # [len(taps), T, hidden], when asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendReport:
+    """What `doctor` and the logs say about a loaded backend."""
+
+    name: str
+    device: str  # one line: instruction set, threads
+    weight_bytes: int  # resident, as packed
+    kv_bytes: int
+    phases: dict[str, int]  # how many phases of each kind a step runs
+    fallback_ops: dict[str, int]  # operations no phase matched, by kind; run one by one
+
+
+class Backend(Protocol):
+    """A loaded program. Methods are called by one thread at a time."""
+
+    @property
+    def program(self) -> Program:
+        """The program it was loaded with."""
+        ...
+
+    @property
+    def num_blocks(self) -> int:
+        """KV blocks it owns, of `BLOCK_TOKENS` tokens each."""
+        ...
+
+    def step(self, batch: Batch) -> StepResult:
+        """Run the whole program once over the rows of `batch`, sampling included.
+
+        Raises BackendError when the machine failed; the KV blocks of the batch are then undefined.
+        """
+        ...
+
+    def report(self) -> BackendReport:
+        """What it is and how it runs the program."""
+        ...
+
+    def close(self) -> None:
+        """Free memory and threads. May be called twice; no other call may follow."""
+        ...

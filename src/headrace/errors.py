@@ -1,0 +1,173 @@
+"""Every error Headrace raises. Codes live here; `api.problems` alone knows HTTP.
+
+HeadraceError
+├── RequestError            the caller must change the request
+│   ├── InvalidRequest ── ContextTooLong, InvalidJson, RequestTooLarge, UnsupportedMediaType
+│   ├── Unauthenticated ── MissingKey
+│   ├── UnknownModel
+│   ├── UnknownPath, MethodNotAllowed
+│   └── RequestTimeout
+├── CapacityError           ours, passing: QueueFull, Draining
+├── EngineError             our fault: BackendError, KernelMissing
+└── ConfigError             wrong settings or files, found at start: CheckpointError
+"""
+
+
+class HeadraceError(Exception):
+    """Base of all of ours. `kind` and `code` go on the wire; `param` names the offending field."""
+
+    kind = "server_error"
+    code = "internal_error"
+    param = ""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        if param is not None:
+            self.param = param
+
+
+class RequestError(HeadraceError):
+    """The caller must change the request."""
+
+    kind = "invalid_request_error"
+    code = "wrong_api_format"
+
+
+class InvalidRequest(RequestError):
+    """A field is missing, malformed, out of range or not offered."""
+
+    param = "validation_error"
+
+
+class InvalidJson(InvalidRequest):
+    """The body is not JSON as RFC 8259 has it (NaN is not), or nests too deeply."""
+
+    code = "invalid_json"
+    param = "body"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is over the limit."""
+
+    code = "request_too_large"
+    param = "body"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is of a type or encoding we do not read."""
+
+    code = "unsupported_media_type"
+    param = "content_type"
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt leaves no room in the model's context."""
+
+    code = "context_length_exceeded"
+    param = "messages"
+
+    def __init__(self, prompt_tokens: int, max_tokens: int) -> None:
+        # litellm recognises context errors by "Current length is" and "while limit is".
+        super().__init__(
+            "Please reduce the length of the messages or completion. "
+            f"Current length is {prompt_tokens} while limit is {max_tokens}"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+
+
+class Unauthenticated(RequestError):
+    """The API key is unknown, malformed or revoked."""
+
+    code = "wrong_api_key"
+    param = "api_key"
+
+    def __init__(self, message: str = "Wrong API Key. Incorrect API key provided.") -> None:
+        super().__init__(message)
+
+
+class MissingKey(Unauthenticated):
+    """No `Authorization: Bearer` header came with the request."""
+
+    code = "missing_api_key"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No API key provided: send the header 'Authorization: Bearer <key>'. "
+            "Create a key with `headrace keys create --tier free --name NAME`."
+        )
+
+
+class UnknownModel(RequestError):
+    """No such model here."""
+
+    kind = "not_found_error"
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Model {model} does not exist or you do not have access to it.")
+
+
+class UnknownPath(RequestError):
+    """No such route."""
+
+    kind = "not_found_error"
+    code = "not_found"
+    param = "path"
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, with other methods."""
+
+    code = "method_not_allowed"
+    param = "method"
+
+
+class RequestTimeout(RequestError):
+    """The request's body did not arrive in time."""
+
+    kind = "timeout_error"
+    code = "request_timeout"
+    param = "body"
+
+
+class CapacityError(HeadraceError):
+    """Ours, and passing: try again after `retry_after_s` seconds."""
+
+    kind = "service_unavailable_error"
+    code = "service_unavailable"
+    retry_after_s = 1
+
+
+class QueueFull(CapacityError):
+    """Too many requests wait already."""
+
+    code = "queue_exceeded"
+    param = "queue"
+
+
+class Draining(CapacityError):
+    """The server is starting or stopping and takes no new work."""
+
+
+class EngineError(HeadraceError):
+    """Our fault."""
+
+
+class BackendError(EngineError):
+    """A backend failed while it ran a step."""
+
+
+class KernelMissing(EngineError):
+    """A backend cannot run here; the message names the fix."""
+
+
+class ConfigError(HeadraceError):
+    """Wrong settings, files or ports, found at start: one sentence that names the culprit."""
+
+    code = "config_error"
+
+
+class CheckpointError(ConfigError):
+    """A model folder is missing, broken or of an unknown kind."""

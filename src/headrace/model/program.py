@@ -1,0 +1,185 @@
+"""The decode program: a network as a straight list of operations over named buffers.
+
+One function per architecture family builds it (`model.llama`); a backend loads it once and runs it,
+whole, per step. Prefill, decode, chunks, batches and draft verification are the same program on a
+different number of rows T; a row is one token of one sequence.
+
+Every buffer is `[T, width] float32`. Weights are named as in the checkpoint and keep their stored
+precision; products accumulate in float32. The mathematics of each operation is defined by
+`backends.reference`, the judge of the other backends.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """A tensor of the checkpoint: its name there and the shape the program needs."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed:
+    """out[t] = table[token[t]]; table [V, width]."""
+
+    out: str
+    table: Weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norm:
+    """Root-mean-square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight [width]."""
+
+    inp: str
+    out: str
+    weight: Weight
+    eps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """out = inp @ weight.T (+ bias); weight [out width, in width]."""
+
+    inp: str
+    out: str
+    weight: Weight
+    bias: Weight | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rope:
+    """Rotate, in place, each head's halves (x1, x2) by angle position * frequencies[i].
+
+    `frequencies` [head_dim / 2], radians per position: (x1 cos - x2 sin, x2 cos + x1 sin), the
+    half-split form (Su et al. 2021, as laid out in Hugging Face checkpoints).
+    """
+
+    buffer: str
+    heads: int
+    head_dim: int
+    frequencies: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendKv:
+    """Write k and v `[T, kv_heads * head_dim]`, rounded to bf16, to the row's slot of `layer`."""
+
+    layer: int
+    k: str
+    v: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attend:
+    """Causal grouped-query attention of q over the cached keys and values of `layer`.
+
+    q, out `[T, heads * head_dim]`; query head i reads kv head i // (heads // kv_heads); a row at
+    position p sees positions 0..p of its own sequence. Softmax in float32 of q.k * scale.
+    """
+
+    layer: int
+    q: str
+    out: str
+    heads: int
+    kv_heads: int
+    head_dim: int
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activate:
+    """out = silu(gate) * up, with silu(x) = x / (1 + exp(-x))."""
+
+    gate: str
+    up: str
+    out: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Add:
+    """out += inp."""
+
+    inp: str
+    out: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tap:
+    """Names a point where `inp` may be read out: the residual stream after `layer` (0-based)."""
+
+    inp: str
+    layer: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """logits = inp @ weight.T, for the rows that are sampled only; weight [V, width]."""
+
+    inp: str
+    weight: Weight
+
+
+Op = Embed | Norm | Linear | Rope | AppendKv | Attend | Activate | Add | Tap | Head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvSpec:
+    """The cache of one layer: per token, `kv_heads * head_dim` keys and as many values, in bf16."""
+
+    kv_heads: int
+    head_dim: int
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of keys and values one token takes."""
+        return 2 * 2 * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A network, ready to be loaded by any backend."""
+
+    architecture: str  # as config.json names it
+    vocab_size: int
+    hidden_size: int
+    max_positions: int  # longest context, tokens
+    buffers: dict[str, int]  # name -> width; every row has one of each
+    kv: tuple[KvSpec, ...]  # one per layer
+    ops: tuple[Op, ...]
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Cache bytes one token of context takes over all layers."""
+        return sum(spec.bytes_per_token for spec in self.kv)
+
+    def weights(self) -> dict[str, Weight]:
+        """Every weight the program reads, by checkpoint name, each once."""
+        return {weight.name: weight for op in self.ops for weight in op_weights(op)}
+
+    def bytes_per_token(self, context_tokens: int = 0) -> int:
+        """Bytes one decode step must read at 16 bits: each matrix once, and the cache.
+
+        The embedding table counts as one row; a tied head counts in full, as the head.
+        """
+        total = self.kv_bytes_per_token * context_tokens
+        for op in self.ops:
+            if isinstance(op, Embed):
+                total += 2 * op.table.shape[-1]
+                continue
+            for weight in op_weights(op):
+                size = 2
+                for extent in weight.shape:
+                    size *= extent
+                total += size
+        return total
+
+
+def op_weights(op: Op) -> Iterator[Weight]:
+    """The weights `op` reads."""
+    for field in fields(op):
+        value = getattr(op, field.name)
+        if isinstance(value, Weight):
+            yield value

@@ -1,0 +1,93 @@
+"""The shared vocabulary: what a caller asked for, and what comes back, whoever makes it.
+
+Wire objects live in `api.schemas`; frames between front and engine live in `engine.messages`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Who speaks in a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class FinishReason(StrEnum):
+    """Why a choice ended."""
+
+    STOP = "stop"  # the model ended its turn, or a stop string matched
+    LENGTH = "length"  # max_tokens or the context was reached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a dialogue, as text."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How the next token is drawn from the logits. Order: temperature, top-k, top-p, min-p, draw."""
+
+    temperature: float = 1.0  # 0..2; 0 is greedy, ties go to the lowest token id
+    top_k: int | None = None  # >= 1; None: all tokens
+    top_p: float = 1.0  # (0, 1]; smallest set whose probability reaches this
+    min_p: float = 0.0  # 0..1; drop tokens below this share of the most likely one
+    seed: int | None = None  # any 64-bit integer; None: the engine draws one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asked for in one call. Converted from the wire once, in `api.schemas`."""
+
+    id: str
+    model: str
+    messages: tuple[Message, ...]
+    sampling: SamplingParams
+    max_tokens: int | None = None  # output tokens; None: as many as the context holds
+    stop: tuple[str, ...] = ()  # the text ends before the first of these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens used by one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Where the time of one request went, in seconds; they add up to `total_s`."""
+
+    queue_s: float  # accepted -> first scheduled
+    prompt_s: float  # first scheduled -> first token known
+    completion_s: float  # first token known -> last token known
+
+    @property
+    def total_s(self) -> float:
+        """Accepted to last token known."""
+        return self.queue_s + self.prompt_s + self.completion_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenEvent:
+    """One step of one choice. The local engine and every provider emit only this."""
+
+    text: str  # may be empty while a character or a stop string is incomplete
+    token_ids: tuple[int, ...] = ()
+    choice: int = 0
+    finish: FinishReason | None = None  # set exactly once, on the last event of a choice
+    usage: Usage | None = None  # set with `finish`
+    timing: Timing | None = None  # set with `finish`
