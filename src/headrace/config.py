@@ -34,7 +34,9 @@ class EngineConfig:
 
     backend: str = "cpu"  # null, reference, cpu
     threads: int = 0  # workers of the cpu backend; 0: one per physical core
-    kv_tokens: int = 0  # cached tokens over all sequences; 0: 16 full contexts or 1 GiB, the smaller
+    kv_tokens: int = (
+        0  # cached tokens over all sequences; 0: 16 full contexts or 1 GiB, the smaller
+    )
     max_sequences: int = 32  # sequences that run together
     max_step_tokens: int = 256  # rows of one step; bounds the token gap while prompts are read
     max_waiting: int = 256  # requests that may wait; 503 beyond
@@ -109,7 +111,7 @@ def _apply(config: Config, values: Mapping[str, Any], *, origin: str) -> Config:
         if not is_dataclass(section) or field_name not in {f.name for f in fields(section)}:
             raise ConfigError(f"unknown setting '{name}' ({origin})")
         wanted = get_type_hints(type(section))[field_name]
-        changed = replace(section, **{field_name: _cast(name, value, wanted, origin)})  # pyright: ignore[reportArgumentType]
+        changed: Any = replace(section, **{field_name: _cast(name, value, wanted, origin)})  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
         config = replace(config, **{section_name: changed})
     return config
 

@@ -32,7 +32,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is drawn from the logits. Order: temperature, top-k, top-p, min-p, draw."""
+    """How the next token is drawn. Order: temperature, top-k, top-p, min-p, draw."""
 
     temperature: float = 1.0  # 0..2; 0 is greedy, ties go to the lowest token id
     top_k: int | None = None  # >= 1; None: all tokens

@@ -1,0 +1,1 @@
+"""Checkpoint folder to program, weights, tokenizer and chat template."""

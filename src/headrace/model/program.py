@@ -183,3 +183,33 @@ def op_weights(op: Op) -> Iterator[Weight]:
         value = getattr(op, field.name)
         if isinstance(value, Weight):
             yield value
+
+
+def reads(op: Op) -> tuple[str, ...]:
+    """The buffers `op` reads, in no particular order."""
+    match op:
+        case Embed():
+            return ()
+        case Norm() | Linear() | Tap() | Head():
+            return (op.inp,)
+        case Rope():
+            return (op.buffer,)
+        case AppendKv():
+            return (op.k, op.v)
+        case Attend():
+            return (op.q,)
+        case Activate():
+            return (op.gate, op.up)
+        case Add():
+            return (op.inp, op.out)
+
+
+def writes(op: Op) -> str | None:
+    """The buffer `op` writes, if any."""
+    match op:
+        case Embed() | Norm() | Linear() | Attend() | Activate() | Add():
+            return op.out
+        case Rope():
+            return op.buffer
+        case AppendKv() | Tap() | Head():
+            return None

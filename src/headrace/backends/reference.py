@@ -1,0 +1,174 @@
+"""The reference backend: NumPy float32, one operation at a time. The living definition.
+
+Its rules: no tricks, no fusion, no in-place cleverness beyond the buffers themselves; where it and
+another backend disagree, it is right. Keys and values are stored as bf16, like everywhere; all
+else is float32.
+"""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.backends.base import (
+    BLOCK_TOKENS,
+    BackendReport,
+    Batch,
+    StepResult,
+    Weights,
+)
+from headrace.backends.bf16 import round_to_bf16, widen
+from headrace.backends.sampling import sample
+from headrace.errors import BackendError
+from headrace.model.program import (
+    Activate,
+    Add,
+    AppendKv,
+    Attend,
+    Embed,
+    Head,
+    Linear,
+    Norm,
+    Op,
+    Program,
+    Rope,
+    Tap,
+)
+
+F32 = NDArray[np.float32]
+
+
+class ReferenceBackend:
+    """Runs a program operation by operation; slow and obvious."""
+
+    def __init__(
+        self, program: Program, weights: Weights, *, num_blocks: int, round_kv: bool = True
+    ) -> None:
+        """`round_kv=False` keeps the cache in float32, to compare with a float32 oracle."""
+        self._program = program
+        self._round_kv = round_kv
+        self._weights = {name: widen(weights[name]) for name in program.weights()}
+        slots = num_blocks * BLOCK_TOKENS
+        self._num_blocks = num_blocks
+        self._keys = [np.zeros((slots, s.kv_heads, s.head_dim), np.float32) for s in program.kv]
+        self._values = [np.zeros((slots, s.kv_heads, s.head_dim), np.float32) for s in program.kv]
+
+    @property
+    def program(self) -> Program:
+        """The program it was loaded with."""
+        return self._program
+
+    @property
+    def num_blocks(self) -> int:
+        """KV blocks it owns."""
+        return self._num_blocks
+
+    def step(self, batch: Batch) -> StepResult:
+        """Run every operation over all rows, then sample. Raises BackendError on a non-number."""
+        rows = len(batch.token_ids)
+        buffers: dict[str, F32] = {
+            name: np.full((rows, width), np.nan, np.float32)
+            for name, width in self._program.buffers.items()
+        }
+        logits = np.zeros((0, self._program.vocab_size), np.float32)
+        hidden: dict[int, F32] = {}
+        for op in self._program.ops:
+            if isinstance(op, Head):
+                logits = _matmul(buffers[op.inp][batch.sample_rows], self._weights[op.weight.name])
+            elif isinstance(op, Tap):
+                if op.layer in batch.taps:
+                    hidden[op.layer] = buffers[op.inp].copy()
+            else:
+                self._run(op, buffers, batch)
+        if not np.isfinite(logits).all():
+            raise BackendError("the model produced logits that are not numbers")
+        return StepResult(
+            token_ids=sample(logits, batch.sampling, batch.positions[batch.sample_rows] + 1),
+            logits=logits if batch.want_logits else None,
+            hidden=np.stack([hidden[layer] for layer in batch.taps]) if batch.taps else None,
+        )
+
+    def report(self) -> BackendReport:
+        """Every operation runs by itself here, by design."""
+        return BackendReport(
+            name="reference",
+            device="NumPy float32, one operation at a time",
+            weight_bytes=sum(w.nbytes for w in self._weights.values()),
+            kv_bytes=sum(k.nbytes for k in self._keys) + sum(v.nbytes for v in self._values),
+            phases={},
+            fallback_ops=dict(Counter(type(op).__name__ for op in self._program.ops)),
+        )
+
+    def close(self) -> None:
+        """Free the weights and the cache."""
+        self._weights.clear()
+        self._keys.clear()
+        self._values.clear()
+
+    def _run(self, op: Op, buffers: dict[str, F32], batch: Batch) -> None:
+        match op:
+            case Embed():
+                buffers[op.out][:] = self._weights[op.table.name][batch.token_ids]
+            case Norm():
+                x = buffers[op.inp]
+                mean_square = np.mean(x * x, axis=1, keepdims=True, dtype=np.float32)
+                scale = np.float32(1) / np.sqrt(mean_square + np.float32(op.eps))
+                buffers[op.out][:] = x * scale * self._weights[op.weight.name]
+            case Linear():
+                product = _matmul(buffers[op.inp], self._weights[op.weight.name])
+                bias = 0 if op.bias is None else self._weights[op.bias.name]
+                buffers[op.out][:] = product + bias
+            case Rope():
+                _rotate(op, buffers[op.buffer], batch.positions)
+            case AppendKv():
+                self._append(op, buffers, batch)
+            case Attend():
+                self._attend(op, buffers, batch)
+            case Activate():
+                gate = buffers[op.gate]
+                with np.errstate(over="ignore"):  # exp(-x) = inf gives silu = 0, as it should
+                    buffers[op.out][:] = gate / (1 + np.exp(-gate)) * buffers[op.up]
+            case Add():
+                buffers[op.out] += buffers[op.inp]
+            case Tap() | Head():
+                raise AssertionError("handled by step")
+
+    def _append(self, op: AppendKv, buffers: dict[str, F32], batch: Batch) -> None:
+        blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]
+        slots = blocks * BLOCK_TOKENS + batch.positions % BLOCK_TOKENS
+        for cache, name in ((self._keys[op.layer], op.k), (self._values[op.layer], op.v)):
+            rows = buffers[name]
+            stored = widen(round_to_bf16(rows)) if self._round_kv else rows
+            cache[slots] = stored.reshape(len(slots), *cache.shape[1:])
+
+    def _attend(self, op: Attend, buffers: dict[str, F32], batch: Batch) -> None:
+        group = op.heads // op.kv_heads
+        for t, (position, sequence) in enumerate(
+            zip(batch.positions, batch.row_sequence, strict=True)
+        ):
+            seen = np.arange(int(position) + 1)
+            blocks = batch.block_tables[sequence, seen // BLOCK_TOKENS]
+            slots = blocks * BLOCK_TOKENS + seen % BLOCK_TOKENS
+            q = buffers[op.q][t].reshape(op.kv_heads, group, op.head_dim)
+            k, v = self._keys[op.layer][slots], self._values[op.layer][slots]  # [seen, Hkv, D]
+            scores = np.einsum("hgd,shd->hgs", q, k) * np.float32(op.scale)
+            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            weights /= weights.sum(axis=-1, keepdims=True)
+            buffers[op.out][t] = np.einsum("hgs,shd->hgd", weights, v).reshape(-1)
+
+
+def _matmul(rows: F32, weight: F32) -> F32:
+    """rows [T, K] by weight [N, K] -> [T, N], each row by itself: its sums see no neighbour."""
+    product = np.empty((len(rows), len(weight)), np.float32)
+    for t, row in enumerate(rows):
+        np.dot(weight, row, out=product[t])
+    return product
+
+
+def _rotate(op: Rope, rows: F32, positions: NDArray[np.int32]) -> None:
+    angles = positions[:, None].astype(np.float32) * np.asarray(op.frequencies, np.float32)
+    cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]  # [T, 1, D / 2]
+    x = rows.reshape(len(rows), op.heads, 2, op.head_dim // 2)
+    first, second = x[:, :, 0].copy(), x[:, :, 1].copy()
+    x[:, :, 0] = first * cos - second * sin
+    x[:, :, 1] = second * cos + first * sin

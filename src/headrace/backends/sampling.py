@@ -1,0 +1,82 @@
+"""How a token is drawn from logits: the definition that every backend's own sampler must equal.
+
+Order: temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954; exact sampling
+from the softmax without normalising): argmax of logit / T + noise, the noise being a pure function
+of (seed, position, token id). A row's token thus depends on its own logits and parameters only,
+whoever else is in the batch. Ties go to the lowest token id throughout.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.backends.base import Sampling
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def sample(
+    logits: NDArray[np.float32], sampling: Sampling, positions: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Draw one token per row: logits [M, V] -> ids [M].
+
+    `positions` [M] are those the drawn tokens will take (the sampled row's position + 1).
+    """
+    drawn = np.empty(len(logits), dtype=np.int32)
+    for m, row in enumerate(logits):
+        temperature = float(sampling.temperature[m])
+        if temperature == 0.0:
+            drawn[m] = int(np.argmax(row))
+            continue
+        scaled = row.astype(np.float64) / temperature
+        kept = _survivors(
+            scaled,
+            top_k=int(sampling.top_k[m]),
+            top_p=float(sampling.top_p[m]),
+            min_p=float(sampling.min_p[m]),
+        )
+        noise = gumbel_noise(int(sampling.seed[m]), int(positions[m]), kept)
+        drawn[m] = kept[int(np.argmax(scaled[kept] + noise))]
+    return drawn
+
+
+def gumbel_noise(seed: int, position: int, token_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard Gumbel noise for each token id: -log(-log(u)), u in (0, 1) with 53 bits.
+
+    u comes from two rounds of the splitmix64 finaliser (Steele et al. 2014): first over the seed
+    and position, then over that and the token id.
+    """
+    row_key = _mix((seed + _GOLDEN * (position + 1)) & _MASK)
+    keys = np.uint64(row_key) + np.uint64(_GOLDEN) * (token_ids.astype(np.uint64) + np.uint64(1))
+    uniform = ((_mix_array(keys) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return -np.log(-np.log(uniform))
+
+
+def _survivors(
+    scaled: NDArray[np.float64], *, top_k: int, top_p: float, min_p: float
+) -> NDArray[np.int64]:
+    """Token ids that may be drawn, in rising order."""
+    if top_k <= 0 and top_p >= 1.0 and min_p <= 0.0:
+        return np.arange(len(scaled), dtype=np.int64)
+    order = np.lexsort((np.arange(len(scaled)), -scaled))  # likeliest first, ties by id
+    if top_k > 0:
+        order = order[:top_k]
+    weights = np.exp(scaled[order] - scaled[order[0]])
+    if top_p < 1.0:
+        reached = np.cumsum(weights) / weights.sum()
+        order = order[: int(np.searchsorted(reached, top_p, side="left")) + 1]
+    if min_p > 0.0:
+        order = order[weights[: len(order)] >= min_p]
+    return np.sort(order)
+
+
+def _mix(x: int) -> int:
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+def _mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

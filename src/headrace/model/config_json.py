@@ -1,0 +1,69 @@
+"""Typed, range-checked reading of a checkpoint's `config.json`, before anything is allocated."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from headrace.errors import CheckpointError
+
+
+class ConfigJson:
+    """The values of one `config.json`; every reader raises CheckpointError naming the key."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
+
+    def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
+        """An integer in low..high; `default` when absent or null, else absence is an error."""
+        value = self._values.get(key)
+        if value is None:
+            value = default
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise CheckpointError(
+                f"config.json: '{key}' must be an integer in {low}..{high}, not {value!r}"
+            )
+        return value
+
+    def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
+        """A number in low..high; `default` when absent or null, else absence is an error."""
+        value = self._values.get(key)
+        if value is None:
+            value = default
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise CheckpointError(
+                f"config.json: '{key}' must be a number in {low}..{high}, not {value!r}"
+            )
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A boolean; `default` when absent or null."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise CheckpointError(f"config.json: '{key}' must be true or false, not {value!r}")
+        return value
+
+    def word(self, key: str, default: str) -> str:
+        """A string; `default` when absent or null."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise CheckpointError(f"config.json: '{key}' must be a string, not {value!r}")
+        return value
+
+    def section(self, key: str) -> "ConfigJson":
+        """A nested object; empty when absent or null."""
+        value = self._values.get(key)
+        if value is None:
+            return ConfigJson({})
+        if not isinstance(value, dict):
+            raise CheckpointError(f"config.json: '{key}' must be an object, not {value!r}")
+        return ConfigJson(cast("dict[str, object]", value))
+
+    def __contains__(self, key: str) -> bool:
+        return self._values.get(key) is not None

@@ -1,0 +1,27 @@
+"""Which function builds which architecture."""
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from headrace.errors import CheckpointError
+from headrace.model import llama
+from headrace.model.config_json import ConfigJson
+from headrace.model.program import Program
+
+BUILDERS: Mapping[str, Callable[[ConfigJson], Program]] = {llama.ARCHITECTURE: llama.build_llama}
+
+
+def build_program(config: Mapping[str, object]) -> Program:
+    """The program of a checkpoint's `config.json`.
+
+    Raises CheckpointError when the architecture is unknown, with the list of known ones, or when a
+    value is missing or out of range.
+    """
+    named = config.get("architectures")
+    names = cast("list[object]", named) if isinstance(named, list) else []
+    for name in names:
+        if isinstance(name, str) and name in BUILDERS:
+            return BUILDERS[name](ConfigJson(config))
+    raise CheckpointError(
+        f"config.json: architecture {named!r} is not known; known: {', '.join(sorted(BUILDERS))}"
+    )
