@@ -4,10 +4,11 @@ HeadraceError
 ├── RequestError            the caller must change the request
 │   ├── InvalidRequest ── ContextTooLong, InvalidJson, RequestTooLarge, UnsupportedMediaType
 │   ├── Unauthenticated ── MissingKey
+│   ├── Forbidden
 │   ├── UnknownModel
 │   ├── UnknownPath, MethodNotAllowed
 │   └── RequestTimeout
-├── CapacityError           ours, passing: QueueFull, Draining
+├── CapacityError           ours, passing: QueueFull, Draining, StoreError
 ├── EngineError             our fault: BackendError, KernelMissing
 └── ConfigError             wrong settings or files, found at start: CheckpointError
 """
@@ -98,6 +99,14 @@ class MissingKey(Unauthenticated):
         )
 
 
+class Forbidden(RequestError):
+    """The caller is known, or needs no key, but may not do this from where it asks."""
+
+    kind = "permission_error"
+    code = "permission_denied"
+    param = "origin"
+
+
 class UnknownModel(RequestError):
     """No such model here."""
 
@@ -149,6 +158,12 @@ class QueueFull(CapacityError):
 
 class Draining(CapacityError):
     """The server is starting or stopping and takes no new work."""
+
+
+class StoreError(CapacityError):
+    """The database does not answer."""
+
+    param = "store"
 
 
 class EngineError(HeadraceError):

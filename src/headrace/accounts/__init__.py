@@ -1,0 +1,17 @@
+"""Who is calling: API keys and the accounts behind them."""
+
+from headrace.accounts.keys import digest_of, generate_key, is_well_formed
+from headrace.accounts.pepper import load_pepper
+from headrace.accounts.service import Account, AccountService, ApiKey, NewKey, Tier
+
+__all__ = [
+    "Account",
+    "AccountService",
+    "ApiKey",
+    "NewKey",
+    "Tier",
+    "digest_of",
+    "generate_key",
+    "is_well_formed",
+    "load_pepper",
+]

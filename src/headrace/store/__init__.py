@@ -1,0 +1,5 @@
+"""The only SQL: what must survive the process."""
+
+from headrace.store.sqlite import KeyRecord, SqliteStore
+
+__all__ = ["KeyRecord", "SqliteStore"]
