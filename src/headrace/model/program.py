@@ -9,6 +9,7 @@ precision; products accumulate in float32. The mathematics of each operation is 
 `backends.reference`, the judge of the other backends.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -155,6 +156,11 @@ class Program:
         """Cache bytes one token of context takes over all layers."""
         return sum(spec.bytes_per_token for spec in self.kv)
 
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in all weights, each tensor once."""
+        return sum(math.prod(weight.shape) for weight in self.weights().values())
+
     def weights(self) -> dict[str, Weight]:
         """Every weight the program reads, by checkpoint name, each once."""
         return {weight.name: weight for op in self.ops for weight in op_weights(op)}
@@ -170,10 +176,7 @@ class Program:
                 total += 2 * op.table.shape[-1]
                 continue
             for weight in op_weights(op):
-                size = 2
-                for extent in weight.shape:
-                    size *= extent
-                total += size
+                total += 2 * math.prod(weight.shape)
         return total
 
 

@@ -1,0 +1,44 @@
+"""Backends by name. Each is imported only when asked for, so every machine imports everything."""
+
+from collections.abc import Callable
+
+from headrace.backends.base import Backend, Weights
+from headrace.errors import ConfigError
+from headrace.model.program import Program
+
+Progress = Callable[[int, int], None]  # bytes packed so far, bytes in all
+
+BACKENDS = ("cpu", "null", "reference")
+
+
+def load_backend(
+    name: str,
+    program: Program,
+    weights: Weights,
+    *,
+    num_blocks: int,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Backend:
+    """Load `program` with `weights` on the named backend.
+
+    `threads` is the cpu backend's number of workers, 0 for one per physical core. Raises
+    ConfigError for an unknown name, KernelMissing when the backend cannot run here.
+    """
+    match name:
+        case "cpu":
+            from headrace.backends.cpu import CpuBackend
+
+            return CpuBackend(
+                program, weights, num_blocks=num_blocks, threads=threads, progress=progress
+            )
+        case "reference":
+            from headrace.backends.reference import ReferenceBackend
+
+            return ReferenceBackend(program, weights, num_blocks=num_blocks)
+        case "null":
+            from headrace.backends.null import NullBackend
+
+            return NullBackend(program, num_blocks=num_blocks)
+        case _:
+            raise ConfigError(f"unknown backend '{name}'; known: {', '.join(BACKENDS)}")

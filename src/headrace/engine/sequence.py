@@ -1,0 +1,42 @@
+"""One stream of tokens in the engine."""
+
+from dataclasses import dataclass, field
+
+from headrace.engine.messages import Submit
+from headrace.types import FinishReason
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Sequence:
+    """The few facts of one sequence; the rest derives from them."""
+
+    asked: Submit
+    tokens: list[int]  # prompt, then output
+    arrived_s: float
+    computed: int = 0  # tokens whose keys and values are in the cache
+    blocks: list[int] = field(default_factory=list[int])
+    scheduled_s: float | None = None  # when it first ran
+    first_token_s: float | None = None
+
+    @classmethod
+    def begin(cls, asked: Submit, now_s: float) -> "Sequence":
+        """A sequence that has run nothing yet."""
+        return cls(asked=asked, tokens=list(asked.prompt), arrived_s=now_s)
+
+    @property
+    def num_output(self) -> int:
+        """Output tokens so far."""
+        return len(self.tokens) - len(self.asked.prompt)
+
+    @property
+    def num_pending(self) -> int:
+        """Known tokens not yet computed: 1 while decoding, more while (re)reading a prompt."""
+        return len(self.tokens) - self.computed
+
+    def finish_reason(self) -> FinishReason | None:
+        """Why it is over, judged by its last token; None while it is not."""
+        if self.num_output == 0:
+            return None
+        if self.tokens[-1] in self.asked.stop_ids:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if self.num_output >= self.asked.max_tokens else None

@@ -1,0 +1,219 @@
+"""The local engine as a provider: text in front, token ids behind.
+
+Chat template, tokenizing, detokenizing and stop strings happen here, on the event loop's side; the
+engine sees token ids only.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+
+import headrace.errors as errors
+from headrace.engine import EngineThread
+from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, Tokens
+from headrace.gateway.base import ModelCard
+from headrace.gateway.stop_strings import StopStrings
+from headrace.model import Detokenizer, LanguageModel
+from headrace.types import FinishReason, Request, Timing, TokenEvent, Usage
+
+LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
+
+
+class LocalModel:
+    """One model, its engine, and the streams that wait for its tokens."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        card: ModelCard,
+        make_thread: Callable[[Callable[[], None]], EngineThread],
+        *,
+        draw_seed: Callable[[], int] = lambda: secrets.randbits(64),
+    ) -> None:
+        """`make_thread(wake)` gives the engine's thread, not yet started."""
+        self.card = card
+        self._model = model
+        self._thread = make_thread(self._wake)
+        self._draw_seed = draw_seed
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mailboxes: dict[str, _Mailbox] = {}
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine runs."""
+        return self._loop is not None and self._thread.is_alive
+
+    def start(self) -> None:
+        """Start the engine; its tokens arrive on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the engine and end every stream that still waits with EngineError."""
+        self._thread.stop()
+        for request_id, mailbox in self._mailboxes.items():
+            failed = Failed(id=request_id, error="EngineError", message="the server is stopping")
+            mailbox.put(failed)
+
+    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
+        """Complete `request`; see `gateway.base.Provider.stream`."""
+        prompt = await self._tokenize(request)
+        room = self.card.context_tokens - len(prompt)
+        if room < 1:
+            raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
+        mailbox = self._mailboxes[request.id] = _Mailbox()
+        is_open = True  # whether the engine still works for us
+        answer = _Answer(len(prompt), Detokenizer(self._model.tokenizer), StopStrings(request.stop))
+        try:
+            self._thread.send(self._submit(request, prompt, room))
+            while is_open:
+                for message in await mailbox.take():
+                    match message:
+                        case Accepted():
+                            yield TokenEvent(text="")
+                        case Tokens():
+                            is_open = message.finish is None
+                            event = answer.take(message)
+                            yield event
+                            if event.finish is not None:
+                                return
+                        case Failed():
+                            is_open = False
+                            raise _error(message)
+        finally:
+            del self._mailboxes[request.id]
+            if is_open:
+                self._thread.send(Cancel(id=request.id))
+
+    async def _tokenize(self, request: Request) -> list[int]:
+        render = self._model.chat_template.render_ids
+        if sum(len(message.content) for message in request.messages) < LONG_TEXT_CHARS:
+            return render(request.messages)
+        return await asyncio.to_thread(render, request.messages)
+
+    def _submit(self, request: Request, prompt: list[int], room: int) -> Submit:
+        sampling = request.sampling
+        seed = self._draw_seed() if sampling.seed is None else sampling.seed
+        return Submit(
+            id=request.id,
+            prompt=tuple(prompt),
+            max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+            stop_ids=self._model.stop_ids,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k or 0,
+            top_p=sampling.top_p,
+            min_p=sampling.min_p,
+            seed=seed % (1 << 64),
+        )
+
+    def _wake(self) -> None:
+        assert self._loop is not None, "the engine spoke before it was started"
+        self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        for message in self._thread.receive():
+            mailbox = self._mailboxes.get(message.id)
+            if mailbox is not None:  # None: the client left, the engine does not know yet
+                mailbox.put(message)
+
+
+class LocalProvider:
+    """The models of this machine, by name."""
+
+    def __init__(self, models: dict[str, LocalModel], *, close: Callable[[], None]) -> None:
+        """`close` frees the backends; called once, after the engines have stopped."""
+        self._models = models
+        self._close = close
+
+    @property
+    def models(self) -> tuple[ModelCard, ...]:
+        """The models served, in the order they were named."""
+        return tuple(model.card for model in self._models.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every engine runs."""
+        return all(model.is_alive for model in self._models.values())
+
+    async def start(self) -> None:
+        """Start the engines."""
+        for model in self._models.values():
+            model.start()
+
+    async def stop(self) -> None:
+        """Stop the engines and free their memory."""
+        for model in self._models.values():
+            model.stop()
+        self._close()
+
+    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+        """Complete `request`; see `gateway.base.Provider.stream`."""
+        if request.model not in self._models:
+            raise errors.UnknownModel(request.model)
+        return self._models[request.model].stream(request)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """Tokens to events, for one choice."""
+
+    prompt_tokens: int
+    detokenizer: Detokenizer
+    stops: StopStrings
+    completion_tokens: int = 0
+
+    def take(self, message: Tokens) -> TokenEvent:
+        self.completion_tokens += len(message.token_ids)
+        text = self.stops.push(self.detokenizer.push(message.token_ids))
+        reason = None if message.finish is None else FinishReason(message.finish)
+        if reason is not None and not self.stops.has_matched:
+            text += self.stops.push(self.detokenizer.flush())
+            text += "" if self.stops.has_matched else self.stops.flush()
+        if self.stops.has_matched:
+            reason = FinishReason.STOP
+        if reason is None:
+            return TokenEvent(text=text, token_ids=message.token_ids)
+        return TokenEvent(
+            text=text,
+            token_ids=message.token_ids,
+            finish=reason,
+            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens),
+            timing=Timing(
+                queue_s=message.queue_s,
+                prompt_s=message.prompt_s,
+                completion_s=message.completion_s,
+            ),
+        )
+
+
+class _Mailbox:
+    """Messages for one stream. One reader; everything on the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._messages: list[ToFront] = []
+        self._reader: asyncio.Future[None] | None = None
+
+    def put(self, message: ToFront) -> None:
+        self._messages.append(message)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def take(self) -> list[ToFront]:
+        """All that wait, at least one."""
+        if not self._messages:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+            self._reader = None
+        messages, self._messages = self._messages, []
+        return messages
+
+
+_ERRORS = {
+    error.__name__: error
+    for error in (errors.InvalidRequest, errors.QueueFull, errors.BackendError, errors.EngineError)
+}
+
+
+def _error(message: Failed) -> errors.HeadraceError:
+    return _ERRORS.get(message.error, errors.EngineError)(message.message)
