@@ -51,6 +51,11 @@ class Engine:
         """Whether no sequence is waiting or running."""
         return not self._sequences
 
+    @property
+    def num_preempted(self) -> int:
+        """Preemptions since the start."""
+        return self._scheduler.num_preempted
+
     def handle(self, message: ToEngine) -> list[ToFront]:
         """Take one message from the front; what it answers at once."""
         match message:

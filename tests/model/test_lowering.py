@@ -1,0 +1,87 @@
+"""Lowering: every operation in exactly one phase, fused only where nobody looks inside."""
+
+from collections import Counter
+from dataclasses import replace
+
+from headrace.model.lowering import (
+    Attention,
+    EmbedRows,
+    GatedMlp,
+    HeadSample,
+    LinearResidual,
+    NormLinear,
+    Phase,
+    Single,
+    lower,
+)
+from headrace.model.program import Add, Linear, Norm, Op, Program, Tap, Weight
+from tests.tiny_llama import tiny_program
+
+
+def ops_of(phase: Phase) -> list[Op]:
+    match phase:
+        case EmbedRows():
+            return [phase.embed]
+        case NormLinear():
+            return [phase.norm, *phase.linears]
+        case Attention():
+            return [*phase.ropes, phase.append, phase.attend]
+        case LinearResidual():
+            return [phase.linear, phase.add, *([phase.tap] if phase.tap else [])]
+        case GatedMlp():
+            return [phase.norm, phase.gate, phase.up, phase.activate]
+        case HeadSample():
+            return [phase.norm, phase.head]
+        case Single():
+            return [phase.op]
+
+
+def with_ops(program: Program, ops: list[Op]) -> Program:
+    return replace(program, ops=tuple(ops))
+
+
+def test_a_llama_layer_is_five_phases_and_nothing_falls_back() -> None:
+    phases = lower(tiny_program(num_hidden_layers=3))
+    kinds = Counter(type(phase) for phase in phases)
+    assert kinds == {
+        EmbedRows: 1,
+        NormLinear: 3,
+        Attention: 3,
+        LinearResidual: 6,
+        GatedMlp: 3,
+        HeadSample: 1,
+    }
+
+
+def test_phases_hold_every_operation_once_and_in_order() -> None:
+    program = tiny_program()
+    assert [op for phase in lower(program) for op in ops_of(phase)] == list(program.ops)
+
+
+def test_taps_stay_with_the_residual_they_read() -> None:
+    phases = lower(tiny_program())
+    assert [p.tap.layer for p in phases if isinstance(p, LinearResidual) and p.tap] == [0, 1]
+
+
+def test_a_norm_whose_output_is_read_later_is_not_fused_away() -> None:
+    program = tiny_program()
+    ops = list(program.ops)
+    late_reader = Tap(inp="t", layer=99)
+    ops.insert(5, late_reader)  # t is still wanted after q, k, v
+    phases = lower(with_ops(program, ops))
+    assert isinstance(phases[1], Single)
+    assert isinstance(phases[1].op, Norm)
+    assert [op for phase in phases for op in ops_of(phase)] == ops
+
+
+def test_a_linear_added_elsewhere_is_not_a_residual() -> None:
+    program = tiny_program()
+    weight = Weight(name="x", shape=(48, 48))
+    ops: list[Op] = [
+        Linear(inp="a", out="d", weight=weight),
+        Add(inp="t", out="h"),
+        Linear(inp="h", out="d", weight=weight),
+        Add(inp="d", out="h"),  # reads what it adds to: must not be fused
+    ]
+    phases = lower(with_ops(program, ops))
+    assert [type(phase) for phase in phases] == [Single] * 4
