@@ -1,0 +1,1 @@
+"""Measurements. `decode` times the engine without HTTP; everything else speaks HTTP only."""

@@ -1,0 +1,123 @@
+"""How fast the engine itself is: prompt in, tokens out, no HTTP.
+
+Protocol: random prompts from a fixed seed, greedy, stop tokens ignored, one warm-up run. Decode
+speed is (output - 1) tokens over the time from the first output token to the last, prefill speed
+the prompt's tokens over the time to the first. Medians over the runs.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.clock import Clock
+from headrace.engine import Engine
+from headrace.engine.messages import Failed, Submit, ToFront, Tokens
+from headrace.errors import BackendError, InvalidRequest
+from headrace.model.program import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeShape:
+    """What is decoded."""
+
+    prompt_tokens: int
+    output_tokens: int  # at least 2
+    batch: int  # sequences side by side
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeResult:
+    """Medians over the runs; speeds are over the whole batch."""
+
+    decode_tok_s: float
+    decode_tok_s_min: float
+    decode_tok_s_max: float
+    prefill_tok_s: float
+    bytes_per_token: int  # one sequence's step at the mean context: weights once, cache
+    read_rate_gb_s: float  # bytes a step must read, over its time
+    token_ids: tuple[int, ...]  # of the first sequence, to compare machines
+
+
+def bench_decode(
+    engine: Engine,
+    program: Program,
+    shape: DecodeShape,
+    clock: Clock,
+    *,
+    on_run: Callable[[int], None] = lambda _: None,
+) -> DecodeResult:
+    """Run the protocol on an idle engine.
+
+    Raises InvalidRequest when the shape does not fit the engine's context, BackendError when a
+    step fails. `on_run` is called with the number of finished runs.
+    """
+    total = shape.prompt_tokens + shape.output_tokens
+    if shape.output_tokens < 2 or shape.prompt_tokens < 1 or shape.batch < 1 or shape.runs < 1:
+        raise InvalidRequest("a run needs a prompt token, two output tokens and one sequence")
+    if total > engine.context_tokens:
+        raise InvalidRequest(f"{total} tokens exceed the context of {engine.context_tokens}")
+    prompts = np.random.default_rng(0).integers(
+        0, program.vocab_size, (shape.batch, shape.prompt_tokens)
+    )
+    decode: list[float] = []
+    prefill: list[float] = []
+    token_ids: tuple[int, ...] = ()
+    for run in range(shape.runs + 1):
+        asked = [_submit(i, tuple(prompt.tolist()), shape) for i, prompt in enumerate(prompts)]
+        first_s, last_s, token_ids = _run_once(engine, asked, clock)
+        if run > 0:  # the first warms caches and threads
+            prefill.append(prompts.size / first_s)
+            decode.append(shape.batch * (shape.output_tokens - 1) / (last_s - first_s))
+            on_run(run)
+    mean_context = shape.prompt_tokens + shape.output_tokens // 2
+    weight_bytes = program.bytes_per_token()
+    cache_bytes = program.bytes_per_token(mean_context) - weight_bytes
+    steps_per_s = statistics.median(decode) / shape.batch
+    return DecodeResult(
+        decode_tok_s=statistics.median(decode),
+        decode_tok_s_min=min(decode),
+        decode_tok_s_max=max(decode),
+        prefill_tok_s=statistics.median(prefill),
+        bytes_per_token=weight_bytes + cache_bytes,
+        read_rate_gb_s=steps_per_s * (weight_bytes + shape.batch * cache_bytes) / 1e9,
+        token_ids=token_ids,
+    )
+
+
+def _run_once(
+    engine: Engine, asked: list[Submit], clock: Clock
+) -> tuple[float, float, tuple[int, ...]]:
+    """Seconds until every sequence had its first token, and its last; tokens of the first one."""
+    start_s = clock.now_s()
+    messages: list[ToFront] = [m for submit in asked for m in engine.handle(submit)]
+    waiting = {submit.id for submit in asked}
+    first_s = 0.0
+    while not engine.is_idle:
+        step = engine.step()
+        if waiting:
+            waiting -= {m.id for m in step if isinstance(m, Tokens)}
+            first_s = clock.now_s() - start_s
+        messages += step
+    last_s = clock.now_s() - start_s
+    for message in messages:
+        if isinstance(message, Failed):
+            raise BackendError(message.message)
+    tokens = (m.token_ids for m in messages if isinstance(m, Tokens) and m.id == asked[0].id)
+    return first_s, last_s, tuple(token for ids in tokens for token in ids)
+
+
+def _submit(index: int, prompt: tuple[int, ...], shape: DecodeShape) -> Submit:
+    return Submit(
+        id=f"bench-{index}",
+        prompt=prompt,
+        max_tokens=shape.output_tokens,
+        stop_ids=(),
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        seed=0,
+    )
