@@ -1,6 +1,6 @@
 """The contract of whoever completes requests: the local engine, or a provider over HTTP."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +32,7 @@ class Provider(Protocol):
         """Whether a request would be taken now."""
         ...
 
-    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+    def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; the last event carries `finish`, `usage` and `timing`.
 
         The first event comes as soon as the request is admitted and its prompt checked, and may

@@ -6,7 +6,7 @@ engine sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import headrace.errors as errors
@@ -147,7 +147,7 @@ class LocalProvider:
             model.stop()
         self._close()
 
-    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+    def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
         if request.model not in self._models:
             raise errors.UnknownModel(request.model)
