@@ -132,6 +132,10 @@ class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     param = "method"
 
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This address takes {allowed} only.")
+        self.allowed = allowed
+
 
 class RequestTimeout(RequestError):
     """The request's body did not arrive in time."""

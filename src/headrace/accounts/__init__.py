@@ -2,11 +2,12 @@
 
 from headrace.accounts.keys import digest_of, generate_key, is_well_formed
 from headrace.accounts.pepper import load_pepper
-from headrace.accounts.service import Account, AccountService, ApiKey, NewKey, Tier
+from headrace.accounts.service import Account, AccountService, Anyone, ApiKey, NewKey, Tier
 
 __all__ = [
     "Account",
     "AccountService",
+    "Anyone",
     "ApiKey",
     "NewKey",
     "Tier",

@@ -1,0 +1,131 @@
+"""What goes out: models, usage, and whole answers. `sse` has the streamed ones."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from headrace import __version__
+from headrace.gateway.base import ModelCard
+from headrace.types import FinishReason, Timing, TokenEvent, Usage
+
+
+class JsonResponse(Response):
+    """A JSON answer."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        """The body."""
+        return msgspec.json.encode(content)
+
+
+def model_object(card: ModelCard) -> dict[str, Any]:
+    """A model in GET /v1/models: the usual four fields, and the facts the console shows."""
+    return {
+        "id": card.id,
+        "object": "model",
+        "created": card.created,
+        "owned_by": card.owned_by,
+        "context_length": card.context_tokens,
+        "parameters": card.parameters,
+        "backend": card.backend,
+    }
+
+
+def usage_object(used: Usage) -> dict[str, Any]:
+    """Tokens used. The details are integers even when unused: some clients' types need them."""
+    return {
+        "prompt_tokens": used.prompt_tokens,
+        "completion_tokens": used.completion_tokens,
+        "total_tokens": used.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def fingerprint(card: ModelCard) -> str:
+    """`fp_` and 20 hex digits that change with the build and the model."""
+    facts = (__version__, card.id, card.created, card.parameters, card.backend)
+    return "fp_" + sha256(repr(facts).encode()).hexdigest()[:20]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a stream of events has amounted to so far."""
+
+    completion_tokens: int = 0
+    finish: FinishReason | None = None
+    timing: Timing | None = None
+    _usage: Usage | None = None
+
+    def add(self, event: TokenEvent) -> None:
+        """Count one event."""
+        self.completion_tokens += len(event.token_ids)
+        if event.usage is not None:
+            self._usage = event.usage
+        if event.finish is not None:
+            self.finish = event.finish
+            self.timing = event.timing
+
+    @property
+    def usage(self) -> Usage:
+        """What the provider reported, or, of an answer that broke off, what was seen of it."""
+        if self._usage is not None and self.finish is not None:
+            return self._usage
+        known = self._usage or Usage(prompt_tokens=0, completion_tokens=0)
+        return Usage(
+            prompt_tokens=known.prompt_tokens,
+            completion_tokens=max(known.completion_tokens, self.completion_tokens),
+            cached_tokens=known.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerHead:
+    """What an answer and all chunks of it begin with."""
+
+    id: str
+    card: ModelCard
+    created_unix: float
+
+    def opening(self, kind: str) -> dict[str, Any]:
+        """The first fields; `kind` is the object's name."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": int(self.created_unix),
+            "model": self.card.id,
+            "system_fingerprint": fingerprint(self.card),
+        }
+
+    def closing(self, tally: Tally) -> dict[str, Any]:
+        """Usage, and where the time went, in seconds."""
+        timing = tally.timing or Timing(queue_s=0.0, prompt_s=0.0, completion_s=0.0)
+        return {
+            "usage": usage_object(tally.usage),
+            "time_info": {
+                "queue_time": timing.queue_s,
+                "prompt_time": timing.prompt_s,
+                "completion_time": timing.completion_s,
+                "total_time": timing.total_s,
+                "created": self.created_unix,
+            },
+        }
+
+
+def chat_completion(head: AnswerHead, text: str, tally: Tally) -> dict[str, Any]:
+    """The answer of a chat request without `stream`."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "finish_reason": tally.finish,
+        "logprobs": None,
+    }
+    return {**head.opening("chat.completion"), "choices": [choice], **head.closing(tally)}

@@ -1,0 +1,98 @@
+"""The ASGI application: the routes, and around them what happens to every exchange."""
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+
+from headrace.accounts import AccountService, Anyone
+from headrace.api.middleware import (
+    AccessLog,
+    BodyLimit,
+    CleanPath,
+    Cors,
+    HostCheck,
+    Problems,
+    RequestId,
+)
+from headrace.api.pipeline import Pipeline
+from headrace.api.routes import api_routes
+from headrace.api.sse import KEEP_ALIVE_S
+from headrace.clock import Clock
+from headrace.config import Config
+from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
+from headrace.gateway.base import Provider
+
+
+class App:
+    """The application, and the one thing its server may tell it: take no new work."""
+
+    def __init__(self, inner: Starlette, pipeline: Pipeline) -> None:
+        self._inner = inner
+        self._pipeline = pipeline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one exchange."""
+        await self._inner(scope, receive, send)
+
+    def drain(self) -> None:
+        """Take no new work; what runs may finish."""
+        self._pipeline.drain()
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """All addresses."""
+        return self._inner.routes
+
+
+def build_app(
+    provider: Provider,
+    accounts: AccountService | None,
+    config: Config,
+    clock: Clock,
+    *,
+    pages: Sequence[BaseRoute] = (),
+    keep_alive_s: float = KEEP_ALIVE_S,
+) -> App:
+    """The application over a started provider; without `accounts` nobody needs a key.
+
+    `pages` are more routes, behind the same middleware: the console's.
+    """
+    with_keys = accounts is not None
+    pipeline = Pipeline(provider, accounts or Anyone(), clock)
+    routes = api_routes(
+        pipeline, body_timeout_s=config.api.body_timeout_s, keep_alive_s=keep_alive_s
+    )
+    middleware = [
+        Middleware(CleanPath),
+        Middleware(RequestId),
+        Middleware(AccessLog, clock=clock),
+        Middleware(Cors, any_origin=with_keys),
+        Middleware(Problems),
+        Middleware(HostCheck, local_only=not with_keys),
+        Middleware(BodyLimit, max_bytes=config.api.max_body_bytes),
+    ]
+    inner = Starlette(
+        routes=[*routes, *pages],
+        middleware=middleware,
+        exception_handlers={HTTPException: _no_route},
+    )
+    inner.router.redirect_slashes = False
+    return App(inner, pipeline)
+
+
+async def _no_route(_: Request, exc: Exception) -> Response:
+    raise _translated(exc) from exc
+
+
+def _translated(exc: Exception) -> RequestError:
+    if isinstance(exc, HTTPException) and exc.status_code == 405:
+        return MethodNotAllowed((exc.headers or {}).get("Allow", ""))
+    return UnknownPath(
+        "There is nothing at this address: the API is under /v1, its guide at /docs."
+    )

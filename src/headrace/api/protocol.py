@@ -1,0 +1,108 @@
+"""uvicorn's HTTP/1.1 protocol with bounds it lacks: on headers, and on bodies nobody reads."""
+
+import asyncio
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from headrace.api.problems import body_of
+from headrace.errors import InvalidRequest
+
+MAX_HEADER_BYTES = 64 * 1024
+HEADER_DEADLINE_S = 15.0
+LINGER_BYTES = 64 * 1024 * 1024  # of a refused body, thrown away so that the refusal can be read
+LINGER_S = 15.0
+
+_REFUSAL = InvalidRequest(
+    f"this is not HTTP/1.1, or its headers are larger than {MAX_HEADER_BYTES} bytes",
+    param="headers",
+)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection. A client has a deadline for its headers, and a limit on their size."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _in_headers = True
+    _header_bytes = 0
+    _lingering_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """The client is there, and should speak."""
+        super().connection_made(transport)
+        self._set_deadline(HEADER_DEADLINE_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; a header that has no end in sight is refused."""
+        if self._in_headers and self._deadline is None:
+            self._set_deadline(HEADER_DEADLINE_S)
+        super().data_received(data)
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+                self.send_400_response("headers too large")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; a refusal raised here reaches the client through uvicorn's own."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise _REFUSAL
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A request begins."""
+        self._in_headers = False
+        self._header_bytes = 0
+        self._lingering_bytes = 0
+        self._clear_deadline()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; after the answer it is thrown away, up to a limit."""
+        if self._cycle.response_complete:
+            self._lingering_bytes += len(body)
+            if self._lingering_bytes > LINGER_BYTES:
+                self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is read to its end."""
+        self._in_headers = True
+        super().on_message_complete()
+        if self._cycle.response_complete:
+            self._cycle.more_body = False
+            self._clear_deadline()
+            self._set_deadline(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """The answer is out; what is left of the body has a deadline."""
+        super().on_response_complete()
+        if self._cycle.response_complete and self._cycle.more_body:
+            self._set_deadline(LINGER_S)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP with the usual error body, and close."""
+        body = msgspec.json.encode(body_of(_REFUSAL, ""))
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)
+        )
+        self.transport.close()
+
+    @property
+    def _cycle(self) -> RequestResponseCycle:
+        return self.cycle
+
+    def _set_deadline(self, after_s: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(after_s, self.transport.close)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,211 @@
+"""What arrives on the wire, and the one place where it becomes a `types.Request`."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from headrace.api.fields import screen
+from headrace.errors import InvalidRequest
+from headrace.types import Message, Request, Role, SamplingParams
+
+MAX_OFFENCES = 20  # lines of one error message
+_MAX_SHOWN_CHARS = 120  # of a path built from the caller's own words
+_INT64 = 1 << 63
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _joined(value: object) -> object:
+    """Content as text: a string, or text parts joined without a separator."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise ValueError("must be a string or an array of text parts")
+    return "".join(_part(n, part) for n, part in enumerate(cast("list[object]", value)))
+
+
+def _part(number: int, part: object) -> str:
+    fields = cast("dict[str, object]", part) if isinstance(part, dict) else {}
+    text = fields.get("text")
+    if fields.get("type") != "text" or not isinstance(text, str):
+        raise ValueError(f"part {number} must be a text part; other kinds are not offered yet")
+    if any(value is not None for name, value in fields.items() if name not in ("type", "text")):
+        raise ValueError(f"part {number} has properties other than 'type' and 'text'")
+    return text
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
+Content = Annotated[str, BeforeValidator(_joined)]
+MaxTokens = Annotated[int, BeforeValidator(_whole), Field(ge=-1)]
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Wire(BaseModel):
+    """A wire object: strict types, no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SystemMessage(Wire):
+    """Instructions; `developer` is the newer word for the same."""
+
+    role: Literal["system", "developer"]
+    content: Content
+
+
+class UserMessage(Wire):
+    """A turn of the user."""
+
+    role: Literal["user"]
+    content: Content
+
+
+class AssistantMessage(Wire):
+    """An earlier answer."""
+
+    role: Literal["assistant"]
+    content: Content
+
+
+ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
+
+
+class StreamOptions(Wire):
+    """How a stream ends."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None  # ignored
+
+
+class ChatCompletionRequest(Wire):
+    """The body of POST /v1/chat/completions, after `fields.screen`."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    top_k: Annotated[Integer, Field(ge=-_INT64, lt=_INT64)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: Annotated[Integer, Field(ge=-_INT64, lt=_INT64)] | None = None
+    stop: Annotated[list[StopString], BeforeValidator(_one_or_many), Field(max_length=4)] = Field(
+        default_factory=list[str]
+    )
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Integer = 1
+    user: Annotated[str, Field(max_length=512)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCall:
+    """One call, understood: the request, and how the caller wants the answer sent."""
+
+    request: Request
+    stream: bool
+    include_usage: bool | None  # None: the caller did not say
+    ignored: tuple[str, ...]
+
+
+def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
+    """Check and convert the body of a chat request.
+
+    Raises InvalidRequest with one line for each offence.
+    """
+    screened = screen(document)
+    offences = screened.offences
+    try:
+        wire = ChatCompletionRequest.model_validate(screened.fields)
+    except ValidationError as exc:
+        offences += [
+            _offence(error["loc"], error["type"], error["msg"])
+            for error in exc.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise _refusal(offences) from exc
+    offences += [said for rule, said in _RULES if not rule(wire)]
+    if offences:
+        raise _refusal(offences)
+    options = wire.stream_options or StreamOptions()
+    if options.include_obfuscation is not None:
+        screened.ignored.append("stream_options.include_obfuscation")
+    return ChatCall(
+        request=_request(wire, request_id),
+        stream=wire.stream,
+        include_usage=options.include_usage if wire.stream else None,
+        ignored=tuple(screened.ignored),
+    )
+
+
+_RULES: tuple[tuple[Callable[[ChatCompletionRequest], bool], str], ...] = (
+    (lambda wire: wire.n == 1, "n: only 1 answer per request is offered yet, send n requests"),
+    (
+        lambda wire: 0 not in (wire.max_tokens, wire.max_completion_tokens),
+        "max_completion_tokens: must be at least 1, or -1 for no bound",
+    ),
+    (
+        lambda wire: (
+            None in (wire.max_tokens, wire.max_completion_tokens)
+            or wire.max_tokens == wire.max_completion_tokens
+        ),
+        "max_tokens: differs from max_completion_tokens, send one of them",
+    ),
+)
+
+_ROLES = {"developer": Role.SYSTEM}
+
+
+def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
+    bound = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
+    return Request(
+        id=request_id,
+        model=wire.model,
+        messages=tuple(
+            Message(role=_ROLES.get(said.role) or Role(said.role), content=said.content)
+            for said in wire.messages
+        ),
+        sampling=SamplingParams(
+            temperature=wire.temperature,
+            top_k=wire.top_k if wire.top_k is not None and wire.top_k > 0 else None,
+            top_p=wire.top_p or sys.float_info.min,
+            min_p=wire.min_p,
+            seed=wire.seed,
+        ),
+        max_tokens=None if bound == -1 else bound,
+        stop=tuple(wire.stop),
+    )
+
+
+def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    path = _printable(".".join(str(step) for step in place))
+    if kind == "extra_forbidden":
+        return f"{path}: property '{path}' is unsupported"
+    if kind == "missing":
+        return f"{path}: this field is required"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{path}.role: must be one of system, developer, user, assistant"
+    message = message.removeprefix("Value error, ")
+    return f"{path}: {message.replace('Input should be', 'must be').replace('Input', 'it')}"
+
+
+def _refusal(offences: list[str]) -> InvalidRequest:
+    """One line each; `param` is the field when there is one offence only."""
+    param = offences[0].partition(":")[0] if len(offences) == 1 else None
+    shown = offences[:MAX_OFFENCES]
+    if len(offences) > MAX_OFFENCES:
+        shown.append(f"… and {len(offences) - MAX_OFFENCES} more")
+    return InvalidRequest("\n".join(shown), param=param)
+
+
+def _printable(text: str) -> str:
+    text = text[:_MAX_SHOWN_CHARS]
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,106 @@
+"""The server's life: bind, serve, drain, stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+
+import uvicorn
+
+from headrace.api.app import App
+from headrace.api.protocol import BoundedHttpProtocol
+from headrace.errors import ConfigError
+
+KEEP_ALIVE_TIMEOUT_S = 65  # an idle connection; above the usual 60 s of proxies
+BACKLOG = 2048
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet; port 0 takes any free port.
+
+    Raises ConfigError naming the host and port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as exc:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {exc.strerror}. Choose another with --port."
+        ) from exc
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class HttpServer:
+    """Serves one application on one socket."""
+
+    def __init__(self, app: App, *, drain_s: float, on_ready: Callable[[], None]) -> None:
+        """`on_ready` is called when connections are accepted."""
+        config = uvicorn.Config(
+            app,
+            http=BoundedHttpProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
+            timeout_graceful_shutdown=int(drain_s),
+        )
+        self._app = app
+        self._server = _Server(config, on_ready, self.stop)
+
+    async def run(self, sock: socket.socket) -> None:
+        """Serve until told to stop, or until SIGTERM or SIGINT; then drain and return.
+
+        Draining: no new work; what runs has `drain_s` to finish.
+        """
+        await self._server.serve(sockets=[sock])
+
+    def stop(self) -> None:
+        """Begin to drain; the second call ends at once. May be called from any thread."""
+        self._app.drain()
+        self._server.force_exit = self._server.should_exit
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], stop: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._stop = stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread hears signals
+            return
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)

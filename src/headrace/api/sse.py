@@ -1,0 +1,188 @@
+"""The answer as server-sent events: bytes from a template, tokens that are ready in one write.
+
+A stream costs one task, and a token costs an encoded string and its share of a write: no timer and
+no task of its own. While tokens are ready faster than the loop asks for them they are collected;
+the moment the next one has to be waited for, what was collected goes to the socket.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from types import coroutine
+from typing import Any
+
+import msgspec
+from starlette.types import Send
+
+from headrace.api.answers import AnswerHead, Tally, usage_object
+from headrace.api.log import line, logger
+from headrace.api.problems import as_ours, body_of, status_of
+from headrace.errors import EngineError
+from headrace.types import FinishReason, TokenEvent
+
+KEEP_ALIVE_S = 15.0
+STALLED_BEATS = 4  # a write that waits this many keep-alive periods: the client reads no more
+MAX_JOINED = 64  # events of one write; then the loop gets a turn
+
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+_DONE = b"data: [DONE]\n\n"
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ChunkTemplate:
+    """The chunks of one stream. What they share is encoded once.
+
+    Usage comes once per stream: on the finish chunk when the caller said nothing, on a chunk of
+    its own when asked for, not at all when declined.
+    """
+
+    def __init__(self, head: AnswerHead, include_usage: bool | None) -> None:
+        opening = _encode(head.opening("chat.completion.chunk"))[:-1]
+        self._head = head
+        self._include_usage = include_usage
+        self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._before = b"data: " + opening + b',"choices":[{"index":0,"delta":'
+        self._before_text = self._before + b'{"content":'
+        self._after = b',"finish_reason":null,"logprobs":null}]' + self._tail
+        self._after_text = b"}" + self._after
+        self._no_choices = b"data: " + opening + b',"choices":[],'
+
+    def role(self) -> bytes:
+        """The first chunk."""
+        return self._before + b'{"role":"assistant","content":""}' + self._after
+
+    def text(self, text: str) -> bytes:
+        """A piece of the answer."""
+        return self._before_text + _encode(text) + self._after_text
+
+    def finish(self, reason: FinishReason, tally: Tally) -> bytes:
+        """The end of the choice, and usage where the caller expects it."""
+        chunk = self._before + b'{},"finish_reason":' + _encode(reason) + b',"logprobs":null}]'
+        if self._include_usage is None:
+            return chunk + b"," + _encode(self._head.closing(tally))[1:] + b"\n\n"
+        chunk += self._tail
+        if self._include_usage:
+            chunk += self._no_choices + _encode(self._head.closing(tally))[1:] + b"\n\n"
+        return chunk
+
+    def error(self, error: Exception, tally: Tally, request_id: str) -> bytes:
+        """The end of an answer that broke off."""
+        ours = as_ours(error)
+        body = body_of(ours, request_id)
+        body |= {
+            "status_code": status_of(ours),
+            "choices": [],  # one client library crashes without
+            "usage": usage_object(tally.usage),
+        }
+        return b"data: " + _encode(body) + b"\n\n"
+
+
+class EventStream:
+    """One response of events on one ASGI connection."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._pending: list[bytes] = []
+        self._is_open = False
+        self._is_writing = False
+        self._writes = 0
+        self._writes_at_beat = 0
+        self._stalled_beats = 0
+
+    async def run(
+        self,
+        template: ChunkTemplate,
+        events: AsyncGenerator[TokenEvent, None],
+        *,
+        first: TokenEvent,
+        tally: Tally,
+        request_id: str,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        """Send `first` and the rest of `events`, and the end whatever it is; keeps `tally`."""
+        start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
+        await self._send(start)
+        self._is_open = True
+        self._pending.append(template.role())
+        try:
+            event = first
+            while True:
+                tally.add(event)
+                if event.text:
+                    self._pending.append(template.text(event.text))
+                if event.finish is not None:
+                    self._pending.append(template.finish(event.finish, tally))
+                    break
+                if len(self._pending) >= MAX_JOINED:
+                    await self._flush()
+                    await asyncio.sleep(0)
+                event = await _next(events, self._flush)
+        except Exception as exc:  # noqa: BLE001 (the status is spent: the stream says what happened)
+            logger.error(line("stream_failed", request_id=request_id), exc_info=exc)
+            self._pending.append(template.error(exc, tally, request_id))
+        self._pending.append(_DONE)
+        await self._flush(more=False)
+
+    async def beat(self) -> bool:
+        """Call every KEEP_ALIVE_S: fills a silence with a comment; False: the client is stuck."""
+        if self._is_writing:
+            self._stalled_beats += 1
+            return self._stalled_beats < STALLED_BEATS
+        self._stalled_beats = 0
+        if self._is_open and self._writes == self._writes_at_beat:
+            await self._write(_KEEP_ALIVE, more=True)
+        self._writes_at_beat = self._writes
+        return True
+
+    async def _flush(self, *, more: bool = True) -> None:
+        if self._pending:
+            joined = b"".join(self._pending)
+            self._pending.clear()
+            await self._write(joined, more=more)
+
+    async def _write(self, body: bytes, *, more: bool) -> None:
+        self._is_writing = True
+        self._is_open = more
+        self._writes += 1
+        try:
+            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        finally:
+            self._is_writing = False
+
+
+@coroutine
+def _next(
+    events: AsyncGenerator[TokenEvent, None], before_waiting: Callable[[], Awaitable[None]]
+) -> Generator[Any, Any, TokenEvent]:
+    """The next event; if it is not there yet, `before_waiting` runs before the wait.
+
+    This is `await anext(events)` with its first step taken by hand: a step that ends at once was
+    ready, one that yields has to wait for what it yielded.
+    """
+    step = events.__anext__().__await__()
+    try:
+        waits_for = step.send(None)
+    except StopIteration as ready:
+        return ready.value
+    except StopAsyncIteration:
+        raise EngineError("the stream ended without a finish reason") from None
+    try:
+        yield from before_waiting().__await__()
+        while True:
+            try:
+                answer = yield waits_for
+            except BaseException as exc:  # noqa: BLE001 (a cancellation is the step's to handle)
+                waits_for = step.throw(exc)
+            else:
+                waits_for = step.send(answer)
+    except StopIteration as ready:
+        return ready.value
+    except StopAsyncIteration:
+        raise EngineError("the stream ended without a finish reason") from None
+    finally:
+        step.close()

@@ -1,0 +1,64 @@
+"""What several folders of tests share: a provider that follows a script, and a server of it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.accounts import AccountService
+from headrace.api import HttpServer, address, bind, build_app
+from headrace.clock import SystemClock
+from headrace.config import Config
+from headrace.console import pages
+from tests.scripted import ScriptedProvider
+
+Serve = Callable[..., str]
+
+
+@contextmanager
+def _running(
+    provider: ScriptedProvider, accounts: AccountService | None, config: Config, **options: Any
+) -> Iterator[str]:
+    app = build_app(provider, accounts, config, SystemClock(), pages=pages(), **options)
+    is_ready = threading.Event()
+    server = HttpServer(app, drain_s=5, on_ready=is_ready.set)
+    sock = bind("127.0.0.1", 0)
+    url = address(sock)
+    thread = threading.Thread(target=lambda: asyncio.run(server.run(sock)))
+    thread.start()
+    try:
+        is_ready.wait()
+        yield url
+    finally:
+        server.stop()
+        thread.join()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """`serve(provider, accounts=None, **options)` gives the URL of a real server on loopback."""
+    with ExitStack() as running:
+
+        def start(
+            provider: ScriptedProvider,
+            accounts: AccountService | None = None,
+            config: Config | None = None,
+            **options: Any,
+        ) -> str:
+            made: AbstractContextManager[str] = _running(
+                provider, accounts, config or Config(home=tmp_path), **options
+            )
+            return running.enter_context(made)
+
+        yield start
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[AccountService]:
+    """The keys of an empty home folder."""
+    with AccountService.open(Config(home=tmp_path / "home")) as service:
+        yield service

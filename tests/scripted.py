@@ -1,0 +1,92 @@
+"""A provider that follows a script: for tests of everything above the engine."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from headrace.errors import UnknownModel
+from headrace.gateway.base import ModelCard
+from headrace.types import FinishReason, Request, Timing, TokenEvent, Usage
+
+CARD = ModelCard(
+    id="org/scripted",
+    created=1_700_000_000,
+    owned_by="tests",
+    context_tokens=4_096,
+    parameters=1_000_000,
+    backend="null",
+)
+
+
+class Hold:
+    """A place in the script where the provider waits until it is released."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.released = asyncio.Event()
+
+
+class Pause:
+    """A place where the provider gives the event loop one turn, as a real one does."""
+
+
+Step = str | Exception | Hold | Pause | TokenEvent
+
+
+class ScriptedProvider:
+    """Says its lines to every request, in order; one token a line."""
+
+    def __init__(
+        self,
+        *script: Step,
+        finish: FinishReason | None = FinishReason.STOP,
+        card: ModelCard = CARD,
+        greets: bool = True,
+    ) -> None:
+        """`greets`: the first event is empty, as a local engine's is."""
+        self.models = (card,)
+        self.ready = True
+        self.requests: list[Request] = []
+        self.running = 0
+        self.cancelled = 0
+        self._script = script
+        self._finish = finish
+        self._greets = greets
+
+    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
+        """Play the script."""
+        if request.model != self.models[0].id:
+            raise UnknownModel(request.model)
+        self.requests.append(request)
+        self.running += 1
+        is_over = False
+        count = 0
+        try:
+            if self._greets and not (self._script and isinstance(self._script[0], Exception)):
+                yield TokenEvent(text="")
+            for step in self._script:
+                match step:
+                    case str():
+                        count += 1
+                        yield TokenEvent(text=step, token_ids=(count,))
+                    case TokenEvent():
+                        count += len(step.token_ids)
+                        yield step
+                    case Pause():
+                        await asyncio.sleep(0)
+                    case Hold():
+                        step.reached.set()
+                        await step.released.wait()
+                    case Exception():
+                        is_over = True
+                        raise step
+            is_over = True
+            if self._finish is not None:
+                yield TokenEvent(
+                    text="",
+                    finish=self._finish,
+                    usage=Usage(prompt_tokens=7, completion_tokens=count),
+                    timing=Timing(queue_s=0.001, prompt_s=0.002, completion_s=0.004),
+                )
+        finally:
+            self.running -= 1
+            self.cancelled += not is_over
