@@ -32,13 +32,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is drawn. Order: temperature, top-k, top-p, min-p, draw."""
+    """How the next token is drawn. Order: temperature, top-k, top-p, min-p, draw.
 
-    temperature: float = 1.0  # 0..2; 0 is greedy, ties go to the lowest token id
-    top_k: int | None = None  # >= 1; None: all tokens
-    top_p: float = 1.0  # (0, 1]; smallest set whose probability reaches this
-    min_p: float = 0.0  # 0..1; drop tokens below this share of the most likely one
-    seed: int | None = None  # any 64-bit integer; None: the engine draws one
+    None leaves a choice to the checkpoint's own `generation_config.json`.
+    """
+
+    temperature: float | None = None  # 0..2; 0 is greedy, ties go to the lowest token id
+    top_k: int | None = None  # >= 0; 0: all tokens
+    top_p: float | None = None  # (0, 1]; smallest set whose probability reaches this
+    min_p: float | None = None  # 0..1; drop tokens below this share of the most likely one
+    seed: int | None = None  # any 64-bit integer; None: drawn anew for each request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,10 +93,10 @@ class ChatCompletionRequest(Wire):
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[Integer, Field(ge=-_INT64, lt=_INT64)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     seed: Annotated[Integer, Field(ge=-_INT64, lt=_INT64)] | None = None
     stop: Annotated[list[StopString], BeforeValidator(_one_or_many), Field(max_length=4)] = Field(
         default_factory=list[str]
@@ -175,8 +175,8 @@ def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
         ),
         sampling=SamplingParams(
             temperature=wire.temperature,
-            top_k=wire.top_k if wire.top_k is not None and wire.top_k > 0 else None,
-            top_p=wire.top_p or sys.float_info.min,
+            top_k=None if wire.top_k is None else max(wire.top_k, 0),
+            top_p=None if wire.top_p is None else max(wire.top_p, sys.float_info.min),
             min_p=wire.min_p,
             seed=wire.seed,
         ),

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import headrace.errors as errors
 from headrace.engine import EngineThread
@@ -16,6 +17,8 @@ from headrace.gateway.base import ModelCard
 from headrace.gateway.stop_strings import StopStrings
 from headrace.model import Detokenizer, LanguageModel
 from headrace.types import FinishReason, Request, Timing, TokenEvent, Usage
+
+Number = TypeVar("Number", int, float)
 
 LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
 
@@ -93,17 +96,17 @@ class LocalModel:
         return await asyncio.to_thread(render, request.messages)
 
     def _submit(self, request: Request, prompt: list[int], room: int) -> Submit:
-        sampling = request.sampling
+        sampling, default = request.sampling, self._model.default_sampling
         seed = self._draw_seed() if sampling.seed is None else sampling.seed
         return Submit(
             id=request.id,
             prompt=tuple(prompt),
             max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
             stop_ids=self._model.stop_ids,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k or 0,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
+            temperature=_first(sampling.temperature, default.temperature, 1.0),
+            top_k=min(_first(sampling.top_k, default.top_k, 0), self._model.program.vocab_size),
+            top_p=_first(sampling.top_p, default.top_p, 1.0),
+            min_p=_first(sampling.min_p, default.min_p, 0.0),
             seed=seed % (1 << 64),
         )
 
@@ -207,6 +210,13 @@ class _Mailbox:
             self._reader = None
         messages, self._messages = self._messages, []
         return messages
+
+
+def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -> Number:
+    """What the caller asked for, else what the checkpoint suggests, else the plain value."""
+    if asked is not None:
+        return asked
+    return otherwise if checkpoint is None else checkpoint
 
 
 _ERRORS = {
