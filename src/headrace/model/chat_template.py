@@ -1,0 +1,134 @@
+"""A model's chat template: messages to prompt token ids, control tokens from the template alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+import jinja2
+
+from headrace.errors import CheckpointError, InvalidRequest
+from headrace.model.checkpoint import Checkpoint
+from headrace.model.json_file import read_text
+from headrace.model.template_sandbox import TemplateRefusal, TemplateSandbox
+from headrace.model.tokenizer import Tokenizer
+from headrace.types import Message, Role
+
+# What a template can run into on messages it was not written for; all of it is Python's or Jinja's.
+_RENDER_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+_TRIAL = (Message(role=Role.USER, content="Hello"),)
+
+
+class ChatTemplate:
+    """The template of one model. Immutable, safe to share between threads."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, str],
+        tokenizer: Tokenizer,
+        *,
+        now: Callable[[], datetime],
+        origin: str,
+    ) -> None:
+        """`sources` by name: "default" and perhaps "tool_use"; empty when the model has none.
+
+        `origin` names the file in errors. Raises CheckpointError when a template is broken: it does
+        not compile, or fails on one plain message.
+        """
+        self._tokenizer = tokenizer
+        self._sandbox = TemplateSandbox(now)
+        try:
+            self._templates = {n: self._sandbox.compile_chat(s) for n, s in sources.items()}
+            if "default" in sources:
+                self._render(_TRIAL, tools=None, add_generation_prompt=True)
+        except TemplateRefusal:
+            pass  # it runs; one message alone is not to its liking
+        except _RENDER_ERRORS as exc:
+            raise CheckpointError(f"{origin}: the chat template is broken: {exc}") from exc
+
+    def render_ids(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> list[int]:
+        """The prompt for `messages`, as token ids; `tools` as JSON objects of the OpenAI form.
+
+        Control tokens spelled inside messages or tools become ordinary text. Raises InvalidRequest
+        with the template's own words when it refuses the messages, or when the model has none.
+        """
+        try:
+            rendered = self._render(
+                messages, tools=tools, add_generation_prompt=add_generation_prompt
+            )
+        except TemplateRefusal as exc:
+            raise InvalidRequest(str(exc), param="messages") from exc
+        except _RENDER_ERRORS as exc:
+            raise InvalidRequest(
+                f"the model's chat template cannot render these messages: {exc}", param="messages"
+            ) from exc
+        return self._tokenizer.encode_rendered(rendered)
+
+    def _render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, object]] | None,
+        add_generation_prompt: bool,
+    ) -> str:
+        template = self._templates.get("tool_use") if tools else None
+        template = template or self._templates.get("default")
+        if template is None:
+            raise InvalidRequest("the model has no chat template", param="model")
+        control = self._tokenizer.control
+        values: dict[str, object] = {
+            **self._tokenizer.special_names,
+            "messages": [
+                {"role": message.role.value, "content": control.mask(message.content)}
+                for message in messages
+            ],
+            "tools": control.mask_all(tools) if tools else None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        return self._sandbox.render_chat(template, values)
+
+
+def load_chat_template(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, *, now: Callable[[], datetime]
+) -> ChatTemplate:
+    """The template in chat_template.jinja, else in tokenizer_config.json.
+
+    Raises CheckpointError naming the file when it is broken.
+    """
+    file = checkpoint.template_file
+    if file.exists():
+        sources, origin = {"default": read_text(file)}, str(file)
+    else:
+        origin = str(checkpoint.path / "tokenizer_config.json")
+        sources = _named(checkpoint.tokenizer_config.get("chat_template"), origin)
+    return ChatTemplate(sources, tokenizer, now=now, origin=origin)
+
+
+def _named(value: object, origin: str) -> dict[str, str]:
+    """One template, or a list of {"name": ..., "template": ...}, by name."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return {"default": value}
+    sources: dict[str, str] = {}
+    for entry in cast("list[object]", value) if isinstance(value, list) else [value]:
+        named = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
+        name, source = named.get("name"), named.get("template")
+        if not isinstance(name, str) or not isinstance(source, str):
+            raise CheckpointError(f"{origin}: 'chat_template' must be a string or a list of them")
+        sources[name] = source
+    return sources

@@ -1,0 +1,139 @@
+"""A Hugging Face model folder, opened: configuration, mapped weights, where its texts lie.
+
+Only JSON, safetensors and plain text are read; nothing of the folder is imported or executed,
+whatever its configuration says. Pickle-based weight files are refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import CheckpointError
+from headrace.model.json_file import read_json_object
+from headrace.model.program import Program
+from headrace.model.safetensors_file import SafetensorsFile
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+EXECUTABLE_FORMATS = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})  # pickle: runs code
+
+
+class StoredWeights(Mapping[str, NDArray[np.uint16]]):
+    """Every tensor of the folder by name, as bf16 bits; a tensor is mapped when asked for."""
+
+    def __init__(self, folder: Path, files: Mapping[str, SafetensorsFile]) -> None:
+        """`files`: for each tensor's name, the file that holds it."""
+        self._folder = folder
+        self._files = files
+
+    def __getitem__(self, name: str) -> NDArray[np.uint16]:
+        """The bits of tensor `name`, mapped; raises CheckpointError unless it is stored as BF16."""
+        return self._files[name].bf16(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The stored shape of tensor `name`."""
+        return self._files[name].tensors[name].shape
+
+    def require(self, program: Program) -> None:
+        """Check that every weight of `program` is here, in its shape, as BF16.
+
+        Raises CheckpointError naming the first tensor that is not, and its file.
+        """
+        for name, weight in program.weights().items():
+            if name not in self._files:
+                raise CheckpointError(
+                    f"tensor '{name}' is missing from the weights in {self._folder}"
+                )
+            if self.shape(name) != weight.shape:
+                raise CheckpointError(
+                    f"tensor '{name}' in {self._files[name].path} has shape "
+                    f"{list(self.shape(name))}, but config.json asks for {list(weight.shape)}"
+                )
+            self._files[name].bf16(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A model folder. Files that are optional and absent read as empty."""
+
+    path: Path
+    config: Mapping[str, object]  # config.json
+    generation_config: Mapping[str, object]  # generation_config.json
+    tokenizer_config: Mapping[str, object]  # tokenizer_config.json
+    weights: StoredWeights
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """Where the tokenizer is, or would be."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def template_file(self) -> Path:
+        """Where a chat template in a file of its own is, or would be."""
+        return self.path / "chat_template.jinja"
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open the model folder at `path`: read its JSON, validate its weight files, map them.
+
+    Raises CheckpointError, one sentence naming the file, when something is missing or broken.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder; give a model folder with a config.json")
+    config = read_json_object(path / "config.json")
+    return Checkpoint(
+        path=path,
+        config=config,
+        generation_config=_optional(path / "generation_config.json"),
+        tokenizer_config=_optional(path / "tokenizer_config.json"),
+        weights=StoredWeights(path, _weight_files(path)),
+    )
+
+
+def _optional(path: Path) -> dict[str, object]:
+    return read_json_object(path) if path.exists() else {}
+
+
+def _weight_files(folder: Path) -> dict[str, SafetensorsFile]:
+    if (folder / INDEX_FILE).exists():
+        return _indexed_files(folder)
+    if (folder / SINGLE_FILE).exists():
+        file = SafetensorsFile(folder / SINGLE_FILE)
+        return dict.fromkeys(file.tensors, file)
+    refused = sorted(f.name for f in folder.iterdir() if f.suffix in EXECUTABLE_FORMATS)
+    if refused:
+        raise CheckpointError(
+            f"{folder / refused[0]} is a pickle-based format that can run code, so it is not read; "
+            "convert the model to safetensors"
+        )
+    raise CheckpointError(f"{folder / SINGLE_FILE} is missing, and so is {INDEX_FILE}")
+
+
+def _indexed_files(folder: Path) -> dict[str, SafetensorsFile]:
+    index = folder / INDEX_FILE
+    named = read_json_object(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise CheckpointError(f"{index} has no 'weight_map' that names the tensors' files")
+    opened: dict[str, SafetensorsFile] = {}
+    files: dict[str, SafetensorsFile] = {}
+    for name, shard in cast("dict[str, object]", named).items():
+        if not isinstance(shard, str) or not shard or Path(shard).name != shard:
+            raise CheckpointError(
+                f"{index} puts tensor '{name}' in {shard!r}, not a file of that folder"
+            )
+        if shard not in opened:
+            opened[shard] = SafetensorsFile(folder / shard)
+        if name not in opened[shard].tensors:
+            raise CheckpointError(f"tensor '{name}' is not in {folder / shard}, where {index} says")
+        files[name] = opened[shard]
+    return files

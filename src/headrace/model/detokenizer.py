@@ -1,0 +1,40 @@
+"""Token ids to text, token by token, without ever splitting a character."""
+
+import codecs
+from collections.abc import Sequence
+
+from headrace.model.tokenizer import Tokenizer
+
+
+class Detokenizer:
+    """The text of one answer. All that `push` and `flush` gave, joined, is the whole text.
+
+    Bytes of a character that is not complete are held back; at most three are. Bytes that can never
+    become a character turn into U+FFFD, one per maximal broken part (Unicode 16, 3.9). Control
+    tokens write nothing. The work per token does not grow with the text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._pieces = tokenizer.decoding.pieces
+        self._drop_space = tokenizer.decoding.drops_first_space
+        self._held = b""
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """The text that is complete now; empty while a character is not.
+
+        Every id lies in 0..vocab_size - 1 of the model.
+        """
+        pieces = self._pieces
+        data = self._held + b"".join([pieces[token_id] for token_id in token_ids])
+        if self._drop_space and data:
+            data = data[1:] if data[:1] == b" " else data
+            self._drop_space = False
+        text, consumed = codecs.utf_8_decode(data, "replace", False)
+        self._held = data[consumed:]
+        return text
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for a character that was never completed."""
+        text = self._held.decode("utf-8", "replace")
+        self._held = b""
+        return text

@@ -1,0 +1,64 @@
+"""A model, ready to be loaded by a backend and talked to: everything its folder says, checked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.model.chat_template import ChatTemplate, load_chat_template
+from headrace.model.checkpoint import open_checkpoint
+from headrace.model.generation_defaults import generation_defaults
+from headrace.model.program import Program
+from headrace.model.registry import build_program
+from headrace.model.tokenizer import Tokenizer
+from headrace.types import SamplingParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageModel:
+    """What a model folder holds. The weights stay on disk, mapped, until a backend reads them."""
+
+    name: str  # the folder's name
+    path: Path
+    created_unix: float  # when its config.json was last written, seconds since 1970-01-01 UTC
+    program: Program
+    weights: Mapping[str, NDArray[np.uint16]]  # bf16 bits, by checkpoint name
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate
+    stop_ids: tuple[int, ...]  # any of these ends a turn; may be empty
+    default_sampling: SamplingParams
+
+
+def _local_time() -> datetime:
+    return datetime.now().astimezone()
+
+
+def open_model(path: Path, *, now: Callable[[], datetime] = _local_time) -> LanguageModel:
+    """Open and check the Hugging Face folder at `path`; allocates nothing of the weights' size.
+
+    `now` is the date that chat templates may print. Raises CheckpointError, one sentence naming the
+    file (and the tensor), when something is missing, broken or not known to this version.
+    """
+    checkpoint = open_checkpoint(path)
+    program = build_program(checkpoint.config)
+    checkpoint.weights.require(program)
+    tokenizer = Tokenizer(
+        checkpoint.tokenizer_file, checkpoint.tokenizer_config, vocab_size=program.vocab_size
+    )
+    defaults = generation_defaults(
+        checkpoint.config, checkpoint.generation_config, program.vocab_size
+    )
+    return LanguageModel(
+        name=path.absolute().name,
+        path=path,
+        created_unix=(path / "config.json").stat().st_mtime,
+        program=program,
+        weights=checkpoint.weights,
+        tokenizer=tokenizer,
+        chat_template=load_chat_template(checkpoint, tokenizer, now=now),
+        stop_ids=defaults.stop_ids,
+        default_sampling=defaults.sampling,
+    )

@@ -1,0 +1,145 @@
+"""Where a model's chat template runs: it can build text from what it is given, and no more.
+
+A template comes from a model folder, so it is a stranger's program. It runs in Jinja's immutable
+sandbox (no attributes that lead to Python's inside, nothing it is given can be changed) with three
+limits more: on its output, on the loop turns it takes, and on operations that blow a value up.
+The dialect is the one Hugging Face documents for chat templates.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+import jinja2
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_OUTPUT_CHARS = 32 << 20  # about 8 million tokens: beyond any context
+MAX_TURNS = 1_000_000  # loop turns and macro calls of one rendering; a message takes a few
+MAX_REPEAT = 100_000  # largest number a template may multiply, raise or pad with
+_WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{4,})")
+
+
+class TemplateRefusal(Exception):
+    """The template called `raise_exception`: these messages are not for this model."""
+
+
+class TemplateSandbox(ImmutableSandboxedEnvironment):
+    """Compiles and renders chat templates. Safe to share between threads."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """`now` gives the local date and time that `strftime_now` formats."""
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[loopcontrols, _Generation],
+        )
+        self._turns = threading.local()
+
+        def strftime_now(form: str) -> str:
+            return now().strftime(form)
+
+        names = cast("dict[str, object]", self.globals)  # pyright: ignore[reportUnknownMemberType]
+        names |= {"raise_exception": _refuse, "strftime_now": strftime_now, "range": self._range}
+        del names["lipsum"]
+        filters = cast("dict[str, object]", self.filters)  # pyright: ignore[reportUnknownMemberType]
+        filters["tojson"] = _tojson
+        for name in ("center", "format", "indent", "wordwrap"):  # they can pad without a limit
+            del filters[name]
+
+    def compile_chat(self, source: str) -> jinja2.Template:
+        """`source` compiled, each loop and macro counting its turns; raises TemplateError."""
+        tree = self.parse(source)
+        for block in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
+            count = nodes.Call(nodes.EnvironmentAttribute("count_turn"), [], [], None, None)
+            block.body.insert(0, nodes.ExprStmt(count).set_lineno(block.lineno))
+        return self.from_string(tree)
+
+    def render_chat(self, template: jinja2.Template, values: Mapping[str, object]) -> str:
+        """What `template` writes for `values`; raises SecurityError when it goes over a limit."""
+        self._turns.left = MAX_TURNS
+        written: list[str] = []
+        room = MAX_OUTPUT_CHARS
+        for text in template.generate(values):
+            room -= len(text)
+            if room < 0:
+                raise SecurityError(f"it writes more than {MAX_OUTPUT_CHARS:,} characters")
+            written.append(text)
+        return "".join(written)
+
+    def count_turn(self, turns: int = 1) -> None:
+        """Called by the template at each turn of a loop and each call of a macro."""
+        self._turns.left -= turns
+        if self._turns.left < 0:
+            raise SecurityError(f"it takes more than {MAX_TURNS:,} loop turns")
+
+    def call(self, context: Context, obj: object, *args: object, **kwargs: object) -> object:
+        """Calls `obj`, unless it is unsafe or asked to make something huge."""
+        if any(isinstance(value, int) and value > MAX_REPEAT for value in args):
+            raise SecurityError(f"it calls with a number above {MAX_REPEAT:,}")
+        return super().call(context, obj, *args, **kwargs)
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        """left * right, left ** right, left % right, unless the result would be huge."""
+        if operator == "%":
+            too_large = isinstance(left, str) and _WIDE_FORMAT.search(left) is not None
+        elif isinstance(left, int | float) and isinstance(right, int | float):
+            too_large = operator == "**" and max(abs(left), abs(right)) > 1_000
+        else:
+            too_large = _repeated_size(left, right) > MAX_REPEAT
+        if too_large:
+            raise SecurityError(f"it makes something huge with {operator}")
+        return super().call_binop(context, operator, left, right)
+
+    def _range(self, *bounds: int) -> range:
+        numbers = range(*bounds)
+        self.count_turn(len(numbers))
+        return numbers
+
+
+class _Generation(Extension):
+    """`{% generation %}`...`{% endgeneration %}` marks what a model wrote; for training only."""
+
+    tags = {"generation"}  # noqa: RUF012 (as the base class declares it)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _refuse(message: object) -> None:
+    raise TemplateRefusal(str(message))
+
+
+def _tojson(
+    value: object,
+    *,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON without the HTML escapes of Jinja's own filter: the model reads it, not a browser."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _repeated_size(left: object, right: object) -> int:
+    times, sequence = (left, right) if isinstance(left, int) else (right, left)
+    if not isinstance(times, int) or not isinstance(sequence, str | list | tuple):
+        return 0
+    return times * len(cast("Sequence[object]", sequence))

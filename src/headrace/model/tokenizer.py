@@ -1,0 +1,148 @@
+"""The tokenizer of a checkpoint: text to token ids, token ids to bytes.
+
+Wraps Hugging Face's `tokenizers` library. Text is always ordinary text here: a control token comes
+out of `encode_rendered` only, for what a chat template wrote itself. Safe to share between threads.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import tokenizers
+
+from headrace.errors import CheckpointError, InvalidRequest
+from headrace.model.control_tokens import ControlToken, ControlTokens
+from headrace.model.token_bytes import Decoding, decoding_of
+
+_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+class Tokenizer:
+    """One vocabulary, the rules that cut text into it, and its control tokens."""
+
+    def __init__(
+        self, file: Path, settings: Mapping[str, object] | None = None, *, vocab_size: int
+    ) -> None:
+        """`file`: a tokenizer.json; `settings`: tokenizer_config.json; `vocab_size`: the model's.
+
+        Raises CheckpointError naming the file when it is missing, broken, larger than the model's
+        vocabulary, or cannot write every text.
+        """
+        self.vocab_size = vocab_size
+        self._file = file
+        self._fast = _load(file)
+        self.special_names = _special_names(settings or {})
+        for spelling in self.special_names.values():
+            if self._fast.token_to_id(spelling) is not None:
+                self._fast.add_special_tokens([spelling])  # pyright: ignore[reportUnknownMemberType]
+        self._fast.encode_special_tokens = True  # spelled out in text, they stay text
+        self._inner = _without_prefix(self._fast)
+        self._check_size()
+        added = self._fast.get_added_tokens_decoder()
+        self.control = ControlTokens(
+            {
+                token.content: ControlToken(
+                    id=token_id, spelling=token.content, lstrip=token.lstrip, rstrip=token.rstrip
+                )
+                for token_id, token in added.items()
+                if token.special
+            }
+        )
+        literal = {i: "" if t.special else t.content for i, t in added.items()}
+        self._decoding = decoding_of(self._fast, literal, vocab_size, file)
+        self._check_text_stays_text()
+
+    @property
+    def decoding(self) -> Decoding:
+        """Each token id's bytes, and how an answer begins."""
+        return self._decoding
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What token `token_id` (0 <= id < vocab_size) writes; nothing for a control token."""
+        return self._decoding.pieces[token_id]
+
+    def encode_text(self, text: str) -> list[int]:
+        """`text` as ordinary tokens, whatever it spells.
+
+        Raises InvalidRequest when the text has unpaired surrogates.
+        """
+        return self._ordinary(text, is_start=True)
+
+    def encode_rendered(self, rendered: str) -> list[int]:
+        """Text from a chat template whose inputs went through `control.mask`.
+
+        The control tokens the template wrote become control ids, all else ordinary tokens.
+        """
+        ids: list[int] = []
+        for piece in self.control.split(rendered):
+            if isinstance(piece, ControlToken):
+                ids.append(piece.id)
+            else:
+                ids += self._ordinary(piece, is_start=not ids)
+        return ids
+
+    def _ordinary(self, text: str, *, is_start: bool) -> list[int]:
+        fast = self._fast if is_start or self._inner is None else self._inner
+        try:
+            ids = fast.encode(text, add_special_tokens=False).ids
+        except TypeError as exc:
+            raise InvalidRequest("the text has unpaired surrogates, which are not text") from exc
+        if not self.control.ids.isdisjoint(ids):
+            raise InvalidRequest("the text cannot be written in the model's vocabulary")
+        return ids
+
+    def _check_size(self) -> None:
+        vocab = self._fast.get_vocab(with_added_tokens=True)
+        largest = max(vocab.values(), default=-1)
+        if largest >= self.vocab_size:
+            raise CheckpointError(
+                f"{self._file} has token id {largest}, but the model's vocabulary ends at "
+                f"{self.vocab_size - 1}"
+            )
+
+    def _check_text_stays_text(self) -> None:
+        for spelling in self.control.spellings:
+            try:
+                self.encode_text(f"{spelling} {spelling} a{spelling}b")
+            except InvalidRequest as exc:
+                raise CheckpointError(
+                    f"{self._file} cannot write {spelling!r} as ordinary text"
+                ) from exc
+
+
+def _load(file: Path) -> tokenizers.Tokenizer:
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing; this version reads tokenizer.json only")
+    try:
+        fast = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as exc:  # the library raises nothing narrower
+        raise CheckpointError(f"{file} is not a tokenizer this version can read: {exc}") from exc
+    fast.no_truncation()
+    fast.no_padding()
+    return fast
+
+
+def _special_names(settings: Mapping[str, object]) -> dict[str, str]:
+    """bos_token, eos_token and the like of tokenizer_config.json: strings or {"content": ...}."""
+    named: dict[str, str] = {}
+    for name in _NAMED_TOKENS:
+        value = settings.get(name)
+        if isinstance(value, dict):
+            value = cast("dict[str, object]", value).get("content")
+        if isinstance(value, str) and value:
+            named[name] = value
+    return named
+
+
+def _without_prefix(fast: tokenizers.Tokenizer) -> tokenizers.Tokenizer | None:
+    """A copy for text that does not begin the prompt, where only the first piece gets a space."""
+    if not isinstance(fast.pre_tokenizer, tokenizers.pre_tokenizers.Metaspace | None):
+        return None
+    spelled = fast.to_str()
+    changed = re.sub(r'"prepend_scheme":\s*"first"', '"prepend_scheme":"never"', spelled)
+    if changed == spelled:
+        return None
+    inner = tokenizers.Tokenizer.from_str(changed)
+    inner.encode_special_tokens = True
+    return inner
