@@ -1,0 +1,270 @@
+"""The local provider: text in, text out, with the bundled tokenizer and a counting backend."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headrace.backends.base import Backend, Batch, StepResult
+from headrace.backends.null import NullBackend
+from headrace.clock import SystemClock
+from headrace.config import load
+from headrace.engine import Engine, EngineThread
+from headrace.errors import (
+    BackendError,
+    CheckpointError,
+    ConfigError,
+    ContextTooLong,
+    EngineError,
+    QueueFull,
+    UnknownModel,
+)
+from headrace.gateway.base import ModelCard
+from headrace.gateway.build import build_local
+from headrace.gateway.local import LocalModel, LocalProvider
+from headrace.model import bundled_model, open_model
+from headrace.types import FinishReason, Message, Request, Role, SamplingParams, TokenEvent
+
+MODEL = replace(open_model(bundled_model()), stop_ids=())
+GREEDY = SamplingParams(temperature=0.0)
+
+
+def ask(text: str = "Hello", **changes: object) -> Request:
+    request = Request(
+        id="r1",
+        model="mini",
+        messages=(Message(role=Role.USER, content=text),),
+        sampling=GREEDY,
+        max_tokens=12,
+    )
+    return replace(request, **changes)  # pyright: ignore[reportArgumentType]
+
+
+@asynccontextmanager
+async def provider(
+    backend: Backend | None = None, *, max_sequences: int = 4, max_waiting: int = 8
+) -> AsyncGenerator[LocalProvider, None]:
+    """A started provider; at the end the engine must be idle, every block free."""
+    backend = backend or NullBackend(MODEL.program, num_blocks=256)
+    engine = Engine(
+        backend,
+        SystemClock(),
+        max_sequences=max_sequences,
+        max_step_tokens=256,
+        max_waiting=max_waiting,
+    )
+    card = ModelCard(
+        id="mini", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
+    )
+    model = LocalModel(MODEL, card, lambda wake: EngineThread(engine, wake), draw_seed=lambda: 1234)
+    running = LocalProvider({"mini": model}, close=backend.close)
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
+    assert engine.is_idle, "a stream ended without freeing its sequence"
+    engine.check_integrity()
+
+
+async def collect(running: LocalProvider, request: Request) -> list[TokenEvent]:
+    async with aclosing(running.stream(request)) as events:
+        return [event async for event in events]
+
+
+def test_the_first_event_is_empty_and_the_last_says_how_it_ended() -> None:
+    async def run() -> list[TokenEvent]:
+        async with provider() as running:
+            return await collect(running, ask())
+
+    events = asyncio.run(run())
+    assert events[0] == TokenEvent(text="")
+    assert [event.finish for event in events[:-1]] == [None] * (len(events) - 1)
+    last = events[-1]
+    assert last.finish is FinishReason.LENGTH
+    assert last.usage is not None
+    assert last.timing is not None
+    prompt = MODEL.chat_template.render_ids(ask().messages)
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (len(prompt), 12)
+    ids = [i for event in events for i in event.token_ids]
+    assert ids == [(prompt[-1] + 1 + j) % MODEL.program.vocab_size for j in range(12)]
+    expected = b"".join(MODEL.tokenizer.token_bytes(i) for i in ids).decode(errors="replace")
+    assert "".join(event.text for event in events) == expected
+
+
+def test_a_stop_string_ends_the_text_and_frees_the_sequence() -> None:
+    async def run() -> tuple[list[TokenEvent], list[TokenEvent]]:
+        async with provider() as running:
+            free = await collect(running, ask(max_tokens=300))
+            text = "".join(event.text for event in free)
+            stop = text[100:104]
+            return free, await collect(running, ask(max_tokens=2000, stop=(stop, "never there")))
+
+    free, stopped = asyncio.run(run())
+    text = "".join(event.text for event in free)
+    assert "".join(event.text for event in stopped) == text[: text.index(text[100:104])]
+    assert stopped[-1].finish is FinishReason.STOP
+    assert stopped[-1].usage is not None
+    assert stopped[-1].usage.completion_tokens == sum(len(e.token_ids) for e in stopped) < 300
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_closing_the_stream_early_frees_everything(after: int) -> None:
+    async def run() -> None:
+        async with provider() as running:
+            async with aclosing(running.stream(ask(max_tokens=2000))) as events:
+                for _ in range(after):
+                    await anext(events)
+            assert len(await collect(running, ask())) > 1, "the next request is served"
+
+    asyncio.run(run())
+
+
+def test_cancelling_the_task_that_waits_frees_everything() -> None:
+    async def run() -> None:
+        async with provider() as running:
+            task = asyncio.create_task(collect(running, ask(max_tokens=2000)))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(run())
+
+
+def test_answers_belong_to_their_requests() -> None:
+    async def run() -> None:
+        async with provider() as running:
+            requests = [ask(f"number {i}", id=f"r{i}") for i in range(10)]
+            answers = await asyncio.gather(*(collect(running, r) for r in requests))
+        for request, events in zip(requests, answers, strict=True):
+            start = MODEL.chat_template.render_ids(request.messages)[-1]
+            ids = [i for event in events for i in event.token_ids]
+            assert ids == [(start + 1 + j) % MODEL.program.vocab_size for j in range(12)]
+
+    asyncio.run(run())
+
+
+def test_output_is_clamped_to_the_context_that_is_left() -> None:
+    async def run() -> list[TokenEvent]:
+        async with provider() as running:
+            return await collect(running, ask("word " * 1900, max_tokens=None))
+
+    last = asyncio.run(run())[-1]
+    assert last.usage is not None
+    assert last.usage.total_tokens == 2048
+    assert last.finish is FinishReason.LENGTH
+
+
+def test_a_prompt_without_room_is_refused_with_both_numbers() -> None:
+    async def run() -> None:
+        async with provider() as running:
+            with pytest.raises(ContextTooLong, match=r"Current length is \d+ while limit is 2048"):
+                await collect(running, ask("word " * 30_000))
+
+    asyncio.run(run())
+
+
+def test_an_unknown_model_is_named() -> None:
+    async def run() -> None:
+        async with provider() as running:
+            with pytest.raises(UnknownModel, match="gpt-9"):
+                await collect(running, ask(model="gpt-9"))
+
+    asyncio.run(run())
+
+
+def test_beyond_the_queue_there_is_queue_full() -> None:
+    async def run() -> None:
+        async with (
+            provider(max_sequences=1, max_waiting=0) as running,
+            aclosing(running.stream(ask(max_tokens=2000))) as first,
+        ):
+            await anext(first)
+            with pytest.raises(QueueFull):
+                await collect(running, ask(id="r2"))
+
+    asyncio.run(run())
+
+
+class Melting(NullBackend):
+    """Works for three steps, then fails."""
+
+    steps = 0
+
+    def step(self, batch: Batch) -> StepResult:
+        self.steps += 1
+        if self.steps > 3:
+            raise BackendError("melted")
+        return super().step(batch)
+
+
+def test_a_failure_on_the_way_reaches_the_reader() -> None:
+    async def run() -> int:
+        tokens = 0
+        async with provider(Melting(MODEL.program, num_blocks=256)) as running:
+            with pytest.raises(BackendError, match="melted"):
+                async with aclosing(running.stream(ask())) as events:
+                    async for event in events:
+                        tokens += len(event.token_ids)
+        return tokens
+
+    assert asyncio.run(run()) == 3
+
+
+def test_stopping_the_server_ends_waiting_streams_with_an_error() -> None:
+    async def run() -> None:
+        backend = NullBackend(MODEL.program, num_blocks=256, steps_per_s=50)
+        engine = Engine(backend, SystemClock(), max_sequences=4, max_step_tokens=64, max_waiting=4)
+        card = ModelCard(
+            id="mini", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
+        )
+        model = LocalModel(MODEL, card, lambda wake: EngineThread(engine, wake))
+        running = LocalProvider({"mini": model}, close=backend.close)
+        await running.start()
+        async with aclosing(running.stream(ask(max_tokens=2000))) as events:
+            await anext(events)
+            await running.stop()
+            assert not running.ready
+            with pytest.raises(EngineError, match="stopping"):
+                async for _ in events:
+                    pass
+
+    asyncio.run(run())
+
+
+def test_seeded_sampling_repeats_and_defaults_come_from_the_checkpoint() -> None:
+    seen: list[Batch] = []
+
+    class Watched(NullBackend):
+        def step(self, batch: Batch) -> StepResult:
+            seen.append(batch)
+            return super().step(batch)
+
+    async def run() -> None:
+        async with provider(Watched(MODEL.program, num_blocks=256)) as running:
+            await collect(running, ask(sampling=SamplingParams(), max_tokens=1))
+            await collect(running, ask(sampling=SamplingParams(temperature=1.5, seed=-1)))
+
+    asyncio.run(run())
+    first, second = seen[0].sampling, seen[1].sampling
+    defaults = MODEL.default_sampling
+    assert first.temperature[0] == pytest.approx(defaults.temperature)
+    assert first.top_p[0] == pytest.approx(defaults.top_p)
+    assert first.seed[0] == 1234
+    assert second.temperature[0] == 1.5
+    assert second.seed[0] == 2**64 - 1
+
+
+def test_building_names_what_is_wrong(tmp_path: Path) -> None:
+    config = load(environ={}, flags={"engine.backend": "null"})
+    with pytest.raises(CheckpointError, match="nowhere"):
+        build_local([tmp_path / "nowhere"], config, SystemClock())
+    with pytest.raises(ConfigError, match="same folder name"):
+        build_local([bundled_model(), bundled_model()], config, SystemClock())
+    unknown = load(environ={}, flags={"engine.backend": "abacus"})
+    with pytest.raises(ConfigError, match="abacus"):
+        build_local([bundled_model()], unknown, SystemClock())
