@@ -1,0 +1,46 @@
+"""How commands speak: JSON for programs on stdout, everything else for people on stderr."""
+
+import logging
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+
+def print_json(value: object) -> None:
+    """One JSON object on standard output, and nothing else there."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str = "", *, style: str = "") -> None:
+    """A line for people, on stderr."""
+    Console(stderr=True, highlight=False).print(text, style=style, markup=False)
+
+
+def set_up_logging(level: str) -> None:
+    """Send the log to stderr, one line per event."""
+    logging.basicConfig(
+        level=level.upper(),
+        format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
+
+
+@contextmanager
+def loading_bars() -> Generator[Callable[[str], Callable[[int, int], None]], None, None]:
+    """`bars(name)` gives a callback (done, total) that moves a bar; silent when nobody watches."""
+    columns = (TextColumn("loading {task.description}"), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
+
+        def bar(name: str) -> Callable[[int, int], None]:
+            task = progress.add_task(name, total=None)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        yield bar

@@ -1,0 +1,98 @@
+"""`headrace serve`: checkpoint folders behind the OpenAI API."""
+
+import sys
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace import config as settings
+from headrace.cli.output import loading_bars, say, set_up_logging
+from headrace.config import Config
+
+
+class LogLevel(StrEnum):
+    """How much goes to the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+def serve(
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="checkpoint folders; default: the bundled model")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free port [8000]")] = None,
+    config: Annotated[Path | None, typer.Option(help="a headrace.toml")] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="no keys; loopback only")] = False,
+    backend: Annotated[str | None, typer.Option(help="cpu, reference or null")] = None,
+    threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="how much to log")] = LogLevel.INFO,
+    with_stdin: Annotated[
+        bool, typer.Option("--with-stdin", hidden=True, help="stop when stdin closes")
+    ] = False,
+) -> None:
+    """Serve models until SIGTERM or Ctrl-C. Prints `ready http://…` when it does."""
+    flags = {
+        "api.host": host,
+        "api.port": port,
+        "api.auth": False if no_auth else None,
+        "engine.backend": backend,
+        "engine.threads": threads,
+    }
+    set_up_logging(log_level)
+    run_server(models or [], settings.load(file=config, flags=flags), with_stdin=with_stdin)
+
+
+def run_server(models: list[Path], config: Config, *, with_stdin: bool = False) -> None:
+    """Bind, load, serve, drain, stop. Raises ConfigError for a wrong port or folder."""
+    import uvloop
+
+    from headrace.accounts import AccountService
+    from headrace.api import HttpServer, address, bind, build_app
+    from headrace.clock import SystemClock
+    from headrace.console import pages
+    from headrace.gateway.build import build_local
+    from headrace.model import bundled_model
+
+    clock = SystemClock()
+    sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
+    accounts = AccountService.open(config, clock) if config.api.auth else None
+    try:
+        with loading_bars() as bars:
+            provider = build_local(models or [bundled_model()], config, clock, progress=bars)
+        app = build_app(provider, accounts, config, clock, pages=pages())
+        server = HttpServer(
+            app,
+            drain_s=config.api.drain_s,
+            on_ready=lambda: print(f"ready {address(sock)}", flush=True),
+        )
+        if accounts is not None and not any(key.is_active for key in accounts.list()):
+            say("no API key yet: headrace keys create --tier free --name NAME", style="yellow")
+        if with_stdin:
+            threading.Thread(target=_stop_at_eof, args=(server.stop,), daemon=True).start()
+
+        async def life() -> None:
+            await provider.start()
+            try:
+                await server.run(sock)
+            finally:
+                await provider.stop()
+
+        uvloop.run(life())
+    finally:
+        sock.close()
+        if accounts is not None:
+            accounts.close()
+
+
+def _stop_at_eof(stop: Callable[[], None]) -> None:
+    """The parent holds our stdin: when it is gone, however it went, there is nobody to serve."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    stop()
