@@ -1,5 +1,6 @@
 """`headrace serve`: checkpoint folders behind the OpenAI API."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -93,6 +94,8 @@ def run_server(models: list[Path], config: Config, *, with_stdin: bool = False) 
 
 def _stop_at_eof(stop: Callable[[], None]) -> None:
     """The parent holds our stdin: when it is gone, however it went, there is nobody to serve."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(
+        sys.stdin.fileno(), 4096
+    ):  # unbuffered: a thread in a buffer's lock aborts the exit
         pass
     stop()
