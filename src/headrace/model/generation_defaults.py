@@ -13,7 +13,7 @@ class GenerationDefaults:
     """`generation_config.json`, with `config.json` behind it."""
 
     stop_ids: tuple[int, ...]  # any of these ends a turn; may be empty
-    sampling: SamplingParams
+    sampling: SamplingParams  # None where the checkpoint is silent
 
 
 def generation_defaults(
@@ -23,16 +23,14 @@ def generation_defaults(
     file, source = "generation_config.json", generation_config
     if source.get("eos_token_id") is None:
         file, source = "config.json", config
-    settings = _Settings(generation_config)
-    top_k = settings.number("top_k", 0, 1 << 24, 0)
-    top_p = settings.number("top_p", 0, 1, 1.0)
+    top_k = _number(generation_config, "top_k", 0, 1 << 24)
     return GenerationDefaults(
         stop_ids=_ids(source.get("eos_token_id"), vocab_size, file),
         sampling=SamplingParams(
-            temperature=settings.number("temperature", 0, 2, 1.0),
-            top_k=int(top_k),
-            top_p=top_p or 1.0,
-            min_p=settings.number("min_p", 0, 1, 0.0),
+            temperature=_number(generation_config, "temperature", 0, 2),
+            top_k=None if top_k is None else int(top_k),
+            top_p=_number(generation_config, "top_p", 0, 1) or None,
+            min_p=_number(generation_config, "min_p", 0, 1),
         ),
     )
 
@@ -51,20 +49,12 @@ def _ids(value: object, vocab_size: int, file: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-class _Settings:
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = values
-
-    def number(self, key: str, low: float, high: float, default: float) -> float:
-        value = self._values.get(key)
-        if value is None:
-            return default
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not low <= value <= high
-        ):
-            raise CheckpointError(
-                f"generation_config.json: '{key}' must be a number in {low}..{high}, not {value!r}"
-            )
-        return float(value)
+def _number(values: Mapping[str, object], key: str, low: float, high: float) -> float | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise CheckpointError(
+            f"generation_config.json: '{key}' must be a number in {low}..{high}, not {value!r}"
+        )
+    return float(value)

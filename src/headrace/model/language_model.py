@@ -29,7 +29,7 @@ class LanguageModel:
     tokenizer: Tokenizer
     chat_template: ChatTemplate
     stop_ids: tuple[int, ...]  # any of these ends a turn; may be empty
-    default_sampling: SamplingParams
+    default_sampling: SamplingParams  # None where the checkpoint is silent
 
 
 def _local_time() -> datetime:

@@ -20,9 +20,10 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 MAX_OUTPUT_CHARS = 32 << 20  # about 8 million tokens: beyond any context
-MAX_TURNS = 1_000_000  # loop turns and macro calls of one rendering; a message takes a few
+MAX_TURNS = 250_000  # loop turns and macro calls of one rendering; a message takes a few
 MAX_REPEAT = 100_000  # largest number a template may multiply, raise or pad with
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{4,})")
 
@@ -34,7 +35,7 @@ class TemplateRefusal(Exception):
 class TemplateSandbox(ImmutableSandboxedEnvironment):
     """Compiles and renders chat templates. Safe to share between threads."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         """`now` gives the local date and time that `strftime_now` formats."""
@@ -58,7 +59,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def compile_chat(self, source: str) -> jinja2.Template:
         """`source` compiled, each loop and macro counting its turns; raises TemplateError."""
-        tree = self.parse(source)
+        tree = _CheckedJoins().visit(self.parse(source))
         for block in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
             count = nodes.Call(nodes.EnvironmentAttribute("count_turn"), [], [], None, None)
             block.body.insert(0, nodes.ExprStmt(count).set_lineno(block.lineno))
@@ -82,6 +83,13 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         if self._turns.left < 0:
             raise SecurityError(f"it takes more than {MAX_TURNS:,} loop turns")
 
+    def join_text(self, *parts: object) -> str:
+        """Called by the template for `part ~ part`."""
+        text = "".join(map(str, parts))
+        if len(text) > MAX_OUTPUT_CHARS:
+            raise SecurityError(f"it joins more than {MAX_OUTPUT_CHARS:,} characters")
+        return text
+
     def call(self, context: Context, obj: object, *args: object, **kwargs: object) -> object:
         """Calls `obj`, unless it is unsafe or asked to make something huge."""
         if any(isinstance(value, int) and value > MAX_REPEAT for value in args):
@@ -89,8 +97,10 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
-        """left * right, left ** right, left % right, unless the result would be huge."""
-        if operator == "%":
+        """left + right, left * right and the like, unless the result would be huge."""
+        if operator == "+":
+            too_large = isinstance(left, str) and len(left) > MAX_OUTPUT_CHARS
+        elif operator == "%":
             too_large = isinstance(left, str) and _WIDE_FORMAT.search(left) is not None
         elif isinstance(left, int | float) and isinstance(right, int | float):
             too_large = operator == "**" and max(abs(left), abs(right)) > 1_000
@@ -104,6 +114,13 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         numbers = range(*bounds)
         self.count_turn(len(numbers))
         return numbers
+
+
+class _CheckedJoins(NodeTransformer):
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 (the base class's way)
+        parts = [cast("nodes.Expr", self.visit(part)) for part in node.nodes]
+        join = nodes.EnvironmentAttribute("join_text")
+        return nodes.Call(join, parts, [], None, None).set_lineno(node.lineno)
 
 
 class _Generation(Extension):

@@ -1,0 +1,78 @@
+"""A whole folder opened: names, stop tokens, defaults."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import CheckpointError, InvalidRequest
+from headrace.model import open_model
+from headrace.types import Message, Role, SamplingParams
+from tests.tiny_folder import write_folder
+
+
+def test_a_folder_gives_its_name_program_and_defaults(tmp_path: Path) -> None:
+    model = open_model(write_folder(tmp_path / "tiny-model"))
+    assert model.name == "tiny-model"
+    assert model.program.vocab_size == 300
+    assert set(model.weights) == set(model.program.weights())
+    assert model.stop_ids == (264, 267)
+    assert model.default_sampling == SamplingParams(temperature=0.6, top_p=0.9)
+    assert model.created_unix > 1_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "expected"),
+    [
+        (7, {}, (7,)),
+        ([7, 9, 7], {}, (7, 9)),
+        (7, {"eos_token_id": 8}, (8,)),
+        (7, {"eos_token_id": None}, (7,)),
+        (None, {}, ()),
+    ],
+)
+def test_stop_ids_come_from_the_generation_settings_else_the_config(
+    tmp_path: Path, config: object, generation: dict[str, object], expected: tuple[int, ...]
+) -> None:
+    folder = write_folder(tmp_path / "m", eos_token_id=config)
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    assert open_model(folder).stop_ids == expected
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        {"eos_token_id": 300},
+        {"eos_token_id": [-1]},
+        {"eos_token_id": "x"},
+        {"eos_token_id": True},
+        {"temperature": -1},
+        {"temperature": "hot"},
+        {"top_p": 1.5},
+        {"top_k": False},
+    ],
+)
+def test_bad_generation_settings_are_refused_naming_the_key(
+    tmp_path: Path, generation: dict[str, object]
+) -> None:
+    folder = write_folder(tmp_path / "m")
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    with pytest.raises(
+        CheckpointError, match=f"generation_config.json: '{next(iter(generation))}'"
+    ):
+        open_model(folder)
+
+
+def test_a_model_without_a_template_opens_and_refuses_messages(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m")
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "generation_config.json").unlink()
+    model = open_model(folder)
+    with pytest.raises(InvalidRequest, match="no chat template"):
+        model.chat_template.render_ids([Message(role=Role.USER, content="Hello")])
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m", vocab_size=267)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json has token id 267"):
+        open_model(folder)
