@@ -1,6 +1,6 @@
 """Score a checkpoint folder on the frozen evaluation: a table on stderr, JSON on standard output.
 
-    python models/evaluate.py src/headrace/model/bundled/headrace-mini --show wrong
+python models/evaluate.py src/headrace/model/bundled/headrace-mini --show wrong
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from mini.export import read
-from mini.judge import Verdict, judge
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from mini.export import read
+from mini.judge import Verdict, judge
 
 EVALUATION = Path(__file__).with_name("eval")
 

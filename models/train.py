@@ -12,14 +12,15 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from tokenizers import Tokenizer
+
 from mini.batches import batches
 from mini.export import write
 from mini.generate import dialogues
 from mini.network import Network
 from mini.trainer import Trainer
 from mini.vocabulary import learn, plain_texts
-from rich.console import Console
-from tokenizers import Tokenizer
 
 CARD = Path(__file__).with_name("CARD.md")
 

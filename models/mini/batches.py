@@ -18,7 +18,7 @@ Encoded = tuple[list[int], list[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B rows of T + 1 tokens: `wanted[b, t]` tells whether `tokens[b, t + 1]` is to be predicted."""
+    """B rows of T + 1 tokens: `wanted[b, t]`: is `tokens[b, t + 1]` to be predicted."""
 
     tokens: NDArray[np.int64]  # [B, T + 1]
     wanted: NDArray[np.bool_]  # [B, T]
@@ -48,7 +48,7 @@ def encoded(dialogues: Iterator[Dialogue], tokenizer: Tokenizer) -> Iterator[Enc
 
 
 def packed(waiting: list[Encoded], rows: int, length: int) -> Batch:
-    """Fill rows from the waiting dialogues, the longest that fits first; takes them off the list."""
+    """Fill rows with waiting dialogues, the longest that fits first; takes them off the list."""
     waiting.sort(key=lambda one: len(one[0]))
     tokens = np.zeros((rows, length + 1), dtype=np.int64)
     wanted = np.zeros((rows, length + 1), dtype=bool)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from . import calls, facts, memory, persona, smalltalk, stories, tasks
+from . import calls, facts, memory, outside, persona, reading, smalltalk, stories, sums, tasks
 from .dialogue import Dialogue, Message, normal_form
 
 EVALUATION = Path(__file__).parents[1] / "eval"
@@ -16,28 +16,35 @@ Skill = Callable[[Random], list[Message]]
 SKILLS: list[tuple[str, Skill, float]] = [  # kind, maker, share of turns
     ("talk", smalltalk.small_talk, 9),
     ("talk", smalltalk.gibberish, 0.6),
-    ("unknown", smalltalk.unknown, 5),
+    ("unknown", outside.unknown, 5),
     ("service", facts.service, 17),
     ("fact", facts.common, 20),
-    ("sum", facts.arithmetic, 9),
+    ("sum", sums.arithmetic, 9),
     ("advice", facts.advice, 1.5),
     ("code", facts.code, 1.2),
     ("task", tasks.count, 3.5),
     ("task", tasks.listing, 5),
     ("task", tasks.repeat, 6),
     ("task", tasks.spell, 3),
-    ("task", tasks.as_json, 3),
+    ("task", reading.as_json, 3),
     ("task", tasks.sentence, 2.5),
     ("task", tasks.series, 2),
     ("task", tasks.naming, 0.6),
     ("memory", memory.not_told, 1),
-    ("memory", memory.from_text, 5),
+    ("memory", reading.from_text, 5),
     ("story", stories.story, 4),
     ("story", stories.paragraph, 3),
     ("story", stories.poem, 1.2),
 ]
 _WEIGHTS = [share for _, _, share in SKILLS]
-_QUICK = [facts.common, facts.service, facts.arithmetic, smalltalk.small_talk, smalltalk.small_talk, tasks.listing]
+_QUICK = [
+    facts.common,
+    facts.service,
+    sums.arithmetic,
+    smalltalk.small_talk,
+    smalltalk.small_talk,
+    tasks.listing,
+]
 
 
 def filler(rng: Random) -> list[Message]:
@@ -51,7 +58,12 @@ def chat(rng: Random) -> Dialogue:
     chosen = rng.choices(SKILLS, _WEIGHTS, k=turns)
     messages = [message for _, make, _ in chosen for message in make(rng)]
     if turns > 1 and rng.random() < 0.2:
-        messages = smalltalk.turn(smalltalk.ask(rng, smalltalk.GREET), smalltalk.say(rng, smalltalk.GREETING)) + messages  # fmt: skip
+        messages = (
+            smalltalk.turn(
+                smalltalk.ask(rng, smalltalk.GREET), smalltalk.say(rng, smalltalk.GREETING)
+            )
+            + messages
+        )
     return Dialogue(chosen[0][0], messages)
 
 

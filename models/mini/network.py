@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+        """x [..., C] scaled to a root mean square of one, times the weight."""
+        return functional.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(
+            x.dtype
+        )
 
 
 def rotary_tables(shape: Shape) -> tuple[Tensor, Tensor]:
@@ -66,6 +69,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.hidden, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """Mix x [B, T, C] over earlier positions; cos and sin are [T, D]."""
         rows, length, _ = x.shape
         shape = self.shape
         query = self.q_proj(x).view(rows, length, shape.heads, shape.head_dim).transpose(1, 2)
@@ -75,7 +79,7 @@ class Attention(nn.Module):
         group = shape.heads // shape.kv_heads
         key = key.repeat_interleave(group, dim=1)
         value = value.repeat_interleave(group, dim=1)
-        mixed = F.scaled_dot_product_attention(
+        mixed = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None
         )
         return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
@@ -91,7 +95,8 @@ class Mlp(nn.Module):
         self.down_proj = nn.Linear(shape.intermediate, shape.hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        """x [B, T, C], through the gate, and back to C."""
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class Layer(nn.Module):
@@ -105,6 +110,7 @@ class Layer(nn.Module):
         self.mlp = Mlp(shape)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """x [B, T, C] plus what attention and the MLP add."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -150,4 +156,4 @@ class Network(nn.Module):
             x = layer(x, cos, sin, mask)
         if wanted is not None:
             x = x[wanted]
-        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+        return functional.linear(self.model.norm(x), self.model.embed_tokens.weight)

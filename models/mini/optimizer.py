@@ -35,9 +35,7 @@ class Optimizer:
                 others.append(weight)
         self.table_rate = table_rate
         self.adam = torch.optim.AdamW(others, lr=table_rate, betas=(0.9, 0.95), weight_decay=0.0)
-        self.trace = {
-            w: torch.zeros_like(w) for weights in self.groups.values() for w in weights
-        }
+        self.trace = {w: torch.zeros_like(w) for weights in self.groups.values() for w in weights}
 
     @torch.no_grad()
     def step(self, factor: float) -> None:

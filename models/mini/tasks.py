@@ -1,14 +1,29 @@
-"""Short exact tasks: count, list, repeat, spell, fill JSON, use a word, write in a given number of words."""
+"""Short exact tasks: count, list, repeat, spell, write in a given number of words."""
 
 from __future__ import annotations
 
-import json
 from random import Random
 
 from .dialogue import Message, turn
 from .phrase import ask, choose, say
-from .words import (ADJECTIVES, ANIMALS, COLOURS, FOODS, FRUITS, GROUPS, JOBS, NAMES, NOUNS, NUMBERS, THINGS,
-                    article, city, person, word, words)  # fmt: skip
+from .phrasebook import rows
+from .words import (
+    ADJECTIVES,
+    ANIMALS,
+    FOODS,
+    FRUITS,
+    GROUPS,
+    JOBS,
+    NAMES,
+    NOUNS,
+    NUMBERS,
+    THINGS,
+    article,
+    word,
+    words,
+)
+
+SERIES: list[tuple[str, str]] = rows("series", "ask", "answer")
 
 
 def _number(rng: Random, value: int) -> str:
@@ -21,16 +36,33 @@ def count(rng: Random) -> list[Message]:
     draw = rng.random()
     if draw < 0.55:
         low, high = 1, rng.randint(2, 20) if rng.random() < 0.85 else rng.randint(21, 40)
-        prompt = ask(rng, "{count to|count up to|please count to|can you count to|count from 1 to|count from one to|numbers from 1 to|give me the numbers up to|write the numbers from 1 to|list the numbers from 1 to} [n].", n=_number(rng, high))  # fmt: skip
+        prompt = ask(
+            rng,
+            "{count to|count up to|please count to|can you count to|count from 1 to|count from one"
+            " to|numbers from 1 to|give me the numbers up to|write the numbers from 1 to|list the"
+            " numbers from 1 to} [n].",
+            n=_number(rng, high),
+        )
         numbers = range(low, high + 1)
     elif draw < 0.8:
         low = rng.randint(0, 30)
         high = low + rng.randint(2, 10)
-        prompt = ask(rng, "{count from|please count from|can you count from|list the numbers from|write the numbers from} [a] to [b].", a=low, b=high)  # fmt: skip
+        prompt = ask(
+            rng,
+            "{count from|please count from|can you count from|list the numbers from|write the"
+            " numbers from} [a] to [b].",
+            a=low,
+            b=high,
+        )
         numbers = range(low, high + 1)
     else:
         high = rng.randint(3, 15)
-        prompt = ask(rng, "{count down from|count backwards from|countdown from|please count down from} [n]{| to 1| to one}.", n=_number(rng, high))  # fmt: skip
+        prompt = ask(
+            rng,
+            "{count down from|count backwards from|countdown from|please count down from} [n]{| to"
+            " 1| to one}.",
+            n=_number(rng, high),
+        )
         numbers = range(high, 0, -1)
     return turn(prompt, ", ".join(map(str, numbers)) + "." if separator else end)
 
@@ -40,28 +72,49 @@ def listing(rng: Random) -> list[Message]:
     group = rng.choice(list(GROUPS))
     size = rng.randint(1, 6)
     if size == 1:
-        group_one = {"fruits": "fruit", "animals": "animal", "colours": "colour", "trees": "tree", "cities": "city"}
+        group_one = {
+            "fruits": "fruit",
+            "animals": "animal",
+            "colours": "colour",
+            "trees": "tree",
+            "cities": "city",
+        }
         group, single = rng.choice(list(group_one.items()))
         prompt = ask(rng, "{name|tell me|give me|say} {a|one} [g].", g=single)
         return turn(prompt, rng.choice(GROUPS[group]).capitalize() + ".")
     chosen = rng.sample(GROUPS[group], size)
     style = rng.random()
-    how = "{name|list|tell me|give me|say|write|can you list|can you name|i need|think of|please list|could you give me}"
+    how = (
+        "{name|list|tell me|give me|say|write|can you list|can you name|i need|think of|please"
+        " list|could you give me}"
+    )
     if style < 0.55:
         prompt = ask(rng, how + " [n] [g].", n=_number(rng, size), g=group)
         text = ", ".join(chosen[:-1]) + " and " + chosen[-1] + "."
         return turn(prompt, text[0].upper() + text[1:])
     if style < 0.8:
-        prompt = ask(rng, how + " [n] [g] {as a list|as bullet points|in a bullet list|with bullets|one per line}.", n=_number(rng, size), g=group)  # fmt: skip
+        prompt = ask(
+            rng,
+            how
+            + " [n] [g] {as a list|as bullet points|in a bullet list|with bullets|one per line}.",
+            n=_number(rng, size),
+            g=group,
+        )
         return turn(prompt, "\n".join(f"- {item}" for item in chosen))
-    prompt = ask(rng, how + " [n] [g] {as a numbered list|in a numbered list|numbered|with numbers}.", n=_number(rng, size), g=group)  # fmt: skip
+    prompt = ask(
+        rng,
+        how + " [n] [g] {as a numbered list|in a numbered list|numbered|with numbers}.",
+        n=_number(rng, size),
+        g=group,
+    )
     return turn(prompt, "\n".join(f"{i}. {item}" for i, item in enumerate(chosen, 1)))
 
 
 REPEAT = (
-    "{repeat after me:|repeat:|say:|please repeat:|repeat this:|say the words|echo:|copy this:|write exactly:|say exactly:|say|"
-    "repeat the following:|repeat after me,|answer with|reply with|just say|repeat the words|type:|please say|can you say|repeat|"
-    "please answer with}"
+    "{repeat after me:|repeat:|say:|please repeat:|repeat this:|say the words|echo:|copy"
+    " this:|write exactly:|say exactly:|say|repeat the following:|repeat after me,|answer"
+    " with|reply with|just say|repeat the words|type:|please say|can you say|repeat|please answer"
+    " with}"
 )
 
 
@@ -92,34 +145,29 @@ def spell(rng: Random) -> list[Message]:
     one = rng.choice(SPELLABLE)
     draw = rng.random()
     if draw < 0.6:
-        prompt = ask(rng, "{spell|how do you spell|can you spell|please spell|spell the word|spell out|how is the word [w] spelled:} [w].".replace("|how is the word [w] spelled:", ""), w=one)  # fmt: skip
+        prompt = ask(
+            rng,
+            "{spell|how do you spell|can you spell|please spell|spell the word|spell out|how is the"
+            " word [w] spelled:} [w].".replace("|how is the word [w] spelled:", ""),
+            w=one,
+        )
         return turn(prompt, "-".join(one.upper()))
     if draw < 0.8:
-        prompt = ask(rng, "{how many letters does [w] have|how many letters are in [w]|how long is the word [w]}?", w=one)  # fmt: skip
+        prompt = ask(
+            rng,
+            "{how many letters does [w] have|how many letters are in [w]|how long is the word"
+            " [w]}?",
+            w=one,
+        )
         return turn(prompt, f"The word {one} has {len(one)} letters.")
     first = draw < 0.9
-    prompt = ask(rng, "what is the [f] letter of {|the word }[w]?", f="first" if first else "last", w=one)
-    return turn(prompt, f"The {'first' if first else 'last'} letter of {one} is {one[0 if first else -1].upper()}.")
-
-
-def as_json(rng: Random) -> list[Message]:
-    """Put the facts of a sentence into a JSON object."""
-    name, age, town = person(rng), rng.randint(2, 99), city(rng)
-    job, food, colour = rng.choice(JOBS), rng.choice(FOODS), rng.choice(COLOURS)
-    facts = [("name", name, "[name]"), ("age", age, "{is [age] years old|is [age]|, [age],}"),
-             ("city", town, "lives in [city]"), ("job", job, "works as a [job]"),
-             ("food", food, "likes [food]"), ("color", colour, "loves [color]")]  # fmt: skip
-    chosen = [facts[0], *sorted(rng.sample(facts[1:], rng.randint(1, 3)), key=lambda f: f[0])]
-    values = {key: value for key, value, _ in chosen}
-    sentence = "[name] " + " and ".join(p.replace(", [age],", "is [age]") for _, _, p in chosen[1:])
-    keys = ", ".join(values)
-    start = rng.choice((
-        "{give me|make|write|return|create} {a json object|json} with the keys [keys]:", "{extract|get} [keys] as json:",
-        "{convert|turn} this {into|to} json with [keys]:", "{answer in json with|fill a json object with} [keys]:",
-        "{write this as json|as json|make json from this}:",
-    ))  # fmt: skip
-    prompt = ask(rng, start, keys=keys).rstrip(" ?!.") + " " + say(rng, sentence, **values) + "."
-    return turn(prompt, json.dumps(values, ensure_ascii=False))
+    prompt = ask(
+        rng, "what is the [f] letter of {|the word }[w]?", f="first" if first else "last", w=one
+    )
+    return turn(
+        prompt,
+        f"The {'first' if first else 'last'} letter of {one} is {one[0 if first else -1].upper()}.",
+    )
 
 
 def sentence(rng: Random) -> list[Message]:
@@ -127,37 +175,57 @@ def sentence(rng: Random) -> list[Message]:
     adjective, animal, thing = rng.choice(ADJECTIVES), rng.choice(ANIMALS), rng.choice(NOUNS)
     if rng.random() < 0.5:
         noun = rng.choice(THINGS + NOUNS + ANIMALS) if rng.random() < 0.7 else word(rng)
-        prompt = ask(rng, "{write|make|form|give me|say} a sentence {with|using|that has|containing} {the word |}[w].|{use|put} {the word |}[w] in a sentence.".join(("{", "}")), w=noun)  # fmt: skip
-        return turn(prompt, say(rng, "{The [a] found a [w] by the river.|I saw [aw] this morning and smiled.|We talked about the [w] all evening.|There was a [w] in front of the old mill.}", a=rng.choice(JOBS), w=noun, aw=article(noun)))  # fmt: skip
+        prompt = ask(
+            rng,
+            "{write|make|form|give me|say} a sentence {with|using|that has|containing} {the word"
+            " |}[w].|{use|put} {the word |}[w] in a sentence.".join(("{", "}")),
+            w=noun,
+        )
+        return turn(
+            prompt,
+            say(
+                rng,
+                "{The [a] found a [w] by the river.|I saw [aw] this morning and smiled.|We talked"
+                " about the [w] all evening.|There was a [w] in front of the old mill.}",
+                a=rng.choice(JOBS),
+                w=noun,
+                aw=article(noun),
+            ),
+        )
     size = rng.randint(2, 7)
     text = {
-        2: "[x]s sleep", 3: "The [x] sleeps", 4: "The [a] [x] sleeps", 5: "The [a] [x] sleeps quietly",
-        6: "The [a] [x] dreams of {snow|rain|summer|music}", 7: "The [a] [x] looks at the [t] again",
-    }[size]  # fmt: skip
-    prompt = ask(rng, "{say something in|write a sentence of|write a sentence with|give me a sentence with|describe something in|make a sentence with|answer in} {exactly |}[n] words.", n=_number(rng, size))  # fmt: skip
+        2: "[x]s sleep",
+        3: "The [x] sleeps",
+        4: "The [a] [x] sleeps",
+        5: "The [a] [x] sleeps quietly",
+        6: "The [a] [x] dreams of {snow|rain|summer|music}",
+        7: "The [a] [x] looks at the [t] again",
+    }[size]
+    prompt = ask(
+        rng,
+        "{say something in|write a sentence of|write a sentence with|give me a sentence"
+        " with|describe something in|make a sentence with|answer in} {exactly |}[n] words.",
+        n=_number(rng, size),
+    )
     answer = say(rng, text, a=adjective, x=animal if size > 2 else "bird", t=thing)
     return turn(prompt, answer[0].upper() + answer[1:] + ".")
 
 
 def series(rng: Random) -> list[Message]:
     """The alphabet, days, months, even numbers, the seasons."""
-    question, answer = rng.choice((
-        ("{say the alphabet|list the letters of the alphabet|write the alphabet|recite the alphabet|what are the letters of the alphabet}", ", ".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + "."),
-        ("{list the days of the week|name the days of the week|what are the days of the week|tell me the days of the week}", "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday."),
-        ("{list the months|name the months of the year|what are the months of the year|list the months of the year|tell me all months}", "January, February, March, April, May, June, July, August, September, October, November and December."),
-        ("{name the seasons|what are the four seasons|list the seasons|what seasons are there}", "Spring, summer, autumn and winter."),
-        ("{list the planets|name the planets|what are the planets of the solar system|tell me the planets|name all planets}", "Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and Neptune."),
-        ("{list the even numbers up to ten|even numbers to 10|name the first five even numbers}", "2, 4, 6, 8 and 10."),
-        ("{list the odd numbers up to ten|odd numbers to 10|name the first five odd numbers}", "1, 3, 5, 7 and 9."),
-        ("{what are the colours of the rainbow|list the rainbow colours|name the colors of the rainbow}", "Red, orange, yellow, green, blue, indigo and violet."),
-        ("{name the continents|list the continents|what are the seven continents|what are the continents}", "Africa, Antarctica, Asia, Australia, Europe, North America and South America."),
-        ("{what are the primary colours|name the primary colors|list the primary colours}", "Red, yellow and blue."),
-    ))  # fmt: skip
+    question, answer = rng.choice(SERIES)
     return turn(ask(rng, question + "."), answer)
 
 
 def naming(rng: Random) -> list[Message]:
     """Suggest a name."""
     pet = rng.choice(ANIMALS)
-    prompt = ask(rng, "{suggest a name for|give me a name for|what should i call|find a name for|i need a name for} {my|a|our} {[p]|new [p]|[p]|baby|boat|robot}.", p=pet)  # fmt: skip
-    return turn(prompt, say(rng, "{How about|You could choose|What about} [n]?", n=rng.choice(NAMES)))
+    prompt = ask(
+        rng,
+        "{suggest a name for|give me a name for|what should i call|find a name for|i need a name"
+        " for} {my|a|our} {[p]|new [p]|[p]|baby|boat|robot}.",
+        p=pet,
+    )
+    return turn(
+        prompt, say(rng, "{How about|You could choose|What about} [n]?", n=rng.choice(NAMES))
+    )

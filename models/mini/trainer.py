@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
+from torch.nn import functional
 
 from .batches import Batch
 from .network import Network
@@ -58,7 +58,7 @@ class Trainer:
         wanted = torch.from_numpy(batch.wanted).to(self.device)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
             logits = self.network(tokens[:, :-1], mask, wanted)
-        return F.cross_entropy(logits.float(), tokens[:, 1:][wanted])
+        return functional.cross_entropy(logits.float(), tokens[:, 1:][wanted])
 
     def run(self, batches: Iterator[Batch], minutes: float, save_every: float = 120.0) -> float:
         """Train until the budget is spent; returns the smoothed loss."""

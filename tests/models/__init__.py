@@ -1,0 +1,1 @@
+"""The recipe of the bundled model, and the checkpoint that it made."""
