@@ -1,0 +1,208 @@
+// The one place that knows Python. Shapes are checked here or by the machine, never trusted.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <stdexcept>
+
+#include "headrace/machine.hpp"
+#include "headrace/platform.hpp"
+#include "headrace/probe.hpp"
+#include "headrace/sample.hpp"
+
+namespace nb = nanobind;
+
+namespace headrace {
+namespace {
+
+template <typename T>
+using Array = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Matrix2 = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Norm = std::optional<std::pair<Id, float>>;  // weight vector, eps
+using Ids = std::vector<std::optional<Id>>;
+
+template <typename T>
+std::span<T> span_of(const Array<T>& array) {
+  return {array.data(), array.shape(0)};
+}
+
+std::optional<NormInput> norm_input(const Norm& norm) {
+  if (!norm) return std::nullopt;
+  return NormInput{norm->first, norm->second};
+}
+
+std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, bool pin,
+                                      std::size_t vocab, std::size_t hidden,
+                                      std::size_t max_positions, std::size_t num_blocks) {
+  const Kernels* kernels = find_kernels(isa.c_str());
+  if (kernels == nullptr) throw std::invalid_argument("isa '" + isa + "' does not run here");
+  if (threads < 1) throw std::invalid_argument("threads must be at least 1");
+  return std::make_unique<Machine>(*kernels, threads, pin,
+                                   Geometry{vocab, hidden, max_positions, num_blocks});
+}
+
+Id add_matrix(Machine& machine, std::vector<std::size_t> source_rows, std::size_t inputs,
+              const Matrix2<const std::uint32_t>& order, std::size_t unit) {
+  std::vector<Block> blocks(order.shape(0));
+  if (order.shape(1) != 2) throw std::invalid_argument("order must be [blocks, 2]");
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    blocks[i] = {order.data()[2 * i], order.data()[2 * i + 1]};
+  }
+  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit);
+}
+
+void pack(Machine& machine, Id matrix, std::size_t source,
+          const Matrix2<const std::uint16_t>& values) {
+  nb::gil_scoped_release released;
+  machine.pack(matrix, source, {values.data(), values.size()});
+}
+
+void unpack(const Machine& machine, Id matrix, std::size_t source,
+            const Matrix2<std::uint16_t>& values) {
+  const Matrix& packed = machine.matrix(matrix);
+  if (source >= packed.sources() || values.shape(0) != packed.source_rows(source) ||
+      values.shape(1) != packed.inputs()) {
+    throw std::invalid_argument("unpack: the array does not have the source's shape");
+  }
+  packed.unpack(source, values.data());
+}
+
+bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
+          const Array<const std::int32_t>& positions, const Array<const std::int32_t>& row_sequence,
+          const Matrix2<const std::int32_t>& block_tables,
+          const Array<const std::int32_t>& sample_rows, const Array<const float>& temperature,
+          const Array<const std::int32_t>& top_k, const Array<const float>& top_p,
+          const Array<const float>& min_p, const Array<const std::uint64_t>& seed,
+          const Array<std::int32_t>& tokens, const std::optional<Matrix2<float>>& logits,
+          const std::optional<Array<const std::int32_t>>& taps,
+          const std::optional<nb::ndarray<float, nb::ndim<3>, nb::c_contig>>& hidden,
+          std::size_t vocab, std::size_t hidden_size) {
+  StepInput input{};
+  input.token_ids = span_of(token_ids);
+  input.positions = span_of(positions);
+  input.row_sequence = span_of(row_sequence);
+  input.block_tables = {block_tables.data(), block_tables.size()};
+  input.table_width = block_tables.shape(1);
+  input.sample_rows = span_of(sample_rows);
+  input.temperature = span_of(temperature);
+  input.top_k = span_of(top_k);
+  input.top_p = span_of(top_p);
+  input.min_p = span_of(min_p);
+  input.seed = span_of(seed);
+  input.tokens = span_of(tokens);
+  if (logits) {
+    if (logits->shape(0) != sample_rows.shape(0) || logits->shape(1) != vocab) {
+      throw std::invalid_argument("logits must be [M, V]");
+    }
+    input.logits = logits->data();
+  }
+  if (taps.has_value() != hidden.has_value()) {
+    throw std::invalid_argument("taps and hidden go together");
+  }
+  if (taps) {
+    if (hidden->shape(0) != taps->shape(0) || hidden->shape(1) != token_ids.shape(0) ||
+        hidden->shape(2) != hidden_size) {
+      throw std::invalid_argument("hidden must be [taps, T, hidden size]");
+    }
+    input.taps = span_of(*taps);
+    input.hidden = hidden->data();
+  }
+  nb::gil_scoped_release released;
+  return machine.step(input);
+}
+
+std::int32_t draw(const Array<const float>& logits, float temperature, std::int32_t top_k,
+                  float top_p, float min_p, std::uint64_t seed, std::int32_t position) {
+  SampleScratch scratch;
+  return sample(logits.data(), logits.shape(0), {temperature, top_k, top_p, min_p, seed}, position,
+                scratch);
+}
+
+void bind_phases(nb::class_<Machine>& machine) {
+  machine
+      .def("embed", [](Machine& m, Id out, Id matrix) { m.add_phase(EmbedPhase{out, matrix}); })
+      .def("norm",
+           [](Machine& m, Id inp, Id out, Id weight, float eps) {
+             m.add_phase(NormPhase{inp, out, {weight, eps}});
+           })
+      .def("linear",
+           [](Machine& m, Id matrix, Id inp, const Norm& norm, Ids biases, std::vector<Id> outs,
+              int finish, std::optional<int> tap) {
+             if (finish < 0 || finish > 2) throw std::invalid_argument("unknown finish");
+             m.add_phase(LinearPhase{matrix, inp, norm_input(norm), std::move(biases),
+                                     std::move(outs), static_cast<Finish>(finish), tap});
+           },
+           nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none(), nb::arg("biases"),
+           nb::arg("outs"), nb::arg("finish"), nb::arg("tap").none())
+      .def("attention",
+           [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
+              std::optional<Id> k, std::optional<Id> v, std::optional<Id> q, std::optional<Id> out,
+              std::size_t heads, float scale) {
+             m.add_phase(AttentionPhase{layer, rope_q, rope_k, k, v, q, out, heads, scale});
+           },
+           nb::arg("layer"), nb::arg("rope_q").none(), nb::arg("rope_k").none(),
+           nb::arg("k").none(), nb::arg("v").none(), nb::arg("q").none(), nb::arg("out").none(),
+           nb::arg("heads"), nb::arg("scale"))
+      .def("rope",
+           [](Machine& m, Id buffer, Id rope, std::size_t heads) {
+             m.add_phase(RopePhase{buffer, rope, heads});
+           })
+      .def("activate",
+           [](Machine& m, Id gate, Id up, Id out) { m.add_phase(ActivatePhase{gate, up, out}); })
+      .def("add", [](Machine& m, Id inp, Id out) { m.add_phase(AddPhase{inp, out}); })
+      .def("tap", [](Machine& m, Id inp, int layer) { m.add_phase(TapPhase{inp, layer}); })
+      .def("head",
+           [](Machine& m, Id matrix, Id inp, const Norm& norm) {
+             m.add_phase(HeadPhase{matrix, inp, norm_input(norm)});
+           },
+           nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none());
+}
+
+}  // namespace
+}  // namespace headrace
+
+NB_MODULE(_native, module) {
+  using namespace headrace;
+  module.attr("BLOCK_TOKENS") = kBlockTokens;
+  module.attr("LANES") = kLanes;
+  module.def("available_isas", &available_isas);
+  module.def("physical_cores", &physical_cores);
+  module.def("read_bandwidth", &read_bandwidth, nb::arg("bytes"), nb::arg("threads"),
+             nb::arg("seconds"), nb::call_guard<nb::gil_scoped_release>());
+  module.def("barrier_seconds", &barrier_seconds, nb::arg("threads"),
+             nb::call_guard<nb::gil_scoped_release>());
+  module.def("sample", &draw, nb::arg("logits"), nb::arg("temperature"), nb::arg("top_k"),
+             nb::arg("top_p"), nb::arg("min_p"), nb::arg("seed"), nb::arg("position"));
+
+  nb::class_<Machine> machine(module, "Machine");
+  machine
+      .def(nb::new_(&make_machine), nb::arg("isa"), nb::arg("threads"), nb::arg("pin"),
+           nb::arg("vocab"), nb::arg("hidden"), nb::arg("max_positions"), nb::arg("num_blocks"))
+      .def("add_buffer", &Machine::add_buffer)
+      .def("add_vector",
+           [](Machine& m, const Array<const float>& values) { return m.add_vector(span_of(values)); })
+      .def("add_rope",
+           [](Machine& m, const Array<const float>& f) { return m.add_rope(span_of(f)); })
+      .def("add_layer", &Machine::add_layer)
+      .def("add_matrix", &add_matrix, nb::arg("source_rows"), nb::arg("inputs"), nb::arg("order"),
+           nb::arg("unit"))
+      .def("allocate", &Machine::allocate)
+      .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
+      .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
+      .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(), nb::arg("row_sequence").noconvert(),
+           nb::arg("block_tables").noconvert(), nb::arg("sample_rows").noconvert(), nb::arg("temperature").noconvert(),
+           nb::arg("top_k").noconvert(), nb::arg("top_p").noconvert(), nb::arg("min_p").noconvert(), nb::arg("seed").noconvert(),
+           nb::arg("tokens").noconvert(), nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
+           nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"))
+      .def_prop_ro("isa", &Machine::isa)
+      .def_prop_ro("workers", &Machine::workers)
+      .def_prop_ro("weight_bytes", &Machine::weight_bytes)
+      .def_prop_ro("kv_bytes", &Machine::kv_bytes);
+  bind_phases(machine);
+}

@@ -1,0 +1,79 @@
+// The kernels of one instruction set, as a table. Raw pointers and sizes only; nothing here is an
+// inline function, because this header is compiled with different instruction sets enabled.
+//
+// Conventions: float rows are padded with zeros to a multiple of 16; `pairs` are two bf16 in one
+// 32-bit word, the lower index in the lower half; weights lie in panels `[pairs][blocks][16]` of
+// such words, a block being 16 outputs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace headrace {
+
+// Attention of up to kMaxQueries queries of one sequence that read the same kv head.
+struct AttendTile {
+  const float* q;             // [queries][q_stride], already rotated
+  std::size_t q_stride;       // floats
+  const int* visible;         // [queries], tokens each query sees (its position + 1), >= 1
+  int queries;                // 1..kMaxQueries
+  const std::int32_t* table;  // the sequence's KV blocks
+  const std::uint32_t* keys;  // block b of this head: keys + b * key_stride, [head_dim / 2][16]
+  std::size_t key_stride;     // words
+  const std::uint32_t* values;  // values + b * value_stride, [16][chunks][16]: dims i and i + 16
+  std::size_t value_stride;     // words
+  int head_dim;                 // even
+  int chunks;                   // head_dim / 32, rounded up
+  float scale;
+  float* scores;        // scratch [kMaxQueries][kSpanTokens]
+  float* sums;          // scratch [kMaxQueries][chunks * 32]
+  float* const* out;    // [queries] -> [head_dim]
+};
+
+// Running argmax of one row of logits, by lane; ties keep the earlier id.
+struct ArgmaxLanes {
+  float best[16];
+  float id[16];      // as float: exact up to 2^24, the largest vocabulary
+  float poison[16];  // 0 while every logit seen is finite, NaN afterwards
+};
+
+struct Kernels {
+  const char* name;
+  std::size_t max_panel;  // blocks it likes best in one panel, <= kMaxPanel
+
+  // out [rows][blocks * 16] = x [rows][pairs] . panel; rows <= kTileRows. Each output is one serial
+  // sum over the pairs, whatever `rows` is.
+  void (*linear)(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
+                 const std::uint32_t* panel, std::size_t blocks, std::size_t pairs, float* out,
+                 std::size_t out_stride);
+  // out = x / sqrt(mean(x^2) + eps) * weight over `width` values; padding comes out as zeros.
+  void (*norm)(const float* x, const float* weight, std::size_t width, float eps, float* out);
+  // The same, rounded to bf16.
+  void (*norm_round)(const float* x, const float* weight, std::size_t width, float eps,
+                     std::uint16_t* out);
+  // Nearest bf16, ties to even; `padded` is a multiple of 16, as in all that follow.
+  void (*round)(const float* x, std::size_t padded, std::uint16_t* out);
+  void (*add)(const float* x, std::size_t padded, float* out);  // out += x
+  // out = silu(gate) * up, in blocks of 16; the inputs' blocks stand `step` floats apart.
+  void (*silu_multiply)(const float* gate, const float* up, std::size_t blocks, std::size_t step,
+                        float* out);
+  // Rotates one head's halves: (x1 cos - x2 sin, x2 cos + x1 sin); out may be x.
+  void (*rotate)(const float* x, const float* cos, const float* sin, std::size_t half, float* out);
+  void (*attend)(const AttendTile& tile);
+  // Takes `count` logits of ids first_id, first_id + 1, ... into the running argmax.
+  void (*scan)(const float* logits, std::size_t count, std::size_t first_id, ArgmaxLanes* lanes);
+  // Reads `words` (a multiple of 256) and returns something that depends on all of them.
+  std::uint32_t (*read)(const std::uint32_t* data, std::size_t words);
+};
+
+// The table called `name`, or null when this build or this processor does not have it.
+// The empty name means the fastest one available.
+const Kernels* find_kernels(const char* name);
+
+extern const Kernels kScalarKernels;
+#if defined(HEADRACE_X86)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Bf16Kernels;
+#endif
+
+}  // namespace headrace

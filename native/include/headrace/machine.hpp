@@ -1,0 +1,241 @@
+// The phase interpreter: loads a program once, then runs it, whole, per step.
+//
+// Every worker walks the same list of phases and does its share of each; a barrier stands between
+// them. Up to kMaxRows rows run together, longer batches as several passes. With one row, what
+// feeds a matrix product (norm, rounding) is computed by every worker for itself, which is
+// cheaper than a barrier; with more, it is split by rows.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "headrace/arena.hpp"
+#include "headrace/kernels.hpp"
+#include "headrace/sample.hpp"
+#include "headrace/weights.hpp"
+#include "headrace/workers.hpp"
+
+namespace headrace {
+
+using Id = std::size_t;  // of a buffer, vector, matrix, rope or KV layer, by order of declaration
+
+struct NormInput {
+  Id weight;  // vector
+  float eps;
+};
+
+struct EmbedPhase {
+  Id out;
+  Id matrix;  // source 0 is the table
+};
+struct NormPhase {
+  Id inp, out;
+  NormInput norm;
+};
+enum class Finish { kStore, kAdd, kSiluMultiply };
+// Buffers of sources = [norm](inp) . matrix + bias; stored, added to the buffer, or, for two
+// sources in turn, silu(first) * second stored to outs[0].
+struct LinearPhase {
+  Id matrix;
+  Id inp;
+  std::optional<NormInput> norm;
+  std::vector<std::optional<Id>> biases;  // vector, one per source
+  std::vector<Id> outs;                   // buffer, one per source (one in all for kSiluMultiply)
+  Finish finish;
+  std::optional<int> tap;  // layer whose residual stream outs[0] then is
+};
+// Rotate q and k, append k and v, attend; each part may be absent.
+struct AttentionPhase {
+  Id layer;
+  std::optional<Id> rope_q, rope_k;
+  std::optional<Id> k, v;      // both or none: nothing to append
+  std::optional<Id> q, out;    // both or none: nothing to attend
+  std::size_t heads;
+  float scale;
+};
+struct RopePhase {
+  Id buffer, rope;
+  std::size_t heads;
+};
+struct ActivatePhase {
+  Id gate, up, out;
+};
+struct AddPhase {
+  Id inp, out;
+};
+struct TapPhase {
+  Id inp;
+  int layer;
+};
+struct HeadPhase {
+  Id matrix;
+  Id inp;
+  std::optional<NormInput> norm;
+};
+
+using Phase = std::variant<EmbedPhase, NormPhase, LinearPhase, AttentionPhase, RopePhase,
+                           ActivatePhase, AddPhase, TapPhase, HeadPhase>;
+
+// One step's arguments; see backends.base.Batch. Pointers must stay valid during the call.
+struct StepInput {
+  std::span<const std::int32_t> token_ids, positions, row_sequence;  // [T]
+  std::span<const std::int32_t> block_tables;                        // [S, W], row-major
+  std::size_t table_width;                                           // W
+  std::span<const std::int32_t> sample_rows;                         // [M]
+  std::span<const float> temperature, top_p, min_p;                  // [M]
+  std::span<const std::int32_t> top_k;                               // [M]
+  std::span<const std::uint64_t> seed;                               // [M]
+  std::span<const std::int32_t> taps;  // distinct layers, in the order of `hidden`
+  std::span<std::int32_t> tokens;      // [M], written
+  float* logits;                       // [M, V], written; null when not wanted
+  float* hidden;                       // [taps, T, hidden width], written; null without taps
+};
+
+struct Geometry {
+  std::size_t vocab, hidden, max_positions, num_blocks;
+};
+
+class Machine {
+ public:
+  Machine(const Kernels& kernels, int workers, bool pin, Geometry geometry);
+
+  // Declarations, in any order but before `allocate`. All throw std::invalid_argument on misuse.
+  Id add_buffer(std::size_t width);
+  Id add_vector(std::span<const float> values);
+  Id add_rope(std::span<const float> frequencies);
+  Id add_layer(std::size_t kv_heads, std::size_t head_dim);
+  Id add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
+                std::size_t unit);
+  void add_phase(Phase phase);
+
+  // Reserves memory for everything declared; weights lie in order of declaration.
+  void allocate();
+  void pack(Id matrix, std::size_t source, std::span<const std::uint16_t> values);
+  const Matrix& matrix(Id id) const { return matrices_.at(id); }
+
+  // Runs the program. Throws std::invalid_argument, before anything is written, when the batch is
+  // not valid. Returns false when a logit was not a finite number: tokens are then undefined.
+  bool step(const StepInput& input);
+
+  int workers() const { return workers_.count(); }
+  const char* isa() const { return kernels_.name; }
+  std::size_t weight_bytes() const;
+  std::size_t kv_bytes() const { return kv_arena_.bytes(); }
+
+ private:
+  struct Buffer {
+    std::size_t width, stride;  // floats; stride is a multiple of kLanes, the padding is 0
+    float* data;
+    float* row(std::size_t r) const { return data + r * stride; }
+  };
+  struct Vector {
+    std::size_t width;
+    std::vector<float> values;  // padded with zeros
+  };
+  struct Rope {
+    std::vector<float> frequencies;
+    std::vector<float> cos, sin;  // [kMaxRows][half], of the pass
+  };
+  struct KvLayer {
+    std::size_t kv_heads, head_dim, chunks;
+    std::size_t key_words, value_words;  // per block and head
+    std::uint32_t *keys, *values;
+  };
+  // Rows of one sequence that share the reading of keys and values.
+  struct RowTile {
+    std::size_t first, count;
+  };
+  struct Pass {
+    std::size_t first, rows;
+    std::vector<RowTile> tiles;
+    bool chained;                      // some row may attend to another row of this pass
+    std::vector<std::size_t> samples;  // which of the M samples are rows of this pass
+  };
+  // What one worker needs for itself.
+  struct alignas(2 * kCacheLine) Scratch {
+    std::vector<std::uint16_t> input;  // one row, rounded
+    std::vector<float> product;        // [kTileRows][kMaxPanel * kLanes]
+    std::vector<float> queries;        // [tile queries][head_dim], rotated
+    std::vector<float> scores, sums;   // of one AttendTile
+    std::vector<float> key;            // one rotated key
+    std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
+    SampleScratch sampling;
+  };
+  struct Rounded {
+    const std::uint32_t* pairs;
+    std::size_t stride;  // words
+  };
+
+  void check(const StepInput& input) const;
+  void check(const EmbedPhase& phase) const;
+  void check(const NormPhase& phase) const;
+  void check(const LinearPhase& phase) const;
+  void check(const AttentionPhase& phase) const;
+  void check(const RopePhase& phase) const;
+  void check(const ActivatePhase& phase) const;
+  void check(const AddPhase& phase) const;
+  void check(const TapPhase& phase) const;
+  void check(const HeadPhase& phase) const;
+  void check(const std::optional<NormInput>& norm, Id inp) const;
+  void plan(const StepInput& input);
+  void work(int worker);
+  void prepare_ropes(const Pass& pass, std::size_t worker);
+  // The rows of `inp`, normed if asked, as bf16 pairs. `rows`: which ones, null for 0..count-1.
+  Rounded round_input(std::size_t worker, Id inp, const std::optional<NormInput>& norm,
+                      const std::size_t* rows, std::size_t count, bool keep_apart);
+  void round_row(Id inp, const std::optional<NormInput>& norm, std::size_t row,
+                 std::uint16_t* out) const;
+
+  void run(const EmbedPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const NormPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const LinearPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const AttentionPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const RopePhase& phase, const Pass& pass, std::size_t worker);
+  void run(const ActivatePhase& phase, const Pass& pass, std::size_t worker);
+  void run(const AddPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const TapPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const HeadPhase& phase, const Pass& pass, std::size_t worker);
+
+  void finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,
+                     std::size_t first_row, std::size_t rows, float* product);
+  void append(const AttentionPhase& phase, const Pass& pass, std::size_t row, std::size_t head,
+              Scratch& own);
+  void attend(const AttentionPhase& phase, const Pass& pass, const RowTile& tile, std::size_t head,
+              Scratch& own);
+  void head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
+                     const Rounded& input, std::size_t worker);
+  void head_finish(std::size_t index, std::size_t sample, Scratch& own);
+  // Start of layer's row in the `hidden` output, or null when this layer was not asked for.
+  float* tap_row(int layer, std::size_t row) const;
+  std::size_t head_chunk() const;
+  float* logits_row(std::size_t index, std::size_t sample);
+
+  const Kernels& kernels_;
+  Geometry geometry_;
+  Workers workers_;
+  std::vector<Buffer> buffers_;
+  std::vector<Vector> vectors_;
+  std::vector<Rope> ropes_;
+  std::vector<KvLayer> layers_;
+  std::vector<Matrix> matrices_;
+  std::vector<Phase> phases_;
+  std::vector<std::int32_t> tap_layers_;
+  std::vector<Arena> weight_arenas_;  // one per worker
+  Arena buffer_arena_, kv_arena_;
+  std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
+  std::vector<Scratch> scratch_;  // one per worker
+  // Of the step in progress.
+  const StepInput* input_ = nullptr;
+  std::vector<Pass> passes_;
+  std::size_t num_passes_ = 0;
+  std::vector<float> logits_;  // [head_chunk()][V], when samples need them and the caller does not
+  bool needs_logits_ = false;
+  std::atomic<bool> finite_{true};
+};
+
+}  // namespace headrace

@@ -1,0 +1,25 @@
+// What this machine is, and how fast: instruction sets, cores, read bandwidth, barriers.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace headrace {
+
+// Names of the kernel tables that run here, slowest first.
+std::vector<std::string> available_isas();
+
+// Processors this process may use, hyper-threads of one core counted once, at most what a
+// container's CPU quota allows; at least 1.
+int physical_cores();
+
+// Bytes per second that `threads` threads read together from a working set of `bytes`, each its
+// own contiguous part, over and over: the fastest stretch of about 2 ms within `seconds`. The
+// fastest, because other processes can only take away.
+double read_bandwidth(std::size_t bytes, int threads, double seconds);
+
+// Seconds one barrier between `threads` workers takes, the best of several bursts.
+double barrier_seconds(int threads);
+
+}  // namespace headrace

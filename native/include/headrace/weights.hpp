@@ -1,0 +1,84 @@
+// Packed matrices: the layout, the packing, and the way back.
+//
+// A matrix [outputs, inputs] is cut into blocks of 16 outputs. Blocks are dealt to workers in
+// contiguous ranges, each range into panels of up to kMaxPanel blocks, and a panel is stored as
+//
+//     [inputs / 2][blocks][16 outputs][2 inputs]  bf16
+//
+// so that one worker reads one contiguous stream, and one 64-byte vector is 16 outputs times a
+// pair of inputs: what a bf16 pair dot product takes. Odd input counts and part-filled blocks are
+// padded with zeros. A matrix may stack several checkpoint tensors (its sources) in any block
+// order: q, k and v one after the other, gate and up block by block in turn.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "headrace/arena.hpp"
+#include "headrace/platform.hpp"
+
+namespace headrace {
+
+// 16 outputs of one source.
+struct Block {
+  std::uint32_t source;
+  std::uint32_t first_row;  // in the source; a multiple of kLanes
+};
+
+// Neighbouring blocks of a panel that are neighbours in one source, too.
+struct Run {
+  std::uint32_t source;
+  std::size_t first_row;
+  std::size_t panel_block;  // where the run starts in the panel
+  std::size_t blocks;
+};
+
+struct Panel {
+  std::uint32_t* words = nullptr;
+  std::size_t first_block = 0;  // in the matrix
+  std::size_t blocks = 0;
+  std::vector<Run> runs;
+};
+
+class Matrix {
+ public:
+  // `source_rows`: outputs of each source; `unit`: blocks that must stay with one worker (2 for
+  // gate and up). Throws std::invalid_argument unless `blocks` holds every block once.
+  Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
+         std::size_t unit, std::size_t workers, std::size_t max_panel);
+
+  std::size_t inputs() const { return inputs_; }
+  std::size_t unit() const { return unit_; }
+  std::size_t pairs() const { return (inputs_ + 1) / 2; }
+  std::size_t sources() const { return source_rows_.size(); }
+  std::size_t source_rows(std::size_t source) const { return source_rows_[source]; }
+  const std::vector<Block>& blocks() const { return blocks_; }
+  const std::vector<Panel>& panels(std::size_t worker) const { return panels_[worker]; }
+  std::size_t words(std::size_t worker) const;  // 32-bit words of this worker's panels
+
+  // Says where worker's panels lie: `words(worker)` words from `memory` on.
+  void place(std::size_t worker, std::uint32_t* memory);
+  // Copies worker's share of source [rows, inputs] bf16, row-major, into its panels.
+  void pack(std::size_t worker, std::size_t source, const std::uint16_t* values);
+  // The inverse, over all workers: the exact bits that were packed.
+  void unpack(std::size_t source, std::uint16_t* values) const;
+  // Output `row` of source 0 as `inputs()` float32 values.
+  void gather(std::size_t row, std::size_t first_input, std::size_t end_input, float* out) const;
+
+ private:
+  struct Place {
+    std::uint32_t worker;
+    std::uint32_t panel;
+    std::uint32_t block;
+  };
+
+  std::vector<std::size_t> source_rows_;
+  std::size_t inputs_;
+  std::size_t unit_;
+  std::vector<Block> blocks_;
+  std::vector<std::vector<Panel>> panels_;  // [worker]
+  std::vector<std::vector<Place>> places_;  // [source][row / 16]
+};
+
+}  // namespace headrace

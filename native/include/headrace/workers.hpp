@@ -1,0 +1,56 @@
+// Persistent workers that run one task together, and the barrier between its phases.
+//
+// The calling thread is worker 0. Between tasks the others spin for some twenty microseconds (the
+// next step usually comes sooner), then sleep until woken: the cores are shared.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "headrace/platform.hpp"
+
+namespace headrace {
+
+class Workers {
+ public:
+  using Task = void (*)(void* context, int worker);
+
+  // Starts `count` - 1 threads, `count` >= 1. When `pin`, worker i > 0 stays on the i-th processor
+  // this process may use, if the system allows it.
+  Workers(int count, bool pin);
+  ~Workers();
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  int count() const { return count_; }
+
+  // Runs task(context, worker) on every worker; returns when worker 0's call has returned. The
+  // task must end with a barrier if the caller needs what other workers wrote after their last one.
+  void run(Task task, void* context);
+
+  // Waits until every worker is here. Every worker must come equally often.
+  void barrier(int worker);
+
+ private:
+  struct alignas(2 * kCacheLine) Line {
+    std::atomic<std::uint32_t> round{0};
+  };
+
+  void serve(int worker);
+  bool spin_for_task(std::uint32_t seen) const;
+
+  const int count_;
+  std::unique_ptr<Line[]> arrived_;  // one per worker: how many barriers it has reached
+  Line released_;                    // how many barriers are complete, when there are many workers
+  alignas(2 * kCacheLine) std::atomic<std::uint32_t> epoch_{0};
+  alignas(2 * kCacheLine) std::atomic<int> sleeping_{0};
+  std::atomic<bool> stopping_{false};
+  Task task_ = nullptr;
+  void* context_ = nullptr;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace headrace

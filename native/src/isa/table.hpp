@@ -1,0 +1,24 @@
+// Compiles every kernel family for HEADRACE_ISA and gathers them in a table.
+//
+// Everything the families define has internal linkage, and none of them uses the standard
+// library's inline functions: code compiled for one instruction set can thus never be picked
+// by the linker for another.
+#include "../../include/headrace/kernels.hpp"
+#include "../../include/headrace/platform.hpp"
+
+// Order matters: families use what stands above them.
+#include "../kernels/math.hpp"
+
+#include "../kernels/attention.hpp"
+#include "../kernels/linear.hpp"
+#include "../kernels/norm.hpp"
+#include "../kernels/scan.hpp"
+
+#define HEADRACE_TABLE(label)                                                                   \
+  {                                                                                             \
+    .name = label, .max_panel = HEADRACE_ISA::kPanel, .linear = HEADRACE_ISA::linear,           \
+    .norm = HEADRACE_ISA::norm, .norm_round = HEADRACE_ISA::norm_round,                         \
+    .round = HEADRACE_ISA::round_row, .add = HEADRACE_ISA::add_into,                            \
+    .silu_multiply = HEADRACE_ISA::silu_multiply, .rotate = HEADRACE_ISA::rotate,               \
+    .attend = HEADRACE_ISA::attend, .scan = HEADRACE_ISA::scan, .read = HEADRACE_ISA::read,     \
+  }

@@ -1,0 +1,161 @@
+// Attention of a few queries over one kv head, span by span of kSpanTokens tokens.
+//
+// Within a span: all scores (tokens across lanes), their maximum, the exponentials, then the sum of
+// values. Between spans the running sums are rescaled. A query's arithmetic does not depend on
+// the other queries of the tile: tokens it does not see weigh exactly 0.
+
+namespace headrace::HEADRACE_ISA {
+namespace {
+
+constexpr float kNever = -__builtin_inff();
+
+// Scores of `Queries` queries over `Blocks` KV blocks; masked, scaled, written to `scores`.
+template <int Queries, int Blocks>
+HEADRACE_INLINE void score_blocks(const AttendTile& t, std::size_t first_block, std::size_t start,
+                                  F* highest) {
+  const std::uint32_t* keys[Blocks];
+  for (int b = 0; b < Blocks; ++b) {
+    keys[b] = t.keys + static_cast<std::size_t>(t.table[first_block + b]) * t.key_stride;
+  }
+  F acc[Queries][Blocks];
+#pragma GCC unroll 8
+  for (int q = 0; q < Queries; ++q) {
+#pragma GCC unroll 8
+    for (int b = 0; b < Blocks; ++b) acc[q][b] = splat(0.0f);
+  }
+  for (int d = 0; d < t.head_dim; d += 2) {
+#pragma GCC unroll 8
+    for (int b = 0; b < Blocks; ++b) {
+      const P pairs = load_pairs(keys[b] + d * 8);
+      const F even = low(pairs);
+      const F odd = high(pairs);
+#pragma GCC unroll 8
+      for (int q = 0; q < Queries; ++q) {
+        acc[q][b] = fma(even, splat(t.q[q * t.q_stride + d]), acc[q][b]);
+        acc[q][b] = fma(odd, splat(t.q[q * t.q_stride + d + 1]), acc[q][b]);
+      }
+    }
+  }
+  for (int q = 0; q < Queries; ++q) {
+    for (int b = 0; b < Blocks; ++b) {
+      const std::size_t token = (first_block + b) * 16;
+      const int left = t.visible[q] - static_cast<int>(token);
+      const M seen = gt(splat(static_cast<float>(left < 16 ? left : 16)), lanes());
+      const F score = select(seen, mul(acc[q][b], splat(t.scale)), splat(kNever));
+      store(t.scores + q * kSpanTokens + (token - start), score);
+      highest[q] = maximum(highest[q], score);
+    }
+  }
+}
+
+template <int Queries>
+HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::size_t end) {
+  for (int c = 0; c < t.chunks; ++c) {
+    F low_acc[Queries];
+    F high_acc[Queries];
+    float* sums[Queries];
+#pragma GCC unroll 8
+    for (int q = 0; q < Queries; ++q) {
+      sums[q] = t.sums + (q * t.chunks + c) * 32;
+      low_acc[q] = load(sums[q]);
+      high_acc[q] = load(sums[q] + 16);
+    }
+    for (std::size_t block = start / 16; block * 16 < end; ++block) {
+      const std::uint32_t* values =
+          t.values + static_cast<std::size_t>(t.table[block]) * t.value_stride + c * 16;
+      const float* weights = t.scores + (block * 16 - start);
+      // Slots past the last visible token may hold anything: they are never read.
+      const std::size_t tokens = end - block * 16 < 16 ? end - block * 16 : 16;
+      for (std::size_t i = 0; i < tokens; ++i) {
+        const P pairs = load_pairs(values + i * t.chunks * 16);
+        const F first = low(pairs);
+        const F second = high(pairs);
+#pragma GCC unroll 8
+        for (int q = 0; q < Queries; ++q) {
+          const F weight = splat(weights[q * kSpanTokens + i]);
+          low_acc[q] = fma(first, weight, low_acc[q]);
+          high_acc[q] = fma(second, weight, high_acc[q]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int q = 0; q < Queries; ++q) {
+      store(sums[q], low_acc[q]);
+      store(sums[q] + 16, high_acc[q]);
+    }
+  }
+}
+
+// Turns the span's scores into weights against the running maximum; rescales what was summed.
+HEADRACE_INLINE void weigh(const AttendTile& t, int q, std::size_t tokens, float highest,
+                           float* maximum_so_far, float* total) {
+  float* scores = t.scores + q * kSpanTokens;
+  float* sums = t.sums + q * t.chunks * 32;
+  const float before = *maximum_so_far;
+  const float now = highest > before ? highest : before;
+  if (now > before && before > kNever) {
+    const F shrink = exp(splat(before - now));
+    for (int i = 0; i < t.chunks * 32; i += 16) store(sums + i, mul(load(sums + i), shrink));
+    float lanes_of_shrink[16];
+    store(lanes_of_shrink, shrink);
+    *total *= lanes_of_shrink[0];
+  }
+  F sum = splat(0.0f);
+  for (std::size_t i = 0; i < tokens; i += 16) {
+    const F score = load(scores + i);
+    // Unseen tokens hold -inf, and exp gives exactly 0 there.
+    const F weight = exp(sub(score, splat(now)));
+    store(scores + i, weight);
+    sum = add(sum, weight);
+  }
+  *total += hsum(sum);
+  *maximum_so_far = now;
+}
+
+template <int Queries>
+void attend_queries(const AttendTile& t) {
+  constexpr int kTogether = kScoreBlocks * (Queries == 1 ? 4 : Queries == 2 ? 2 : 1);
+  float highest_so_far[Queries];
+  float total[Queries];
+  int last = 0;
+  for (int q = 0; q < Queries; ++q) {
+    highest_so_far[q] = kNever;
+    total[q] = 0.0f;
+    if (t.visible[q] > last) last = t.visible[q];
+  }
+  for (int i = 0; i < Queries * t.chunks * 32; i += 16) store(t.sums + i, splat(0.0f));
+  const auto visible = static_cast<std::size_t>(last);
+  for (std::size_t start = 0; start < visible; start += kSpanTokens) {
+    const std::size_t end = visible - start < kSpanTokens ? visible : start + kSpanTokens;
+    F highest[Queries];
+    for (int q = 0; q < Queries; ++q) highest[q] = splat(kNever);
+    std::size_t block = start / 16;
+    const std::size_t end_block = (end + 15) / 16;
+    for (; block + kTogether <= end_block; block += kTogether) {
+      score_blocks<Queries, kTogether>(t, block, start, highest);
+    }
+    for (; block < end_block; ++block) score_blocks<Queries, 1>(t, block, start, highest);
+    for (int q = 0; q < Queries; ++q) {
+      weigh(t, q, (end_block - start / 16) * 16, hmax(highest[q]), &highest_so_far[q], &total[q]);
+    }
+    add_values<Queries>(t, start, end);
+  }
+  for (int q = 0; q < Queries; ++q) {
+    // Chunks hold dims [0, 16) and [16, 32) of each 32, in order; the last may be part-filled.
+    const float* sums = t.sums + q * t.chunks * 32;
+    const float share = 1.0f / total[q];
+    for (int d = 0; d < t.head_dim; ++d) t.out[q][d] = sums[d] * share;
+  }
+}
+
+void attend(const AttendTile& t) {
+  switch (t.queries) {
+    case 1: return attend_queries<1>(t);
+    case 2: return attend_queries<2>(t);
+    case 3: return attend_queries<3>(t);
+    default: return attend_queries<4>(t);
+  }
+}
+
+}  // namespace
+}  // namespace headrace::HEADRACE_ISA

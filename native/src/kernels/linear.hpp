@@ -1,0 +1,100 @@
+// Matrix products: outputs across lanes, one serial sum over the inputs per output.
+//
+// Rows and blocks are tiled in registers, and a tile's shape never enters a sum: an output is the
+// same bits alone, among other rows, and whichever panel it lies in.
+
+namespace headrace::HEADRACE_ISA {
+namespace {
+
+// Words ahead of the panel stream that are asked for; chosen by measurement on a model that lives
+// in the L3 cache (docs/lab-notes).
+constexpr std::size_t kAheadWords = 1024;
+
+template <int Rows, int Blocks>
+HEADRACE_INLINE void tile(const std::uint32_t* x, std::size_t x_stride, const std::uint32_t* panel,
+                          std::size_t blocks, std::size_t pairs, float* out,
+                          std::size_t out_stride) {
+  F acc[Rows][Blocks];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (int b = 0; b < Blocks; ++b) acc[r][b] = splat(0.0f);
+  }
+  for (std::size_t k = 0; k < pairs; ++k) {
+    const std::uint32_t* words = panel + k * blocks * 16;
+    P inputs[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) inputs[r] = splat_pair(x[r * x_stride + k]);
+#pragma GCC unroll 8
+    for (int b = 0; b < Blocks; ++b) {
+      if constexpr (kHasPrefetch && Rows == 1) __builtin_prefetch(words + b * 16 + kAheadWords);
+      const P weights = load_pairs(words + b * 16);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) acc[r][b] = dot(acc[r][b], weights, inputs[r]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (int b = 0; b < Blocks; ++b) store(out + r * out_stride + b * 16, acc[r][b]);
+  }
+}
+
+// One row tile over all blocks of a panel, `Most` (a power of two) at a time.
+template <int Rows, int Most>
+void rows_tile(const std::uint32_t* x, std::size_t x_stride, const std::uint32_t* panel,
+               std::size_t blocks, std::size_t pairs, float* out, std::size_t out_stride) {
+  std::size_t b = 0;
+  for (; b + Most <= blocks; b += Most) {
+    tile<Rows, Most>(x, x_stride, panel + b * 16, blocks, pairs, out + b * 16, out_stride);
+  }
+  if constexpr (Most > 1) {
+    if (b < blocks) {
+      // The rest is narrower than Most: take it in halves. The panel's stride stays `blocks`.
+      const std::size_t rest = blocks - b;
+      std::size_t done = b;
+      if constexpr (Most > 4) {
+        if (rest & 4) {
+          tile<Rows, 4>(x, x_stride, panel + done * 16, blocks, pairs, out + done * 16, out_stride);
+          done += 4;
+        }
+      }
+      if constexpr (Most > 2) {
+        if (rest & 2) {
+          tile<Rows, 2>(x, x_stride, panel + done * 16, blocks, pairs, out + done * 16, out_stride);
+          done += 2;
+        }
+      }
+      if (rest & 1) {
+        tile<Rows, 1>(x, x_stride, panel + done * 16, blocks, pairs, out + done * 16, out_stride);
+      }
+    }
+  }
+}
+
+void linear(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
+            const std::uint32_t* panel, std::size_t blocks, std::size_t pairs, float* out,
+            std::size_t out_stride) {
+  constexpr int kWide = static_cast<int>(kWideRows);
+  constexpr int kBlocks = static_cast<int>(kWideBlocks);
+  while (rows >= kWideRows) {
+    rows_tile<kWide, kBlocks>(x, x_stride, panel, blocks, pairs, out, out_stride);
+    x += kWideRows * x_stride;
+    out += kWideRows * out_stride;
+    rows -= kWideRows;
+  }
+  if constexpr (kWideRows > 2) {
+    while (rows >= 2) {
+      rows_tile<2, kBlocks>(x, x_stride, panel, blocks, pairs, out, out_stride);
+      x += 2 * x_stride;
+      out += 2 * out_stride;
+      rows -= 2;
+    }
+  }
+  if (rows == 1) {
+    rows_tile<1, static_cast<int>(kPanel)>(x, x_stride, panel, blocks, pairs, out, out_stride);
+  }
+}
+
+}  // namespace
+}  // namespace headrace::HEADRACE_ISA

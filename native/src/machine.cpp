@@ -1,0 +1,226 @@
+// Declaring, loading and stepping; the phases themselves are in machine_*.cpp.
+#include "headrace/machine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace headrace {
+
+Machine::Machine(const Kernels& kernels, int workers, bool pin, Geometry geometry)
+    : kernels_(kernels), geometry_(geometry), workers_(workers, pin) {}
+
+Id Machine::add_buffer(std::size_t width) {
+  buffers_.push_back({width, round_up(width, kLanes), nullptr});
+  return buffers_.size() - 1;
+}
+
+Id Machine::add_vector(std::span<const float> values) {
+  Vector vector;
+  vector.width = values.size();
+  vector.values.assign(round_up(values.size(), kLanes), 0.0f);
+  std::copy(values.begin(), values.end(), vector.values.begin());
+  vectors_.push_back(std::move(vector));
+  return vectors_.size() - 1;
+}
+
+Id Machine::add_rope(std::span<const float> frequencies) {
+  Rope rope;
+  rope.frequencies.assign(frequencies.begin(), frequencies.end());
+  rope.cos.resize(kMaxRows * frequencies.size());
+  rope.sin.resize(kMaxRows * frequencies.size());
+  ropes_.push_back(std::move(rope));
+  return ropes_.size() - 1;
+}
+
+Id Machine::add_layer(std::size_t kv_heads, std::size_t head_dim) {
+  const std::size_t chunks = (head_dim + 31) / 32;
+  layers_.push_back({kv_heads, head_dim, chunks, head_dim / 2 * kLanes,
+                     kBlockTokens * chunks * kLanes, nullptr, nullptr});
+  return layers_.size() - 1;
+}
+
+Id Machine::add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs,
+                       std::vector<Block> blocks, std::size_t unit) {
+  matrices_.emplace_back(std::move(source_rows), inputs, std::move(blocks), unit,
+                         static_cast<std::size_t>(workers()), kernels_.max_panel);
+  return matrices_.size() - 1;
+}
+
+void Machine::add_phase(Phase phase) {
+  std::visit([this](const auto& kind) { check(kind); }, phase);
+  if (const auto* linear = std::get_if<LinearPhase>(&phase); linear != nullptr && linear->tap) {
+    tap_layers_.push_back(*linear->tap);
+  }
+  if (const auto* tap = std::get_if<TapPhase>(&phase)) tap_layers_.push_back(tap->layer);
+  phases_.push_back(std::move(phase));
+}
+
+void Machine::allocate() {
+  const auto count = static_cast<std::size_t>(workers());
+  // A little room at the end: the kernels prefetch past what they read.
+  constexpr std::size_t kSlack = 8192;
+  for (std::size_t worker = 0; worker < count; ++worker) {
+    std::size_t words = 0;
+    for (const Matrix& matrix : matrices_) words += matrix.words(worker);
+    Arena& arena = weight_arenas_.emplace_back(words * 4 + kSlack);
+    auto* memory = arena.as<std::uint32_t>();
+    for (Matrix& matrix : matrices_) {
+      matrix.place(worker, memory);
+      memory += matrix.words(worker);
+    }
+  }
+  std::size_t floats = 0;
+  std::size_t widest = 0;
+  for (const Buffer& buffer : buffers_) {
+    floats += buffer.stride * kMaxRows;
+    widest = std::max(widest, buffer.stride);
+  }
+  buffer_arena_ = Arena(floats * sizeof(float));
+  auto* data = buffer_arena_.as<float>();
+  for (Buffer& buffer : buffers_) {
+    buffer.data = data;
+    data += buffer.stride * kMaxRows;
+  }
+  std::size_t kv_words = 0;
+  std::size_t head_dim = 0;
+  for (const KvLayer& layer : layers_) {
+    kv_words += geometry_.num_blocks * layer.kv_heads * (layer.key_words + layer.value_words);
+    head_dim = std::max(head_dim, layer.chunks * 32);
+  }
+  kv_arena_ = Arena(kv_words * 4);
+  auto* words = kv_arena_.as<std::uint32_t>();
+  for (KvLayer& layer : layers_) {
+    layer.keys = words;
+    words += geometry_.num_blocks * layer.kv_heads * layer.key_words;
+    layer.values = words;
+    words += geometry_.num_blocks * layer.kv_heads * layer.value_words;
+  }
+  rounded_.resize(kMaxRows * widest);
+  scratch_.resize(count);
+  for (Scratch& own : scratch_) {
+    own.input.resize(widest);
+    own.product.resize(kTileRows * kMaxPanel * kLanes);
+    own.queries.resize(kMaxQueries * head_dim);
+    own.scores.resize(kMaxQueries * kSpanTokens);
+    own.sums.resize(kMaxQueries * head_dim);
+    own.key.resize(head_dim);
+    own.argmax.resize(kMaxRows);
+  }
+}
+
+void Machine::pack(Id id, std::size_t source, std::span<const std::uint16_t> values) {
+  Matrix& matrix = matrices_.at(id);
+  if (source >= matrix.sources() || values.size() != matrix.source_rows(source) * matrix.inputs()) {
+    throw std::invalid_argument("pack: the tensor does not have the declared shape");
+  }
+  struct Job {
+    Machine& machine;
+    Matrix& matrix;
+    std::size_t source;
+    const std::uint16_t* values;
+  } job{*this, matrix, source, values.data()};
+  // Each worker packs what it will read, so the memory is its own.
+  workers_.run(
+      [](void* context, int worker) {
+        Job& todo = *static_cast<Job*>(context);
+        todo.matrix.pack(static_cast<std::size_t>(worker), todo.source, todo.values);
+        todo.machine.workers_.barrier(worker);
+      },
+      &job);
+}
+
+std::size_t Machine::weight_bytes() const {
+  std::size_t total = 0;
+  for (const Matrix& matrix : matrices_) {
+    for (int w = 0; w < workers(); ++w) total += matrix.words(static_cast<std::size_t>(w)) * 4;
+  }
+  for (const Vector& vector : vectors_) total += vector.values.size() * sizeof(float);
+  return total;
+}
+
+void Machine::plan(const StepInput& input) {
+  const std::size_t rows = input.token_ids.size();
+  num_passes_ = (rows + kMaxRows - 1) / kMaxRows;
+  if (passes_.size() < num_passes_) passes_.resize(num_passes_);
+  for (std::size_t p = 0; p < num_passes_; ++p) {
+    Pass& pass = passes_[p];
+    pass.first = p * kMaxRows;
+    pass.rows = std::min(kMaxRows, rows - pass.first);
+    pass.tiles.clear();
+    pass.samples.clear();
+    pass.chained = false;
+    for (std::size_t r = 0; r < pass.rows; ++r) {
+      const bool follows = r > 0 && input.row_sequence[pass.first + r] ==
+                                        input.row_sequence[pass.first + r - 1];
+      pass.chained |= follows;
+      if (follows && pass.tiles.back().count < kMaxQueries) {
+        ++pass.tiles.back().count;
+      } else {
+        pass.tiles.push_back({r, 1});
+      }
+    }
+  }
+  needs_logits_ = false;
+  for (std::size_t m = 0; m < input.sample_rows.size(); ++m) {
+    passes_[static_cast<std::size_t>(input.sample_rows[m]) / kMaxRows].samples.push_back(m);
+    needs_logits_ |= input.temperature[m] != 0.0f;
+  }
+  needs_logits_ &= input.logits == nullptr;
+  if (needs_logits_) logits_.resize(head_chunk() * geometry_.vocab);
+}
+
+bool Machine::step(const StepInput& input) {
+  check(input);
+  if (input.token_ids.empty()) return true;
+  plan(input);
+  input_ = &input;
+  finite_.store(true);
+  workers_.run([](void* context, int worker) { static_cast<Machine*>(context)->work(worker); },
+               this);
+  input_ = nullptr;
+  return finite_.load();
+}
+
+void Machine::work(int worker) {
+  const auto w = static_cast<std::size_t>(worker);
+  for (std::size_t p = 0; p < num_passes_; ++p) {
+    const Pass& pass = passes_[p];
+    prepare_ropes(pass, w);
+    bool settled = false;
+    for (const Phase& phase : phases_) {
+      const bool head = std::holds_alternative<HeadPhase>(phase);
+      if (head && pass.samples.empty()) continue;
+      std::visit([&](const auto& kind) { run(kind, pass, w); }, phase);
+      // The head has a barrier of its own, and only worker 0 finishes a single sample.
+      settled = head && pass.samples.size() == 1 && p + 1 == num_passes_;
+      if (!settled || &phase != &phases_.back()) workers_.barrier(worker);
+    }
+    if (phases_.empty()) workers_.barrier(worker);
+  }
+}
+
+void Machine::prepare_ropes(const Pass& pass, std::size_t worker) {
+  const auto count = static_cast<std::size_t>(workers());
+  for (Rope& rope : ropes_) {
+    const std::size_t half = rope.frequencies.size();
+    const std::size_t items = pass.rows * half;
+    for (std::size_t i = items * worker / count; i < items * (worker + 1) / count; ++i) {
+      const auto position = static_cast<float>(input_->positions[pass.first + i / half]);
+      const float angle = position * rope.frequencies[i % half];
+      rope.cos[i] = std::cos(angle);
+      rope.sin[i] = std::sin(angle);
+    }
+  }
+}
+
+float* Machine::tap_row(int layer, std::size_t row) const {
+  for (std::size_t i = 0; i < input_->taps.size(); ++i) {
+    if (input_->taps[i] == layer) {
+      return input_->hidden + (i * input_->token_ids.size() + row) * geometry_.hidden;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace headrace

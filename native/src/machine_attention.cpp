@@ -1,0 +1,127 @@
+// The attention phase: rotate, append to the cache, attend.
+//
+// One layer's cache holds, per block of 16 tokens and kv head,
+//     keys    [head_dim / 2][16 tokens][2]   so that 16 scores lie across lanes, and
+//     values  [16 tokens][chunks][16][2]     dims i and i + 16 of each 32 in one word,
+// both bf16.
+#include <cstring>
+
+#include "headrace/machine.hpp"
+
+namespace headrace {
+
+namespace {
+
+// Nearest bf16, ties to even; a NaN stays one. As backends/bf16.py has it.
+std::uint16_t round_bf16(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+
+}  // namespace
+
+void Machine::run(const AttentionPhase& phase, const Pass& pass, std::size_t worker) {
+  const std::size_t heads = layers_[phase.layer].kv_heads;
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  Scratch& own = scratch_[worker];
+  // A row that attends to another row of this pass must find its keys there; otherwise a worker
+  // appends what it alone will read.
+  if (phase.k && (pass.chained || !phase.q)) {
+    for (std::size_t i = worker; i < pass.rows * heads; i += workers) {
+      append(phase, pass, i / heads, i % heads, own);
+    }
+    if (phase.q) workers_.barrier(static_cast<int>(worker));
+  }
+  if (!phase.q) return;
+  for (std::size_t i = worker; i < pass.tiles.size() * heads; i += workers) {
+    const RowTile& tile = pass.tiles[i / heads];
+    if (phase.k && !pass.chained) append(phase, pass, tile.first, i % heads, own);
+    attend(phase, pass, tile, i % heads, own);
+  }
+}
+
+void Machine::append(const AttentionPhase& phase, const Pass& pass, std::size_t row,
+                     std::size_t head, Scratch& own) {
+  const KvLayer& layer = layers_[phase.layer];
+  const std::size_t dim = layer.head_dim;
+  const auto sequence = static_cast<std::size_t>(input_->row_sequence[pass.first + row]);
+  const auto position = static_cast<std::size_t>(input_->positions[pass.first + row]);
+  const auto block = static_cast<std::size_t>(
+      input_->block_tables[sequence * input_->table_width + position / kBlockTokens]);
+  const std::size_t slot = position % kBlockTokens;
+
+  const float* key = buffers_[*phase.k].row(row) + head * dim;
+  if (phase.rope_k) {
+    const Rope& rope = ropes_[*phase.rope_k];
+    kernels_.rotate(key, rope.cos.data() + row * (dim / 2), rope.sin.data() + row * (dim / 2),
+                    dim / 2, own.key.data());
+    key = own.key.data();
+  }
+  std::uint32_t* keys = layer.keys + (block * layer.kv_heads + head) * layer.key_words + slot;
+  for (std::size_t pair = 0; pair < dim / 2; ++pair) {
+    const std::uint32_t upper = round_bf16(key[2 * pair + 1]);
+    keys[pair * kBlockTokens] = round_bf16(key[2 * pair]) | upper << 16;
+  }
+
+  const float* value = buffers_[*phase.v].row(row) + head * dim;
+  std::uint32_t* values = layer.values + (block * layer.kv_heads + head) * layer.value_words +
+                          slot * layer.chunks * kLanes;
+  for (std::size_t i = 0; i < layer.chunks * kLanes; ++i) {
+    const std::size_t lower = i / kLanes * 32 + i % kLanes;
+    const std::uint32_t first = lower < dim ? round_bf16(value[lower]) : 0u;
+    const std::uint32_t second = lower + 16 < dim ? round_bf16(value[lower + 16]) : 0u;
+    values[i] = first | second << 16;
+  }
+}
+
+void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTile& rows,
+                     std::size_t head, Scratch& own) {
+  const KvLayer& layer = layers_[phase.layer];
+  const std::size_t dim = layer.head_dim;
+  const std::size_t group = phase.heads / layer.kv_heads;
+  const auto sequence = static_cast<std::size_t>(input_->row_sequence[pass.first + rows.first]);
+
+  int visible[kMaxQueries];
+  float* out[kMaxQueries];
+  AttendTile tile{};
+  tile.q = own.queries.data();
+  tile.q_stride = dim;
+  tile.visible = visible;
+  tile.table = input_->block_tables.data() + sequence * input_->table_width;
+  tile.keys = layer.keys + head * layer.key_words;
+  tile.key_stride = layer.kv_heads * layer.key_words;
+  tile.values = layer.values + head * layer.value_words;
+  tile.value_stride = layer.kv_heads * layer.value_words;
+  tile.head_dim = static_cast<int>(dim);
+  tile.chunks = static_cast<int>(layer.chunks);
+  tile.scale = phase.scale;
+  tile.scores = own.scores.data();
+  tile.sums = own.sums.data();
+  tile.out = out;
+
+  const std::size_t queries = rows.count * group;
+  for (std::size_t first = 0; first < queries; first += kMaxQueries) {
+    tile.queries = static_cast<int>(queries - first < kMaxQueries ? queries - first : kMaxQueries);
+    for (int i = 0; i < tile.queries; ++i) {
+      const std::size_t query = first + static_cast<std::size_t>(i);
+      const std::size_t row = rows.first + query / group;
+      const std::size_t column = (head * group + query % group) * dim;
+      const float* from = buffers_[*phase.q].row(row) + column;
+      float* to = own.queries.data() + static_cast<std::size_t>(i) * dim;
+      if (phase.rope_q) {
+        const Rope& rope = ropes_[*phase.rope_q];
+        kernels_.rotate(from, rope.cos.data() + row * (dim / 2),
+                        rope.sin.data() + row * (dim / 2), dim / 2, to);
+      } else {
+        std::memcpy(to, from, dim * sizeof(float));
+      }
+      visible[i] = input_->positions[pass.first + row] + 1;
+      out[i] = buffers_[*phase.out].row(row) + column;
+    }
+    kernels_.attend(tile);
+  }
+}
+
+}  // namespace headrace

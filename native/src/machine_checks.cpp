@@ -1,0 +1,178 @@
+// What may be declared, and what a batch must look like: nothing past these checks reads out of
+// bounds.
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "headrace/machine.hpp"
+
+namespace headrace {
+
+namespace {
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+void require_in(std::int64_t value, std::size_t end, const char* what, std::size_t row) {
+  if (value < 0 || static_cast<std::size_t>(value) >= end) {
+    throw std::invalid_argument("row " + std::to_string(row) + ": " + what + " " +
+                                std::to_string(value) + " is outside 0.." +
+                                std::to_string(static_cast<std::int64_t>(end) - 1));
+  }
+}
+
+}  // namespace
+
+void Machine::check(const std::optional<NormInput>& norm, Id inp) const {
+  require(inp < buffers_.size(), "unknown input buffer");
+  if (norm) {
+    require(norm->weight < vectors_.size() &&
+                vectors_[norm->weight].width == buffers_[inp].width,
+            "norm: the weight does not fit its input");
+  }
+}
+
+void Machine::check(const EmbedPhase& phase) const {
+  require(phase.out < buffers_.size() && phase.matrix < matrices_.size(), "embed: unknown id");
+  const Matrix& table = matrices_[phase.matrix];
+  require(table.inputs() == buffers_[phase.out].width &&
+              table.source_rows(0) == geometry_.vocab,
+          "embed: the table does not fit");
+}
+
+void Machine::check(const NormPhase& phase) const {
+  check(std::optional(phase.norm), phase.inp);
+  require(phase.out < buffers_.size() && buffers_[phase.out].width == buffers_[phase.inp].width,
+          "norm: input and output differ in width");
+}
+
+void Machine::check(const LinearPhase& phase) const {
+  check(phase.norm, phase.inp);
+  require(phase.matrix < matrices_.size(), "linear: unknown matrix");
+  const Matrix& matrix = matrices_[phase.matrix];
+  require(matrix.inputs() == buffers_[phase.inp].width, "linear: the input does not fit");
+  const bool gated = phase.finish == Finish::kSiluMultiply;
+  require(phase.outs.size() == (gated ? 1 : matrix.sources()), "linear: one output per source");
+  require(phase.biases.size() == matrix.sources(), "linear: one bias, or none, per source");
+  for (std::size_t s = 0; s < matrix.sources(); ++s) {
+    const Id out = phase.outs[gated ? 0 : s];
+    require(out < buffers_.size() && buffers_[out].width == matrix.source_rows(s),
+            "linear: an output does not fit");
+    const auto& bias = phase.biases[s];
+    require(!bias || (*bias < vectors_.size() && vectors_[*bias].width == matrix.source_rows(s)),
+            "linear: a bias does not fit");
+  }
+  if (gated) {
+    require(matrix.sources() == 2, "gated linear: two sources");
+    const std::vector<Block>& blocks = matrix.blocks();
+    for (std::size_t b = 0; b < blocks.size(); b += 2) {
+      require(blocks[b].source == 0 && blocks[b + 1].source == 1 &&
+                  blocks[b].first_row == b / 2 * kLanes &&
+                  blocks[b + 1].first_row == b / 2 * kLanes && matrix.unit() == 2,
+              "gated linear: gate and up blocks must alternate");
+    }
+  }
+  if (phase.tap) {
+    require(buffers_[phase.outs[0]].width == geometry_.hidden, "tap: not the residual stream");
+  }
+}
+
+void Machine::check(const AttentionPhase& phase) const {
+  require(phase.layer < layers_.size(), "attention: unknown layer");
+  const KvLayer& layer = layers_[phase.layer];
+  require(phase.k.has_value() == phase.v.has_value() &&
+              phase.q.has_value() == phase.out.has_value(),
+          "attention: k and v, q and out go together");
+  for (const auto& buffer : {phase.k, phase.v}) {
+    require(!buffer || (*buffer < buffers_.size() &&
+                        buffers_[*buffer].width == layer.kv_heads * layer.head_dim),
+            "attention: k or v does not fit");
+  }
+  require(!phase.q || (phase.heads > 0 && phase.heads % layer.kv_heads == 0),
+          "attention: query heads do not share kv heads evenly");
+  for (const auto& buffer : {phase.q, phase.out}) {
+    require(!buffer || (*buffer < buffers_.size() &&
+                        buffers_[*buffer].width == phase.heads * layer.head_dim),
+            "attention: q or its output does not fit");
+  }
+  for (const auto& rope : {phase.rope_q, phase.rope_k}) {
+    require(!rope || (*rope < ropes_.size() &&
+                      ropes_[*rope].frequencies.size() * 2 == layer.head_dim),
+            "attention: the rotation does not fit");
+  }
+}
+
+void Machine::check(const RopePhase& phase) const {
+  require(phase.buffer < buffers_.size() && phase.rope < ropes_.size(), "rope: unknown id");
+  require(buffers_[phase.buffer].width == phase.heads * 2 * ropes_[phase.rope].frequencies.size(),
+          "rope: heads and frequencies do not fit the buffer");
+}
+
+void Machine::check(const ActivatePhase& phase) const {
+  for (const Id id : {phase.gate, phase.up, phase.out}) {
+    require(id < buffers_.size() && buffers_[id].width == buffers_[phase.gate].width,
+            "activate: buffers differ in width");
+  }
+}
+
+void Machine::check(const AddPhase& phase) const {
+  require(phase.inp < buffers_.size() && phase.out < buffers_.size() &&
+              buffers_[phase.inp].width == buffers_[phase.out].width,
+          "add: buffers differ in width");
+}
+
+void Machine::check(const TapPhase& phase) const {
+  require(phase.inp < buffers_.size() && buffers_[phase.inp].width == geometry_.hidden,
+          "tap: not the residual stream");
+}
+
+void Machine::check(const HeadPhase& phase) const {
+  check(phase.norm, phase.inp);
+  require(phase.matrix < matrices_.size() &&
+              matrices_[phase.matrix].inputs() == buffers_[phase.inp].width &&
+              matrices_[phase.matrix].sources() == 1 &&
+              matrices_[phase.matrix].source_rows(0) == geometry_.vocab,
+          "head: the matrix does not fit");
+}
+
+void Machine::check(const StepInput& input) const {
+  const std::size_t rows = input.token_ids.size();
+  const std::size_t samples = input.sample_rows.size();
+  require(input.positions.size() == rows && input.row_sequence.size() == rows,
+          "token_ids, positions and row_sequence differ in length");
+  require(input.temperature.size() == samples && input.top_k.size() == samples &&
+              input.top_p.size() == samples && input.min_p.size() == samples &&
+              input.seed.size() == samples && input.tokens.size() == samples,
+          "sample_rows and the sampling parameters differ in length");
+  const std::size_t sequences =
+      input.table_width == 0 ? 0 : input.block_tables.size() / input.table_width;
+  for (std::size_t row = 0; row < rows; ++row) {
+    require_in(input.token_ids[row], geometry_.vocab, "token id", row);
+    require_in(input.positions[row], geometry_.max_positions, "position", row);
+    require_in(input.row_sequence[row], sequences, "sequence", row);
+    const auto block = static_cast<std::size_t>(input.positions[row]) / kBlockTokens;
+    require_in(static_cast<std::int64_t>(block), input.table_width, "block table entry", row);
+    // The blocks before the row's own were checked with the row before it, if that is of the same
+    // sequence and in the place the contract gives it.
+    std::size_t checked = 0;
+    if (row > 0 && input.row_sequence[row] == input.row_sequence[row - 1] &&
+        input.positions[row] >= input.positions[row - 1]) {
+      checked = static_cast<std::size_t>(input.positions[row - 1]) / kBlockTokens;
+    }
+    const auto sequence = static_cast<std::size_t>(input.row_sequence[row]);
+    const std::int32_t* table = input.block_tables.data() + sequence * input.table_width;
+    for (std::size_t i = checked; i <= block; ++i) {
+      require_in(table[i], geometry_.num_blocks, "block", row);
+    }
+  }
+  for (std::size_t m = 0; m < samples; ++m) {
+    require_in(input.sample_rows[m], rows, "sample row", m);
+  }
+  for (const std::int32_t tap : input.taps) {
+    const bool known = std::find(tap_layers_.begin(), tap_layers_.end(), tap) != tap_layers_.end();
+    if (!known) throw std::invalid_argument("layer " + std::to_string(tap) + " has no tap");
+  }
+}
+
+}  // namespace headrace

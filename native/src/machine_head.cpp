@@ -1,0 +1,101 @@
+// The head: logits of the sampled rows, their running argmax, and the draw.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "headrace/machine.hpp"
+
+namespace headrace {
+
+std::size_t Machine::head_chunk() const {
+  // Logits kept for the sampler are bounded: 16 rows of a 128k vocabulary are 8 MB.
+  return needs_logits_ ? 16 : kMaxRows;
+}
+
+void Machine::run(const HeadPhase& phase, const Pass& pass, std::size_t worker) {
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  Scratch& own = scratch_[worker];
+  const std::span<const std::size_t> all(pass.samples);
+  std::size_t rows[kMaxRows];
+  for (std::size_t first = 0; first < all.size(); first += head_chunk()) {
+    const auto samples = all.subspan(first, std::min(head_chunk(), all.size() - first));
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      rows[i] = static_cast<std::size_t>(input_->sample_rows[samples[i]]) - pass.first;
+    }
+    const Rounded input =
+        round_input(worker, phase.inp, phase.norm, rows, samples.size(), false);
+    head_products(phase, samples, input, worker);
+    workers_.barrier(static_cast<int>(worker));
+    for (std::size_t i = worker; i < samples.size(); i += workers) {
+      head_finish(i, samples[i], own);
+    }
+    // The next chunk overwrites what others may still be reading.
+    if (first + samples.size() < all.size()) workers_.barrier(static_cast<int>(worker));
+  }
+}
+
+float* Machine::logits_row(std::size_t index, std::size_t sample) {
+  if (input_->logits != nullptr) return input_->logits + sample * geometry_.vocab;
+  return needs_logits_ ? logits_.data() + index * geometry_.vocab : nullptr;
+}
+
+void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
+                            const Rounded& input, std::size_t worker) {
+  const Matrix& matrix = matrices_[phase.matrix];
+  Scratch& own = scratch_[worker];
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    ArgmaxLanes& lanes = own.argmax[i];
+    std::fill(std::begin(lanes.best), std::end(lanes.best),
+              -std::numeric_limits<float>::infinity());
+    std::fill(std::begin(lanes.id), std::end(lanes.id), 0.0f);
+    std::fill(std::begin(lanes.poison), std::end(lanes.poison), 0.0f);
+  }
+  for (const Panel& panel : matrix.panels(worker)) {
+    const std::size_t stride = panel.blocks * kLanes;
+    for (std::size_t row = 0; row < samples.size(); row += kTileRows) {
+      const std::size_t rows = std::min(kTileRows, samples.size() - row);
+      kernels_.linear(input.pairs + row * input.stride, input.stride, rows, panel.words,
+                      panel.blocks, matrix.pairs(), own.product.data(), stride);
+      for (std::size_t r = 0; r < rows; ++r) {
+        const float* product = own.product.data() + r * stride;
+        float* logits = logits_row(row + r, samples[row + r]);
+        for (const Run& run : panel.runs) {
+          const float* values = product + run.panel_block * kLanes;
+          const std::size_t count =
+              std::min(run.blocks * kLanes, geometry_.vocab - run.first_row);
+          kernels_.scan(values, count, run.first_row, &own.argmax[row + r]);
+          if (logits != nullptr) {
+            std::memcpy(logits + run.first_row, values, count * sizeof(float));
+          }
+        }
+      }
+    }
+  }
+}
+
+void Machine::head_finish(std::size_t index, std::size_t sample, Scratch& own) {
+  float best = -std::numeric_limits<float>::infinity();
+  float id = 0.0f;
+  for (const Scratch& scratch : scratch_) {
+    const ArgmaxLanes& lanes = scratch.argmax[index];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      // Poison is 0 or not a number.
+      if (lanes.poison[lane] != 0.0f) finite_.store(false, std::memory_order_relaxed);
+      if (lanes.best[lane] > best || (lanes.best[lane] == best && lanes.id[lane] < id)) {
+        best = lanes.best[lane];
+        id = lanes.id[lane];
+      }
+    }
+  }
+  std::int32_t token = static_cast<std::int32_t>(id);
+  if (input_->temperature[sample] != 0.0f && finite_.load(std::memory_order_relaxed)) {
+    const Draw draw{input_->temperature[sample], input_->top_k[sample], input_->top_p[sample],
+                    input_->min_p[sample], input_->seed[sample]};
+    const auto row = static_cast<std::size_t>(input_->sample_rows[sample]);
+    token = headrace::sample(logits_row(index, sample), geometry_.vocab, draw,
+                             input_->positions[row] + 1, own.sampling);
+  }
+  input_->tokens[sample] = token;
+}
+
+}  // namespace headrace

@@ -1,0 +1,158 @@
+// Phases that read weights, except the head, and the single operations on rows.
+#include <algorithm>
+#include <cstring>
+
+#include "headrace/machine.hpp"
+
+namespace headrace {
+
+void Machine::round_row(Id inp, const std::optional<NormInput>& norm, std::size_t row,
+                        std::uint16_t* out) const {
+  const Buffer& buffer = buffers_[inp];
+  if (norm) {
+    kernels_.norm_round(buffer.row(row), vectors_[norm->weight].values.data(), buffer.width,
+                        norm->eps, out);
+  } else {
+    kernels_.round(buffer.row(row), buffer.stride, out);
+  }
+}
+
+Machine::Rounded Machine::round_input(std::size_t worker, Id inp,
+                                      const std::optional<NormInput>& norm, const std::size_t* rows,
+                                      std::size_t count, bool keep_apart) {
+  const std::size_t stride = buffers_[inp].stride;
+  const auto as_pairs = [](const std::vector<std::uint16_t>& values) {
+    return reinterpret_cast<const std::uint32_t*>(values.data());
+  };
+  if (count == 1) {
+    round_row(inp, norm, rows == nullptr ? 0 : rows[0], scratch_[worker].input.data());
+    // Nobody may write the outputs while someone still reads the input they overlap.
+    if (keep_apart) workers_.barrier(static_cast<int>(worker));
+    return {as_pairs(scratch_[worker].input), stride / 2};
+  }
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t r = worker; r < count; r += workers) {
+    round_row(inp, norm, rows == nullptr ? r : rows[r], rounded_.data() + r * stride);
+  }
+  workers_.barrier(static_cast<int>(worker));
+  return {as_pairs(rounded_), stride / 2};
+}
+
+void Machine::run(const LinearPhase& phase, const Pass& pass, std::size_t worker) {
+  const Matrix& matrix = matrices_[phase.matrix];
+  const bool in_place =
+      std::find(phase.outs.begin(), phase.outs.end(), phase.inp) != phase.outs.end();
+  const Rounded input =
+      round_input(worker, phase.inp, phase.norm, nullptr, pass.rows, in_place);
+  float* product = scratch_[worker].product.data();
+  for (const Panel& panel : matrix.panels(worker)) {
+    for (std::size_t row = 0; row < pass.rows; row += kTileRows) {
+      const std::size_t rows = std::min(kTileRows, pass.rows - row);
+      kernels_.linear(input.pairs + row * input.stride, input.stride, rows, panel.words,
+                      panel.blocks, matrix.pairs(), product, panel.blocks * kLanes);
+      finish_linear(phase, pass, panel, row, rows, product);
+    }
+  }
+}
+
+void Machine::finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,
+                            std::size_t first_row, std::size_t rows, float* product) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    float* sums = product + r * panel.blocks * kLanes;
+    for (const Run& run : panel.runs) {
+      const std::size_t width = run.blocks * kLanes;
+      if (const auto& bias = phase.biases[run.source]) {
+        kernels_.add(vectors_[*bias].values.data() + run.first_row, width,
+                     sums + run.panel_block * kLanes);
+      }
+    }
+    if (phase.finish == Finish::kSiluMultiply) {
+      // Blocks stand gate, up, gate, up, ... and in rising order: one call does the panel.
+      kernels_.silu_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
+                             buffers_[phase.outs[0]].row(first_row + r) + panel.runs[0].first_row);
+      continue;
+    }
+    for (const Run& run : panel.runs) {
+      const std::size_t width = run.blocks * kLanes;
+      const float* sum = sums + run.panel_block * kLanes;
+      const Buffer& buffer = buffers_[phase.outs[run.source]];
+      float* out = buffer.row(first_row + r) + run.first_row;
+      if (phase.finish == Finish::kStore) {
+        std::memcpy(out, sum, width * sizeof(float));
+        continue;
+      }
+      kernels_.add(sum, width, out);
+      if (!phase.tap) continue;
+      if (float* tap = tap_row(*phase.tap, pass.first + first_row + r)) {
+        const std::size_t real = std::min(width, buffer.width - run.first_row);
+        std::memcpy(tap + run.first_row, out, real * sizeof(float));
+      }
+    }
+  }
+}
+
+void Machine::run(const EmbedPhase& phase, const Pass& pass, std::size_t worker) {
+  const Matrix& table = matrices_[phase.matrix];
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  const auto token = [&](std::size_t row) {
+    return static_cast<std::size_t>(input_->token_ids[pass.first + row]);
+  };
+  if (pass.rows == 1) {
+    // Each value is a cache line of its own in the packed table: share one row's out.
+    const std::size_t width = table.inputs();
+    table.gather(token(0), width * worker / workers, width * (worker + 1) / workers,
+                 buffers_[phase.out].row(0));
+    return;
+  }
+  for (std::size_t row = worker; row < pass.rows; row += workers) {
+    table.gather(token(row), 0, table.inputs(), buffers_[phase.out].row(row));
+  }
+}
+
+void Machine::run(const NormPhase& phase, const Pass& pass, std::size_t worker) {
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  const Buffer& inp = buffers_[phase.inp];
+  for (std::size_t row = worker; row < pass.rows; row += workers) {
+    kernels_.norm(inp.row(row), vectors_[phase.norm.weight].values.data(), inp.width,
+                  phase.norm.eps, buffers_[phase.out].row(row));
+  }
+}
+
+void Machine::run(const RopePhase& phase, const Pass& pass, std::size_t worker) {
+  const Rope& rope = ropes_[phase.rope];
+  const std::size_t half = rope.frequencies.size();
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t i = worker; i < pass.rows * phase.heads; i += workers) {
+    const std::size_t row = i / phase.heads;
+    float* head = buffers_[phase.buffer].row(row) + i % phase.heads * 2 * half;
+    kernels_.rotate(head, rope.cos.data() + row * half, rope.sin.data() + row * half, half, head);
+  }
+}
+
+void Machine::run(const ActivatePhase& phase, const Pass& pass, std::size_t worker) {
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t row = worker; row < pass.rows; row += workers) {
+    kernels_.silu_multiply(buffers_[phase.gate].row(row), buffers_[phase.up].row(row),
+                           buffers_[phase.gate].stride / kLanes, kLanes,
+                           buffers_[phase.out].row(row));
+  }
+}
+
+void Machine::run(const AddPhase& phase, const Pass& pass, std::size_t worker) {
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t row = worker; row < pass.rows; row += workers) {
+    kernels_.add(buffers_[phase.inp].row(row), buffers_[phase.inp].stride,
+                 buffers_[phase.out].row(row));
+  }
+}
+
+void Machine::run(const TapPhase& phase, const Pass& pass, std::size_t worker) {
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t row = worker; row < pass.rows; row += workers) {
+    if (float* tap = tap_row(phase.layer, pass.first + row)) {
+      std::memcpy(tap, buffers_[phase.inp].row(row), geometry_.hidden * sizeof(float));
+    }
+  }
+}
+
+}  // namespace headrace

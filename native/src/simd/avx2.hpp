@@ -1,0 +1,120 @@
+// Sixteen floats as two 256-bit registers: AVX2 with FMA.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#define HEADRACE_INLINE static inline __attribute__((always_inline))
+
+namespace headrace::HEADRACE_ISA {
+namespace {
+
+constexpr std::size_t kPanel = 4;       // 8 accumulators of 16 registers
+constexpr std::size_t kWideRows = 3;    // 3 rows x 2 blocks: 12 accumulators
+constexpr std::size_t kWideBlocks = 2;
+constexpr int kScoreBlocks = 1;
+constexpr bool kHasPrefetch = true;
+
+struct F {
+  __m256 a, b;
+};
+struct P {
+  __m256i a, b;
+};
+using M = F;
+
+HEADRACE_INLINE F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+HEADRACE_INLINE void store(float* p, F x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+HEADRACE_INLINE F splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+HEADRACE_INLINE F lanes() {
+  return {_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_ps(8, 9, 10, 11, 12, 13, 14, 15)};
+}
+HEADRACE_INLINE F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+HEADRACE_INLINE F sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+HEADRACE_INLINE F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+HEADRACE_INLINE F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+HEADRACE_INLINE F fma(F x, F y, F z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+HEADRACE_INLINE M gt(F x, F y) {
+  return {_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ)};
+}
+HEADRACE_INLINE F select(M m, F x, F y) {
+  return {_mm256_blendv_ps(y.a, x.a, m.a), _mm256_blendv_ps(y.b, x.b, m.b)};
+}
+HEADRACE_INLINE F maximum(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+HEADRACE_INLINE F nearest(F x) {
+  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(x.a, kMode), _mm256_round_ps(x.b, kMode)};
+}
+HEADRACE_INLINE __m256 pow2_half(__m256 n) {
+  const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+}
+HEADRACE_INLINE F pow2(F n) { return {pow2_half(n.a), pow2_half(n.b)}; }
+
+HEADRACE_INLINE P load_pairs(const std::uint32_t* p) {
+  const auto* q = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+}
+HEADRACE_INLINE P splat_pair(std::uint32_t x) {
+  const __m256i v = _mm256_set1_epi32(static_cast<int>(x));
+  return {v, v};
+}
+HEADRACE_INLINE F low(P p) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(p.a, 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(p.b, 16))};
+}
+HEADRACE_INLINE F high(P p) {
+  const __m256i mask = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(p.a, mask)),
+          _mm256_castsi256_ps(_mm256_and_si256(p.b, mask))};
+}
+HEADRACE_INLINE F dot(F acc, P w, P x) { return fma(high(w), high(x), fma(low(w), low(x), acc)); }
+
+HEADRACE_INLINE __m256i to_bf16_half(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i bias = _mm256_add_epi32(_mm256_set1_epi32(0x7FFF), odd);
+  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, bias), 16);
+  const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  return _mm256_blendv_epi8(rounded, quiet, nan);
+}
+HEADRACE_INLINE void store_bf16(std::uint16_t* p, F x) {
+  const __m256i packed = _mm256_packus_epi32(to_bf16_half(x.a), to_bf16_half(x.b));
+  // packus works within 128-bit halves: put the four quarters back in order.
+  const __m256i ordered = _mm256_permute4x64_epi64(packed, 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), ordered);
+}
+
+HEADRACE_INLINE float hsum(F x) {
+  const __m256 eight = _mm256_add_ps(x.a, x.b);
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+HEADRACE_INLINE float hmax(F x) {
+  const __m256 eight = _mm256_max_ps(x.a, x.b);
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+HEADRACE_INLINE P merge(P x, P y) {
+  return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)};
+}
+HEADRACE_INLINE std::uint32_t fold(P x) {
+  const __m256i eight = _mm256_xor_si256(x.a, x.b);
+  const __m128i four =
+      _mm_xor_si128(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_xor_si128(four, _mm_srli_si128(four, 8));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_xor_si128(two, _mm_srli_si128(two, 4))));
+}
+
+}  // namespace
+}  // namespace headrace::HEADRACE_ISA

@@ -1,0 +1,140 @@
+#include "headrace/weights.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace headrace {
+
+namespace {
+
+// Cuts `units` into contiguous shares that differ by one at most; returns the share's start.
+std::size_t share_start(std::size_t units, std::size_t shares, std::size_t index) {
+  return units / shares * index + std::min(index, units % shares);
+}
+
+std::vector<Run> runs_of(const std::vector<Block>& blocks, std::size_t first, std::size_t count) {
+  std::vector<Run> runs;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Block& block = blocks[first + i];
+    if (!runs.empty() && runs.back().source == block.source &&
+        runs.back().first_row + runs.back().blocks * kLanes == block.first_row) {
+      ++runs.back().blocks;
+    } else {
+      runs.push_back({block.source, block.first_row, i, 1});
+    }
+  }
+  return runs;
+}
+
+}  // namespace
+
+Matrix::Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
+               std::size_t unit, std::size_t workers, std::size_t max_panel)
+    : source_rows_(std::move(source_rows)),
+      inputs_(inputs),
+      unit_(unit),
+      blocks_(std::move(blocks)) {
+  std::size_t expected = 0;
+  for (const std::size_t rows : source_rows_) {
+    places_.emplace_back((rows + kLanes - 1) / kLanes);
+    expected += places_.back().size();
+  }
+  if (inputs == 0 || unit == 0 || unit > max_panel || blocks_.size() != expected ||
+      blocks_.size() % unit != 0) {
+    throw std::invalid_argument("matrix: sizes do not fit");
+  }
+  std::vector<std::vector<bool>> seen;
+  for (const auto& places : places_) seen.emplace_back(places.size(), false);
+  for (const Block& block : blocks_) {
+    if (block.source >= seen.size() || block.first_row % kLanes != 0 ||
+        block.first_row / kLanes >= seen[block.source].size() ||
+        seen[block.source][block.first_row / kLanes]) {
+      throw std::invalid_argument("matrix: a block is unknown or stands twice");
+    }
+    seen[block.source][block.first_row / kLanes] = true;
+  }
+  const std::size_t units = blocks_.size() / unit;
+  const std::size_t panel_units = max_panel / unit;
+  for (std::size_t worker = 0; worker < workers; ++worker) {
+    const std::size_t begin = share_start(units, workers, worker);
+    const std::size_t count = share_start(units, workers, worker + 1) - begin;
+    const std::size_t panels = (count + panel_units - 1) / panel_units;
+    std::vector<Panel>& mine = panels_.emplace_back();
+    for (std::size_t i = 0; i < panels; ++i) {
+      Panel panel;
+      panel.first_block = (begin + share_start(count, panels, i)) * unit;
+      panel.blocks = (begin + share_start(count, panels, i + 1)) * unit - panel.first_block;
+      panel.runs = runs_of(blocks_, panel.first_block, panel.blocks);
+      for (std::size_t b = 0; b < panel.blocks; ++b) {
+        const Block& block = blocks_[panel.first_block + b];
+        places_[block.source][block.first_row / kLanes] = {static_cast<std::uint32_t>(worker),
+                                                           static_cast<std::uint32_t>(i),
+                                                           static_cast<std::uint32_t>(b)};
+      }
+      mine.push_back(std::move(panel));
+    }
+  }
+}
+
+std::size_t Matrix::words(std::size_t worker) const {
+  std::size_t total = 0;
+  for (const Panel& panel : panels_[worker]) total += pairs() * panel.blocks * kLanes;
+  return total;
+}
+
+void Matrix::place(std::size_t worker, std::uint32_t* memory) {
+  for (Panel& panel : panels_[worker]) {
+    panel.words = memory;
+    memory += pairs() * panel.blocks * kLanes;
+  }
+}
+
+void Matrix::pack(std::size_t worker, std::size_t source, const std::uint16_t* values) {
+  const std::size_t rows = source_rows_[source];
+  for (Panel& panel : panels_[worker]) {
+    for (std::size_t b = 0; b < panel.blocks; ++b) {
+      const Block& block = blocks_[panel.first_block + b];
+      if (block.source != source) continue;
+      const std::size_t real = std::min(kLanes, rows - block.first_row);
+      const std::uint16_t* from = values + block.first_row * inputs_;
+      std::uint32_t* to = panel.words + b * kLanes;
+      for (std::size_t pair = 0; pair < pairs(); ++pair, to += panel.blocks * kLanes) {
+        const bool whole = 2 * pair + 1 < inputs_;
+        for (std::size_t lane = 0; lane < real; ++lane) {
+          const std::uint16_t* row = from + lane * inputs_ + 2 * pair;
+          const std::uint32_t upper = whole ? row[1] : 0u;
+          to[lane] = row[0] | upper << 16;
+        }
+        for (std::size_t lane = real; lane < kLanes; ++lane) to[lane] = 0;
+      }
+    }
+  }
+}
+
+void Matrix::unpack(std::size_t source, std::uint16_t* values) const {
+  for (std::size_t row = 0; row < source_rows_[source]; ++row) {
+    const Place& place = places_[source][row / kLanes];
+    const Panel& panel = panels_[place.worker][place.panel];
+    const std::uint32_t* from = panel.words + place.block * kLanes + row % kLanes;
+    for (std::size_t i = 0; i < inputs_; ++i) {
+      const std::uint32_t word = from[i / 2 * panel.blocks * kLanes];
+      values[row * inputs_ + i] = static_cast<std::uint16_t>(i % 2 == 0 ? word : word >> 16);
+    }
+  }
+}
+
+void Matrix::gather(std::size_t row, std::size_t first_input, std::size_t end_input,
+                    float* out) const {
+  const Place& place = places_[0][row / kLanes];
+  const Panel& panel = panels_[place.worker][place.panel];
+  const std::uint32_t* from = panel.words + place.block * kLanes + row % kLanes;
+  for (std::size_t i = first_input; i < end_input; ++i) {
+    const std::uint32_t word = from[i / 2 * panel.blocks * kLanes];
+    const std::uint32_t bits = i % 2 == 0 ? word << 16 : word & 0xFFFF0000u;
+    std::memcpy(out + i, &bits, sizeof bits);
+  }
+}
+
+}  // namespace headrace

@@ -1,0 +1,115 @@
+"""The native library; see native/include/headrace/*.hpp. All arrays are C-contiguous."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_TOKENS: int
+LANES: int
+
+def available_isas() -> list[str]:
+    """Kernel tables that run here, slowest first."""
+
+def physical_cores() -> int: ...
+def read_bandwidth(bytes: int, threads: int, seconds: float) -> float: ...
+def barrier_seconds(threads: int) -> float: ...
+def sample(
+    logits: NDArray[np.float32],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    seed: int,
+    position: int,
+) -> int:
+    """Draw one token from finite logits [V]; `position` is the one the token will take."""
+
+class Machine:
+    """A program being declared, then loaded, then run. Ids count up from 0 for each kind.
+
+    Every method raises ValueError on arguments that do not fit together.
+    """
+
+    def __init__(
+        self,
+        isa: str,
+        threads: int,
+        pin: bool,
+        vocab: int,
+        hidden: int,
+        max_positions: int,
+        num_blocks: int,
+    ) -> None:
+        """`isa`: one of available_isas(), or "" for the fastest."""
+
+    def add_buffer(self, width: int) -> int: ...
+    def add_vector(self, values: NDArray[np.float32]) -> int: ...
+    def add_rope(self, frequencies: NDArray[np.float32]) -> int: ...
+    def add_layer(self, kv_heads: int, head_dim: int) -> int: ...
+    def add_matrix(
+        self, source_rows: Sequence[int], inputs: int, order: NDArray[np.uint32], unit: int
+    ) -> int:
+        """`order` [blocks, 2]: source and first row of each block of 16 outputs."""
+
+    def embed(self, out: int, matrix: int, /) -> None: ...
+    def norm(self, inp: int, out: int, weight: int, eps: float, /) -> None: ...
+    def linear(
+        self,
+        matrix: int,
+        inp: int,
+        norm: tuple[int, float] | None,
+        biases: Sequence[int | None],
+        outs: Sequence[int],
+        finish: int,
+        tap: int | None,
+    ) -> None: ...
+    def attention(
+        self,
+        layer: int,
+        rope_q: int | None,
+        rope_k: int | None,
+        k: int | None,
+        v: int | None,
+        q: int | None,
+        out: int | None,
+        heads: int,
+        scale: float,
+    ) -> None: ...
+    def rope(self, buffer: int, rope: int, heads: int, /) -> None: ...
+    def activate(self, gate: int, up: int, out: int, /) -> None: ...
+    def add(self, inp: int, out: int, /) -> None: ...
+    def tap(self, inp: int, layer: int, /) -> None: ...
+    def head(self, matrix: int, inp: int, norm: tuple[int, float] | None) -> None: ...
+    def allocate(self) -> None: ...
+    def pack(self, matrix: int, source: int, values: NDArray[np.uint16]) -> None: ...
+    def unpack(self, matrix: int, source: int, values: NDArray[np.uint16]) -> None: ...
+    def step(
+        self,
+        token_ids: NDArray[np.int32],
+        positions: NDArray[np.int32],
+        row_sequence: NDArray[np.int32],
+        block_tables: NDArray[np.int32],
+        sample_rows: NDArray[np.int32],
+        temperature: NDArray[np.float32],
+        top_k: NDArray[np.int32],
+        top_p: NDArray[np.float32],
+        min_p: NDArray[np.float32],
+        seed: NDArray[np.uint64],
+        tokens: NDArray[np.int32],
+        logits: NDArray[np.float32] | None,
+        taps: NDArray[np.int32] | None,
+        hidden: NDArray[np.float32] | None,
+        vocab: int,
+        hidden_size: int,
+    ) -> bool:
+        """Run the program; False when a logit was not finite. Writes tokens, logits, hidden."""
+
+    @property
+    def isa(self) -> str: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def kv_bytes(self) -> int: ...

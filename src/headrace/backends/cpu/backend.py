@@ -1,0 +1,199 @@
+"""The cpu backend: one native call per step, weights packed and resident, workers persistent.
+
+What is computed: weights and cache are bf16 as everywhere, the residual stream and every other
+buffer are float32, and products accumulate in float32, each output one serial sum over its
+inputs. The one liberty: what enters a matrix product is first rounded to bf16 (ties to even), on
+every instruction set, because that is what a bf16 dot product takes. A row's result is the same
+bits alone or among others, in one chunk or many, with any number of threads.
+
+The error that follows (`relative_error_bound`): rounding a value to bf16 errs by at most 2^-8 of
+it, 0.4 * 2^-8 in the mean square, so a matrix product's outputs are off by that share of their
+own rms. R products lie between token and logits (four per Llama layer and the head); their
+roundings are independent and add as sqrt(R). The worst of a row's V logits is some 5 such
+deviations out: 2 * 2^-8 * sqrt(R). Attention and gates may amplify what they are given, which no
+argument about roundings bounds; a factor of 4 is left for it. Hence
+
+    |logit - reference| <= 8 * 2^-8 * sqrt(R) * rms(the row's reference logits).
+
+Tests hold every instruction set to it on random networks, whose attention is sharper than a
+trained one's, and hold the same products with rounded inputs in NumPy to float32's own accuracy.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
+from headrace.backends.cpu.layout import LANES
+from headrace.backends.cpu.library import require_native
+from headrace.backends.cpu.phases import Declaration, matrix_of, runnable
+from headrace.backends.cpu.probe import physical_cores
+from headrace.errors import BackendError, KernelMissing
+from headrace.model.lowering import EmbedRows, Single, lower
+from headrace.model.program import Program
+
+_BYTES_PER_WORKER = 1 << 20  # chosen: below that a barrier costs more than the worker brings
+_MAX_WORKERS = 64  # chosen: barriers are measured up to here
+
+
+class CpuBackend:
+    """A program loaded by the native machine."""
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Weights,
+        *,
+        num_blocks: int,
+        threads: int = 0,
+        isa: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Pack `weights` and start the workers.
+
+        `threads` 0: as many as this process has cores, fewer for a small model. `isa` None: the
+        fastest of `cpu_features()`. `progress` hears of (bytes packed, bytes in all). Raises
+        KernelMissing without the native library or the instruction set, and BackendError when
+        a tensor does not have the shape the program asks for.
+        """
+        require_native()
+        from headrace.backends.cpu import _native as native
+
+        if (native.BLOCK_TOKENS, native.LANES) != (BLOCK_TOKENS, LANES):
+            raise KernelMissing("The native library is of another version: install Headrace again.")
+        if isa is not None and isa not in native.available_isas():
+            raise KernelMissing(
+                f"Instruction set '{isa}' does not run here; choose one of "
+                f"{', '.join(native.available_isas())}."
+            )
+        _check_shapes(program, weights)
+        self._program = program
+        self._num_blocks = num_blocks
+        self._phases = runnable(lower(program))
+        self._machine = native.Machine(
+            isa=isa or "",
+            threads=threads or _suitable_threads(program),
+            pin=False,
+            vocab=program.vocab_size,
+            hidden=program.hidden_size,
+            max_positions=program.max_positions,
+            num_blocks=num_blocks,
+        )
+        try:
+            declaration = Declaration(self._machine, program, weights)
+            declaration.declare(self._phases)
+        except ValueError as error:
+            raise BackendError(f"the program does not fit together: {error}") from error
+        self._tensors = {weight.name: place for weight, *place in declaration.tensors()}
+        total = 2 * sum(math.prod(weight.shape) for weight, *_ in declaration.tensors())
+        done = 0
+        for weight, matrix, source in declaration.tensors():
+            self._machine.pack(matrix, source, np.ascontiguousarray(weights[weight.name]))
+            done += 2 * math.prod(weight.shape)
+            if progress is not None:
+                progress(done, total)
+        self._sizes = program.vocab_size, program.hidden_size
+
+    @property
+    def program(self) -> Program:
+        """The program it was loaded with."""
+        return self._program
+
+    @property
+    def num_blocks(self) -> int:
+        """KV blocks it owns, of `BLOCK_TOKENS` tokens each."""
+        return self._num_blocks
+
+    def step(self, batch: Batch) -> StepResult:
+        """Run the whole program once over the rows of `batch`, sampling included.
+
+        Raises BackendError when a logit is not finite, or, before anything is written, when the
+        batch is not valid: ids, positions or blocks out of range, arrays that do not match.
+        """
+        vocab, hidden_size = self._sizes
+        samples = len(batch.sample_rows)
+        tokens = np.empty(samples, np.int32)
+        logits = np.empty((samples, vocab), np.float32) if batch.want_logits else None
+        layers, hidden = None, None
+        if batch.taps:
+            layers = np.unique(np.array(batch.taps, np.int32))
+            hidden = np.empty((len(layers), len(batch.token_ids), hidden_size), np.float32)
+        sampling = batch.sampling
+        try:
+            finite = self._machine.step(
+                batch.token_ids,
+                batch.positions,
+                batch.row_sequence,
+                batch.block_tables,
+                batch.sample_rows,
+                sampling.temperature,
+                sampling.top_k,
+                sampling.top_p,
+                sampling.min_p,
+                sampling.seed,
+                tokens,
+                logits,
+                layers,
+                hidden,
+                vocab,
+                hidden_size,
+            )
+        except (TypeError, ValueError) as error:
+            raise BackendError(f"the batch is not valid: {error}") from error
+        if not finite:
+            raise BackendError("the model produced logits that are not numbers")
+        if layers is not None and hidden is not None and tuple(layers) != batch.taps:
+            hidden = hidden[np.searchsorted(layers, np.array(batch.taps))]
+        return StepResult(token_ids=tokens, logits=logits, hidden=hidden)
+
+    def unpack(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
+        """The matrix `name`, bit for bit as in the checkpoint, read back from its packed form."""
+        matrix, source = self._tensors[name]
+        values = np.empty(self._program.weights()[name].shape, np.uint16)
+        self._machine.unpack(matrix, source, values)
+        return values
+
+    def report(self) -> BackendReport:
+        """What it is and how it runs the program."""
+        machine = self._machine
+        kinds = Counter(type(p).__name__ for p in self._phases if not isinstance(p, Single))
+        alone = Counter(type(p.op).__name__ for p in self._phases if isinstance(p, Single))
+        return BackendReport(
+            name="cpu",
+            device=f"{machine.isa}, {machine.workers} threads",
+            weight_bytes=machine.weight_bytes,
+            kv_bytes=machine.kv_bytes,
+            phases=dict(kinds),
+            fallback_ops=dict(alone),
+        )
+
+    def close(self) -> None:
+        """Free memory and threads. May be called twice; no other call may follow."""
+        if hasattr(self, "_machine"):
+            del self._machine
+
+
+def relative_error_bound(program: Program) -> float:
+    """The most a logit may differ from the reference, over the rms of that row; see the module."""
+    roundings = sum(
+        matrix_of(phase) is not None and not isinstance(phase, EmbedRows)
+        for phase in lower(program)
+    )
+    return 8 * 2.0**-8 * math.sqrt(roundings)
+
+
+def _suitable_threads(program: Program) -> int:
+    enough = max(1, program.bytes_per_token() // _BYTES_PER_WORKER)
+    return min(physical_cores(), enough, _MAX_WORKERS)
+
+
+def _check_shapes(program: Program, weights: Weights) -> None:
+    for name, weight in program.weights().items():
+        found = weights[name]
+        if found.shape != weight.shape or found.dtype != np.uint16:
+            raise BackendError(
+                f"tensor '{name}' is {found.dtype} {found.shape}, the program needs bf16 "
+                f"(as uint16) {weight.shape}"
+            )

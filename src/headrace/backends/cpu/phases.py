@@ -1,0 +1,281 @@
+"""Declares a lowered program to the native machine: each phase becomes one native phase."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headrace.backends.base import Weights
+from headrace.backends.bf16 import widen
+from headrace.backends.cpu.layout import PackedMatrix
+from headrace.model.lowering import (
+    Attention,
+    EmbedRows,
+    GatedMlp,
+    HeadSample,
+    LinearResidual,
+    NormLinear,
+    Phase,
+    Single,
+)
+from headrace.model.program import (
+    Activate,
+    Add,
+    AppendKv,
+    Attend,
+    Embed,
+    Head,
+    Linear,
+    Norm,
+    Op,
+    Program,
+    Rope,
+    Tap,
+    Weight,
+)
+
+if TYPE_CHECKING:
+    from headrace.backends.cpu import _native
+
+_STORE, _ADD, _SILU_MULTIPLY = 0, 1, 2  # native Finish
+
+
+def runnable(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """`phases`, with those whose buffers overlap too oddly to run fused taken apart."""
+    result: list[Phase] = []
+    for phase in phases:
+        if _overlaps(phase):
+            result += [Single(op=op) for op in operations(phase)]
+        else:
+            result.append(phase)
+    return tuple(result)
+
+
+def operations(phase: Phase) -> tuple[Op, ...]:
+    """The operations of `phase`, in order."""
+    match phase:
+        case EmbedRows():
+            return (phase.embed,)
+        case NormLinear():
+            return (phase.norm, *phase.linears)
+        case Attention():
+            return (*phase.ropes, phase.append, phase.attend)
+        case LinearResidual():
+            tap = () if phase.tap is None else (phase.tap,)
+            return (phase.linear, phase.add, *tap)
+        case GatedMlp():
+            return (phase.norm, phase.gate, phase.up, phase.activate)
+        case HeadSample():
+            return (phase.norm, phase.head)
+        case Single():
+            return (phase.op,)
+
+
+def matrix_of(phase: Phase) -> PackedMatrix | None:
+    """What `phase` reads as one packed matrix, if anything."""
+    match phase:
+        case EmbedRows():
+            return PackedMatrix(sources=(phase.embed.table,))
+        case NormLinear():
+            return PackedMatrix(sources=tuple(linear.weight for linear in phase.linears))
+        case LinearResidual():
+            return PackedMatrix(sources=(phase.linear.weight,))
+        case GatedMlp():
+            return PackedMatrix(sources=(phase.gate.weight, phase.up.weight), interleaved=True)
+        case HeadSample():
+            return PackedMatrix(sources=(phase.head.weight,))
+        case Single(op=Linear() | Head() as op):
+            return PackedMatrix(sources=(op.weight,))
+        case Single(op=Embed() as op):
+            return PackedMatrix(sources=(op.table,))
+        case Attention() | Single():
+            return None
+
+
+def _overlaps(phase: Phase) -> bool:
+    """Whether fused workers could read what another has overwritten already.
+
+    The native linear phase guards an output that is its own input; nothing else is guarded.
+    """
+    match phase:
+        case NormLinear():
+            outs = [linear.out for linear in phase.linears]
+            return len(set(outs)) < len(outs)
+        case GatedMlp():
+            inner = {phase.norm.out, phase.gate.out, phase.up.out}
+            return len(inner) < 3
+        case Attention():
+            append, attend = phase.append, phase.attend
+            shapes = {(rope.heads, rope.head_dim, rope.buffer) for rope in phase.ropes}
+            fit = shapes <= {
+                (attend.heads, attend.head_dim, attend.q),
+                (attend.kv_heads, attend.head_dim, append.k),
+            }
+            return (
+                not fit
+                or len({append.k, append.v, attend.q}) < 3
+                or attend.out
+                in (
+                    append.k,
+                    append.v,
+                )
+            )
+        case EmbedRows() | LinearResidual() | HeadSample() | Single():
+            return False
+
+
+class Declaration:
+    """Declares one program to one machine; remembers which tensor went into which matrix."""
+
+    def __init__(self, machine: "_native.Machine", program: Program, weights: Weights) -> None:
+        self._machine = machine
+        self._weights = weights
+        self._buffers = {name: machine.add_buffer(w) for name, w in program.buffers.items()}
+        self._vectors: dict[str, int] = {}
+        self._ropes: dict[tuple[float, ...], int] = {}
+        self._matrices: dict[PackedMatrix, int] = {}
+        for spec in program.kv:
+            machine.add_layer(spec.kv_heads, spec.head_dim)
+
+    def declare(self, phases: Sequence[Phase]) -> None:
+        """Declare every phase, then memory."""
+        # Matrices lie in memory in this order: that of execution. The embedding reads one row
+        # and may share the head's matrix, so it comes last.
+        for embeds in (False, True):
+            for phase in phases:
+                matrix = matrix_of(phase)
+                is_embed = isinstance(operations(phase)[0], Embed)
+                if matrix is not None and is_embed == embeds:
+                    self._declare_matrix(matrix)
+        for phase in phases:
+            self._declare_phase(phase)
+        self._machine.allocate()
+
+    def tensors(self) -> Iterator[tuple[Weight, int, int]]:
+        """Each tensor to pack, with its matrix and its place among that matrix's sources."""
+        for packed, matrix in self._matrices.items():
+            for source, weight in enumerate(packed.sources):
+                yield weight, matrix, source
+
+    def _declare_matrix(self, packed: PackedMatrix) -> None:
+        if packed not in self._matrices:
+            self._matrices[packed] = self._machine.add_matrix(
+                packed.rows, packed.inputs, packed.order(), 2 if packed.interleaved else 1
+            )
+
+    def _matrix(self, phase: Phase) -> int:
+        packed = matrix_of(phase)
+        assert packed is not None, "a phase without weights"
+        return self._matrices[packed]
+
+    def _vector(self, weight: Weight) -> int:
+        if weight.name not in self._vectors:
+            values = np.ascontiguousarray(widen(self._weights[weight.name]))
+            self._vectors[weight.name] = self._machine.add_vector(values)
+        return self._vectors[weight.name]
+
+    def _rope(self, frequencies: tuple[float, ...]) -> int:
+        if frequencies not in self._ropes:
+            values = np.asarray(frequencies, np.float32)
+            self._ropes[frequencies] = self._machine.add_rope(values)
+        return self._ropes[frequencies]
+
+    def _norm(self, norm: Norm) -> tuple[int, float]:
+        return self._vector(norm.weight), norm.eps
+
+    def _bias(self, linear: Linear) -> int | None:
+        return None if linear.bias is None else self._vector(linear.bias)
+
+    def _declare_phase(self, phase: Phase) -> None:
+        machine, buffers = self._machine, self._buffers
+        match phase:
+            case EmbedRows():
+                machine.embed(buffers[phase.embed.out], self._matrix(phase))
+            case NormLinear():
+                self._linear(phase, phase.linears, norm=phase.norm)
+            case Attention():
+                self._attention(phase.ropes, phase.append, phase.attend)
+            case LinearResidual():
+                tap = None if phase.tap is None else phase.tap.layer
+                linear = phase.linear
+                machine.linear(
+                    self._matrix(phase),
+                    buffers[linear.inp],
+                    None,
+                    [self._bias(linear)],
+                    [buffers[phase.add.out]],
+                    _ADD,
+                    tap,
+                )
+            case GatedMlp():
+                machine.linear(
+                    self._matrix(phase),
+                    buffers[phase.norm.inp],
+                    self._norm(phase.norm),
+                    [self._bias(phase.gate), self._bias(phase.up)],
+                    [buffers[phase.activate.out]],
+                    _SILU_MULTIPLY,
+                    None,
+                )
+            case HeadSample():
+                inp = buffers[phase.norm.inp]
+                machine.head(self._matrix(phase), inp, self._norm(phase.norm))
+            case Single():
+                self._declare_single(phase)
+
+    def _declare_single(self, phase: Single) -> None:
+        match phase.op:
+            case Embed() as op:
+                self._machine.embed(self._buffers[op.out], self._matrix(phase))
+            case Linear() as op:
+                self._linear(phase, (op,), norm=None)
+            case AppendKv() as op:
+                self._attention((), op, None)
+            case Attend() as op:
+                self._attention((), None, op)
+            case Head() as op:
+                self._machine.head(self._matrix(phase), self._buffers[op.inp], None)
+            case Norm() | Rope() | Activate() | Add() | Tap() as op:
+                self._declare_row_operation(op)
+
+    def _declare_row_operation(self, op: Norm | Rope | Activate | Add | Tap) -> None:
+        machine, buffers = self._machine, self._buffers
+        match op:
+            case Norm():
+                machine.norm(buffers[op.inp], buffers[op.out], *self._norm(op))
+            case Rope():
+                machine.rope(buffers[op.buffer], self._rope(op.frequencies), op.heads)
+            case Activate():
+                machine.activate(buffers[op.gate], buffers[op.up], buffers[op.out])
+            case Add():
+                machine.add(buffers[op.inp], buffers[op.out])
+            case Tap():
+                machine.tap(buffers[op.inp], op.layer)
+
+    def _linear(self, phase: Phase, linears: Sequence[Linear], *, norm: Norm | None) -> None:
+        self._machine.linear(
+            self._matrix(phase),
+            self._buffers[linears[0].inp if norm is None else norm.inp],
+            None if norm is None else self._norm(norm),
+            [self._bias(linear) for linear in linears],
+            [self._buffers[linear.out] for linear in linears],
+            _STORE,
+            None,
+        )
+
+    def _attention(
+        self, ropes: Sequence[Rope], append: AppendKv | None, attend: Attend | None
+    ) -> None:
+        rotations = {rope.buffer: self._rope(rope.frequencies) for rope in ropes}
+        layer = append.layer if append is not None else attend.layer if attend is not None else 0
+        self._machine.attention(
+            layer,
+            None if attend is None else rotations.get(attend.q),
+            None if append is None else rotations.get(append.k),
+            None if append is None else self._buffers[append.k],
+            None if append is None else self._buffers[append.v],
+            None if attend is None else self._buffers[attend.q],
+            None if attend is None else self._buffers[attend.out],
+            0 if attend is None else attend.heads,
+            0.0 if attend is None else attend.scale,
+        )

@@ -1,0 +1,39 @@
+"""What this machine is, and how fast, measured by the native library. All raise KernelMissing."""
+
+from headrace.backends.cpu.library import require_native
+
+
+def cpu_features() -> tuple[str, ...]:
+    """Instruction sets whose kernels run here, slowest first; `scalar` always does."""
+    require_native()
+    from headrace.backends.cpu import _native
+
+    return tuple(_native.available_isas())
+
+
+def physical_cores() -> int:
+    """Cores this process may use; hyper-threads of one core count once, CPU quotas are heeded."""
+    require_native()
+    from headrace.backends.cpu import _native
+
+    return _native.physical_cores()
+
+
+def read_bandwidth(working_set_bytes: int, threads: int, seconds: float = 0.2) -> float:
+    """Bytes per second that `threads` read together, over and over, from a working set.
+
+    The fastest stretch of about 2 ms within `seconds`: other processes can only take away. The
+    working set should be what a step reads, because a cache level may hold it.
+    """
+    require_native()
+    from headrace.backends.cpu import _native
+
+    return _native.read_bandwidth(working_set_bytes, threads, seconds)
+
+
+def barrier_seconds(threads: int) -> float:
+    """Seconds one barrier between `threads` workers takes, the best of several bursts."""
+    require_native()
+    from headrace.backends.cpu import _native
+
+    return _native.barrier_seconds(threads)
