@@ -1,5 +1,7 @@
 """Says what to do when the native library is not there."""
 
+from importlib import import_module
+
 from headrace.errors import KernelMissing
 
 
@@ -9,7 +11,7 @@ def require_native() -> None:
     Afterwards `from headrace.backends.cpu import _native` cannot fail.
     """
     try:
-        from headrace.backends.cpu import _native  # noqa: F401  (importing it is the test)
+        import_module("headrace.backends.cpu._native")
     except ImportError as error:
         raise KernelMissing(
             f"The native library of the cpu backend is missing ({error}). Install Headrace with a "
