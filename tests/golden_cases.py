@@ -1,0 +1,43 @@
+"""The golden cases of tests/golden/, written by tools/make_golden.py, with types."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = tuple(sorted(file.parent.name for file in GOLDEN.glob("*/golden.npz")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenCase:
+    """One tiny model and what transformers computes from it, in float32 with eager attention."""
+
+    name: str
+    path: Path  # a complete model folder
+    prompt: NDArray[np.int32]  # [P]
+    logits: NDArray[np.float32]  # [P, V], of every prompt position
+    hidden: NDArray[np.float32]  # [L, P, H], the residual stream after each layer
+    greedy: NDArray[np.int32]  # [64], the tokens that follow the prompt
+    margins: NDArray[np.float32]  # [64], best logit minus second best, at each of them
+
+
+def load_case(name: str) -> GoldenCase:
+    """The case called `name`, one of `CASES`."""
+    path = GOLDEN / name
+    with np.load(path / "golden.npz") as arrays:
+        return GoldenCase(
+            name=name,
+            path=path,
+            prompt=arrays["prompt"],
+            logits=arrays["logits"],
+            hidden=arrays["hidden"],
+            greedy=arrays["greedy"],
+            margins=arrays["margins"],
+        )
+
+
+def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest difference, as a share of the largest expected magnitude."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())

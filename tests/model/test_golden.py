@@ -1,0 +1,139 @@
+"""Our programs, tokens and prompts against transformers, on the golden cases."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.backends.base import BLOCK_TOKENS
+from headrace.backends.reference import ReferenceBackend
+from headrace.model import LanguageModel, open_model
+from headrace.model.config_json import ConfigJson
+from headrace.model.rotary import rotary_frequencies
+from headrace.types import Message, Role
+from tests.golden_cases import CASES, GOLDEN, GoldenCase, load_case, relative_error
+from tests.tiny_llama import rows_batch, scrambled_tables
+
+# Both sides hold float32; sums of at most 128 products differ by their order only.
+FLOAT32_TOLERANCE = 1e-4
+
+
+def reference(case: GoldenCase, model: LanguageModel, *, round_kv: bool) -> ReferenceBackend:
+    num_tokens = len(case.prompt) + len(case.greedy)
+    num_blocks = -(-num_tokens // BLOCK_TOKENS) + 3
+    return ReferenceBackend(model.program, model.weights, num_blocks=num_blocks, round_kv=round_kv)
+
+
+def tables(case: GoldenCase, backend: ReferenceBackend) -> np.ndarray:
+    return scrambled_tables(1, len(case.prompt) + len(case.greedy), backend.num_blocks)
+
+
+def test_there_are_cases() -> None:
+    assert set(CASES) == {"grouped", "plain", "llama3", "biases"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_and_hidden_states_equal_transformers(name: str) -> None:
+    case = load_case(name)
+    model = open_model(case.path)
+    backend = reference(case, model, round_kv=False)
+    layers = tuple(range(len(case.hidden)))
+    batch = rows_batch({0: (0, case.prompt.tolist())}, tables(case, backend), taps=layers)
+    result = backend.step(batch)
+    assert result.logits is not None
+    assert result.hidden is not None
+    for layer in layers:
+        assert relative_error(result.hidden[layer], case.hidden[layer]) < FLOAT32_TOLERANCE
+    assert relative_error(result.logits, case.logits) < FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 23])
+@pytest.mark.parametrize("name", CASES)
+def test_a_prompt_in_chunks_gives_the_same_logits(name: str, chunk: int) -> None:
+    case = load_case(name)
+    model = open_model(case.path)
+    backend = reference(case, model, round_kv=False)
+    slots = tables(case, backend)
+    prompt = case.prompt.tolist()
+    for start in range(0, len(prompt), chunk):
+        piece = prompt[start : start + chunk]
+        logits = backend.step(rows_batch({0: (start, piece)}, slots)).logits
+        assert logits is not None
+        expected = case.logits[start : start + len(piece)]
+        assert relative_error(logits, expected) < FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_greedy_tokens_equal_transformers_with_the_cache_in_bf16(name: str) -> None:
+    case = load_case(name)
+    model = open_model(case.path)
+    backend = reference(case, model, round_kv=True)
+    slots = tables(case, backend)
+    result = backend.step(rows_batch({0: (0, case.prompt.tolist())}, slots))
+    found = [int(result.token_ids[-1])]
+    while len(found) < len(case.greedy):
+        position = len(case.prompt) + len(found) - 1
+        result = backend.step(rows_batch({0: (position, found[-1:])}, slots))
+        found.append(int(result.token_ids[0]))
+    assert found == case.greedy.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "head_dim", "factor"), [("llama31", 128, 8.0), ("llama32", 64, 32.0)]
+)
+def test_rotary_frequencies_of_published_models_equal_transformers(
+    name: str, head_dim: int, factor: float
+) -> None:
+    scaling = {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8_192,
+    }
+    old = ConfigJson({"rope_theta": 500_000.0, "rope_scaling": scaling})
+    new = ConfigJson({"rope_parameters": {**scaling, "rope_theta": 500_000.0}})
+    with np.load(GOLDEN / "rope.npz") as arrays:
+        expected = arrays[name]
+    for config in (old, new):
+        found = np.array(rotary_frequencies(config, head_dim))
+        np.testing.assert_allclose(found, expected, rtol=3e-6)  # a few float32 roundings of pow
+
+
+CHAT_CASES = [name for name in CASES if (GOLDEN / name / "chat.json").exists()]
+
+
+@pytest.mark.parametrize("name", CHAT_CASES)
+def test_prompts_equal_transformers(name: str) -> None:
+    golden: dict[str, Any] = json.loads((GOLDEN / name / "chat.json").read_text())
+    day = datetime.fromisoformat(golden["day"])
+    model = open_model(GOLDEN / name, now=lambda: day)
+    assert len(golden["prompts"]) >= 5
+    for prompt in golden["prompts"]:
+        ids = model.chat_template.render_ids(
+            [Message(role=Role(role), content=text) for role, text in prompt["messages"]],
+            tools=prompt["tools"],
+            add_generation_prompt=prompt["add_generation_prompt"],
+        )
+        assert ids == prompt["ids"], prompt["messages"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_golden_files_are_what_transformers_computes_here(name: str) -> None:
+    reason = "torch and transformers are not installed; the stored golden files stand for them"
+    torch = pytest.importorskip("torch", reason=reason)
+    transformers = pytest.importorskip("transformers", reason=reason)
+    case = load_case(name)
+    model = transformers.LlamaForCausalLM.from_pretrained(
+        case.path, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    prompt = torch.tensor(case.prompt.astype(np.int64))[None]
+    with torch.no_grad():
+        logits = model(prompt).logits[0].numpy()
+        tokens = model.generate(
+            prompt, max_new_tokens=len(case.greedy), do_sample=False, eos_token_id=-1
+        )
+    assert relative_error(logits, case.logits) < FLOAT32_TOLERANCE
+    assert tokens[0, prompt.shape[1] :].tolist() == case.greedy.tolist()

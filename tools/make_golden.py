@@ -1,0 +1,359 @@
+"""Write tests/golden/: tiny Llama folders and what transformers computes from them.
+
+    python -m venv golden && golden/bin/pip install torch==2.13.0 transformers==5.23.0
+    golden/bin/python tools/make_golden.py [case ...]
+
+Each case is a complete Hugging Face folder (bf16 weights, tokenizer, chat template) with
+`golden.npz`: prompt [P], logits [P, V], hidden [L, P, H] (the residual stream after each layer),
+greedy [64] token ids and margins [64], the gap between the best and second logit at each step; all
+float32 from eager attention on the bf16 weights. `chat.json`, `rope.npz` hold prompts and rotary
+frequencies. Seeds are searched for greedy paths without near-ties, so that rounding the cache to
+bf16 changes no token.
+"""
+
+import json
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.utils import chat_template_utils
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
+PROMPT_TOKENS = 70  # more than four KV blocks of 16, not a whole number of them
+GREEDY_TOKENS = 64
+SEEDS = 200
+WANTED_MARGIN = 0.02  # of the logits' spread; bf16 keys and values move logits by 0.006 of it (rms)
+
+CONTROL = [
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+]
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+COMMON = {"max_position_embeddings": 512, "rms_norm_eps": 1e-5}
+CASES: dict[str, dict[str, Any]] = {
+    # 3 query heads on 1 kv head, heads wider than the hidden size, tied
+    "grouped": {
+        "hidden_size": 45,
+        "intermediate_size": 52,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "vocab_size": 331,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+    },
+    # as many kv heads as query heads, another theta, untied, the smallest vocabulary
+    "plain": {
+        "hidden_size": 40,
+        "intermediate_size": 44,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 5,
+        "num_key_value_heads": 5,
+        "head_dim": 8,
+        "vocab_size": 257,
+        "tie_word_embeddings": False,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
+    },
+    # llama3 rope scaling beyond its original context, with a tokenizer and a template of that shape
+    "llama3": {
+        "hidden_size": 72,
+        "intermediate_size": 100,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 12,
+        "vocab_size": 384,
+        "tie_word_embeddings": True,
+        "rope_parameters": LLAMA3_ROPE,
+    },
+    # biases everywhere, in two files, rope written the old way
+    "biases": {
+        "hidden_size": 56,
+        "intermediate_size": 75,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 7,
+        "num_key_value_heads": 7,
+        "head_dim": 10,
+        "vocab_size": 293,
+        "tie_word_embeddings": False,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "rope_parameters": {**LLAMA3_ROPE, "rope_theta": 50_000.0},
+    },
+}
+SHARDED, OLD_ROPE = {"biases"}, {"biases"}
+LEARN_FROM = (
+    "The miller opens the gate and the water runs down the race to the wheel. "
+    "When the wheel turns, the stones turn, and the flour falls into the sack below. "
+    "In spring there is more water than the mill can use; in summer the pond is low. "
+    "A good headrace is short, straight and smooth, so that no water is lost on the way. "
+) * 2
+# Our own, in the manner of Llama 3.1: a system turn with the date, tools in the first user turn.
+TEMPLATE = """{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0]['content'] | trim %}
+    {%- set rest = messages[1:] %}
+{%- else %}
+    {%- set system = '' %}
+    {%- set rest = messages %}
+{%- endif %}
+{{- '<|start_header_id|>system<|end_header_id|>\\n\\n' }}
+{%- if tools %}
+    {{- 'Answer in words, or call a tool.\\n' }}
+{%- endif %}
+{{- 'The date is ' + strftime_now('%d %b %Y') + '.\\n\\n' }}
+{{- system + '<|eot_id|>' }}
+{%- if tools %}
+    {%- if rest | length == 0 %}
+        {{- raise_exception('Tools need a user message to stand in.') }}
+    {%- endif %}
+    {%- set first = rest[0]['content'] | trim %}
+    {%- set rest = rest[1:] %}
+    {{- '<|start_header_id|>user<|end_header_id|>\\n\\nTools, as JSON:\\n\\n' }}
+    {%- for tool in tools %}
+        {{- tool | tojson(indent=2) }}
+        {{- '\\n\\n' }}
+    {%- endfor %}
+    {{- first + '<|eot_id|>' }}
+{%- endif %}
+{%- for message in rest %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {{- message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "water_level",
+        "description": "The level at a <gauge>, in mm",
+        "parameters": {"type": "object", "properties": {"gauge": {"type": "string"}}},
+    },
+}
+DIALOGUES: list[dict[str, Any]] = [
+    {"messages": [["user", "Where does the water go?"]]},
+    {"messages": [["system", "  Be brief. "], ["user", "Hi\n"], ["assistant", "Hello."]]},
+    {"messages": [["user", "naïve 水車 😀\t\u200dend"]], "add_generation_prompt": False},
+    {"messages": [["user", ""], ["assistant", " "], ["user", "a\n\n\n b"]]},
+    {"messages": [["user", "How deep is it?"]], "tools": [WEATHER]},
+]
+CHAT_DAY = datetime(2026, 1, 15)
+
+
+def make_tokenizer(vocab_size: int) -> Tokenizer:
+    """Byte-level BPE of exactly `vocab_size` tokens, the control tokens last."""
+    control = CONTROL if vocab_size > 256 + len(CONTROL) else CONTROL[4:]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(control),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([LEARN_FROM], trainer)
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
+    if tokenizer.get_vocab_size() != vocab_size:
+        raise SystemExit(f"{tokenizer.get_vocab_size()} tokens, not {vocab_size}: add text")
+    return tokenizer
+
+
+def random_model(config: LlamaConfig, seed: int) -> LlamaForCausalLM:
+    """Random weights whose logits spread and whose attention is neither flat nor one-hot."""
+    generator = torch.Generator().manual_seed(seed)
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            drawn = torch.randn(weight.shape, generator=generator)
+            if "norm" in name:
+                drawn = 1 + 0.2 * drawn
+            elif weight.dim() == 1:
+                drawn = 0.2 * drawn
+            else:
+                drawn = drawn * 1.5 / weight.shape[1] ** 0.5
+            weight.copy_(drawn.bfloat16().float())
+    return model
+
+
+@torch.no_grad()
+def greedy(model: LlamaForCausalLM, prompt: torch.Tensor) -> tuple[list[int], list[float]]:
+    """The greedy continuation, and at each step the gap between the two best logits."""
+    tokens, margins = [], []
+    step = model(prompt[None], use_cache=True)
+    for _ in range(GREEDY_TOKENS):
+        best = step.logits[0, -1].topk(2)
+        tokens.append(int(best.indices[0]))
+        margins.append(float(best.values[0] - best.values[1]))
+        last = torch.tensor([[tokens[-1]]])
+        step = model(last, past_key_values=step.past_key_values, use_cache=True)
+    return tokens, margins
+
+
+@torch.no_grad()
+def forward(model: LlamaForCausalLM, prompt: torch.Tensor) -> tuple[Any, Any]:
+    """Logits [P, V] and the residual stream after each layer [L, P, H]."""
+    hidden: list[torch.Tensor] = []
+
+    def keep(_module: object, _inputs: object, output: Any) -> None:
+        hidden.append((output[0] if isinstance(output, tuple) else output).detach()[-1:].squeeze(0))
+
+    hooks = [layer.register_forward_hook(keep) for layer in model.model.layers]
+    logits = model(prompt[None], use_cache=False).logits[0]
+    for hook in hooks:
+        hook.remove()
+    return logits.numpy(), torch.stack(hidden).numpy()
+
+
+def choose_seed(config: LlamaConfig) -> tuple[int, torch.Tensor]:
+    """The first seed without near-ties and without short loops, else the best of `SEEDS`."""
+    best = (-1.0, 0)
+    for seed in range(SEEDS):
+        model, prompt = random_model(config, seed), draw_prompt(config, seed)
+        tokens, margins = greedy(model, prompt)
+        spread = float(model(prompt[None]).logits.detach().std())
+        score = min(margins) / spread if len(set(tokens)) > GREEDY_TOKENS // 3 else 0.0
+        best = max(best, (score, seed))
+        if score > WANTED_MARGIN:
+            break
+    print(f"  seed {best[1]}: smallest margin {best[0]:.4f} of the logits' spread")
+    return best[1], draw_prompt(config, best[1])
+
+
+def draw_prompt(config: LlamaConfig, seed: int) -> torch.Tensor:
+    """Random token ids, any of the vocabulary."""
+    generator = torch.Generator().manual_seed(1_000 + seed)
+    return torch.randint(config.vocab_size, (PROMPT_TOKENS,), generator=generator)
+
+
+def rewrite_rope(folder: Path) -> None:
+    """Write the rotary settings as releases before transformers 5 did."""
+    config = json.loads((folder / "config.json").read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = rope
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_case(name: str) -> None:
+    """One folder under tests/golden/."""
+    print(name)
+    folder = GOLDEN / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tokenizer = make_tokenizer(CASES[name]["vocab_size"])
+    end = tokenizer.token_to_id(CONTROL[4])
+    config = LlamaConfig(
+        **COMMON,
+        **CASES[name],
+        attn_implementation="eager",
+        bos_token_id=tokenizer.token_to_id(CONTROL[0]),
+        eos_token_id=end,
+        pad_token_id=None,
+    )
+    seed, prompt = choose_seed(config)
+    model = random_model(config, seed)
+    size = sum(p.numel() * 2 for p in model.parameters())
+    shard = f"{size * 6 // 10 // 1_000}KB" if name in SHARDED else "1GB"
+    model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=shard)
+    if name in OLD_ROPE:
+        rewrite_rope(folder)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if tokenizer.token_to_id(CONTROL[0]) is not None:
+        settings |= {"bos_token": CONTROL[0], "chat_template": TEMPLATE}
+    settings["eos_token"] = CONTROL[4]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    model = LlamaForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    logits, hidden = forward(model, prompt)
+    tokens, margins = greedy(model, prompt)
+    np.savez_compressed(
+        folder / "golden.npz",
+        prompt=prompt.numpy().astype(np.int32),
+        logits=logits.astype(np.float32),
+        hidden=hidden.astype(np.float32),
+        greedy=np.array(tokens, np.int32),
+        margins=np.array(margins, np.float32),
+    )
+    if "chat_template" in settings:
+        write_chat(folder)
+
+
+class _Day(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> "datetime":
+        return CHAT_DAY
+
+
+def write_chat(folder: Path) -> None:
+    """Prompts as transformers renders and tokenizes them, on one fixed day."""
+    chat_template_utils.datetime = _Day
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = []
+    for dialogue in DIALOGUES:
+        asked = {"tools": None, "add_generation_prompt": True, **dialogue}
+        messages = [{"role": role, "content": text} for role, text in dialogue["messages"]]
+        ids = tokenizer.apply_chat_template(
+            messages,
+            tools=asked["tools"],
+            add_generation_prompt=asked["add_generation_prompt"],
+            tokenize=True,
+            return_dict=False,
+        )
+        prompts.append({**asked, "ids": list(ids)})
+    text = json.dumps({"day": CHAT_DAY.isoformat(), "prompts": prompts}, ensure_ascii=False)
+    (folder / "chat.json").write_text(text + "\n")
+
+
+def write_rope() -> None:
+    """Radians per position of Llama 3.1 8B and Llama 3.2 1B, from their published settings."""
+    frequencies = {}
+    for name, heads, head_dim, factor in (("llama31", 32, 128, 8.0), ("llama32", 32, 64, 32.0)):
+        config = LlamaConfig(
+            hidden_size=heads * head_dim,
+            num_attention_heads=heads,
+            head_dim=head_dim,
+            max_position_embeddings=131_072,
+            rope_parameters={
+                **LLAMA3_ROPE,
+                "rope_theta": 500_000.0,
+                "factor": factor,
+                "original_max_position_embeddings": 8_192,
+            },
+        )
+        frequencies[name] = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))[0].numpy()
+    np.savez_compressed(GOLDEN / "rope.npz", **frequencies)
+
+
+def main(names: list[str]) -> None:
+    """Write the named cases, or everything."""
+    torch.set_num_threads(1)
+    for name in names or CASES:
+        write_case(name)
+    write_rope()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
