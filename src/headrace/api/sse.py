@@ -167,16 +167,14 @@ def _next(
     step = events.__anext__().__await__()
     try:
         waits_for = step.send(None)
-    except StopIteration as ready:
-        return ready.value
-    except StopAsyncIteration:
-        raise EngineError("the stream ended without a finish reason") from None
-    try:
-        yield from before_waiting().__await__()
+        try:
+            yield from before_waiting().__await__()
+        except BaseException as exc:  # noqa: BLE001 (a cancellation is the step's to handle)
+            waits_for = step.throw(exc)
         while True:
             try:
                 answer = yield waits_for
-            except BaseException as exc:  # noqa: BLE001 (a cancellation is the step's to handle)
+            except BaseException as exc:  # noqa: BLE001 (as above)
                 waits_for = step.throw(exc)
             else:
                 waits_for = step.send(answer)
@@ -184,5 +182,3 @@ def _next(
         return ready.value
     except StopAsyncIteration:
         raise EngineError("the stream ended without a finish reason") from None
-    finally:
-        step.close()

@@ -1,0 +1,204 @@
+"""POST /v1/chat/completions without `stream`."""
+
+import pytest
+
+from headrace.errors import BackendError, ContextTooLong, QueueFull
+from headrace.types import FinishReason, Role
+from tests.api.exchange import app_of, ask, call, chat
+from tests.scripted import CARD, ScriptedProvider
+
+
+def test_the_answer_has_the_usual_shape():
+    got = chat(app_of(ScriptedProvider("Hello", " there")))
+    assert got.status == 200
+    assert got.headers["content-type"] == "application/json"
+    answer = got.json
+    assert answer["id"].startswith("chatcmpl-")
+    assert answer["object"] == "chat.completion"
+    assert answer["created"] == 1_700_000_000
+    assert answer["model"] == CARD.id
+    assert answer["system_fingerprint"].startswith("fp_")
+    assert len(answer["system_fingerprint"]) == 23
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hello there", "refusal": None},
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
+    ]
+    assert answer["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 2,
+        "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+    times = answer["time_info"]
+    assert times["queue_time"] + times["prompt_time"] + times["completion_time"] == pytest.approx(
+        times["total_time"]
+    )
+    assert times["created"] == 1_700_000_000.0
+
+
+def test_the_true_finish_reason_is_given():
+    got = chat(app_of(ScriptedProvider("a", finish=FinishReason.LENGTH)))
+    assert got.json["choices"][0]["finish_reason"] == "length"
+
+
+def test_the_request_reaches_the_provider_as_it_was_meant():
+    provider = ScriptedProvider("x")
+    got = chat(
+        app_of(provider),
+        messages=[
+            {"role": "system", "content": "one"},
+            {"role": "developer", "content": [{"type": "text", "text": "two"}]},
+            {"role": "user", "content": [{"type": "text", "text": a} for a in ("th", "ree")]},
+            {"role": "assistant", "content": ""},
+        ],
+        temperature=0,
+        top_p=0,
+        top_k=-1,
+        seed=-(1 << 63),
+        max_tokens=3.0,
+        stop="END",
+        user="somebody",
+    )
+    assert got.status == 200, got.json
+    (request,) = provider.requests
+    assert [(m.role, m.content) for m in request.messages] == [
+        (Role.SYSTEM, "one"),
+        (Role.SYSTEM, "two"),
+        (Role.USER, "three"),
+        (Role.ASSISTANT, ""),
+    ]
+    assert request.id == got.json["id"]
+    assert request.max_tokens == 3
+    assert request.stop == ("END",)
+    sampling = request.sampling
+    assert (sampling.temperature, sampling.top_k, sampling.seed) == (0.0, 0, -(1 << 63))
+    assert sampling.top_p is not None
+    assert 0 < sampling.top_p < 1e-300
+
+
+def test_what_the_caller_left_open_stays_open():
+    provider = ScriptedProvider("x")
+    chat(app_of(provider), max_completion_tokens=-1, temperature=None, stop=None)
+    (request,) = provider.requests
+    assert request.max_tokens is None
+    assert request.stop == ()
+    assert request.sampling.temperature is None
+    assert request.sampling.top_k is None
+
+
+def test_equal_bounds_are_one_bound():
+    provider = ScriptedProvider("x")
+    assert chat(app_of(provider), max_tokens=5, max_completion_tokens=5).status == 200
+    assert provider.requests[0].max_tokens == 5
+
+
+@pytest.mark.parametrize("path", ["/openai/v1", "/v1/v1", "/v1/", "//v1", "/v1//"])
+def test_the_usual_base_urls_all_work(path: str):
+    app = app_of(ScriptedProvider("x"))
+    assert call(app, "POST", f"{path}/chat/completions", ask()).status == 200
+    assert call(app, "POST", f"{path}/chat/completions/", ask()).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ContextTooLong(5_000, 4_096), 400, "context_length_exceeded"),
+        (QueueFull("256 requests wait already"), 503, "queue_exceeded"),
+        (BackendError("secret detail"), 500, "internal_error"),
+        (ZeroDivisionError("secret detail"), 500, "internal_error"),
+    ],
+)
+def test_errors_before_the_first_token_are_http_errors(
+    stream: bool, error: Exception, status: int, code: str
+):
+    got = chat(app_of(ScriptedProvider(error)), stream=stream)
+    assert (got.status, got.json["error"]["code"]) == (status, code)
+    assert b"secret" not in got.body
+
+
+def test_a_prompt_that_is_too_long_says_by_how_much_every_time():
+    app = app_of(ScriptedProvider(ContextTooLong(5_000, 4_096)))
+    for _ in range(10):
+        message = chat(app).json["message"]
+        assert "Current length is 5000 while limit is 4096" in message
+
+
+def test_an_error_in_the_middle_of_a_whole_answer_is_an_http_error():
+    got = chat(app_of(ScriptedProvider("a", BackendError("boom"))))
+    assert got.status == 500
+    assert got.headers["x-request-id"] in got.json["message"]
+
+
+def test_a_full_queue_says_when_to_come_back():
+    got = chat(app_of(ScriptedProvider(QueueFull("full"))))
+    assert got.headers["retry-after"] == "1"
+
+
+def test_a_draining_server_takes_no_new_work():
+    provider = ScriptedProvider("x")
+    app = app_of(provider)
+    app.drain()
+    got = chat(app)
+    assert (got.status, got.json["code"]) == (503, "service_unavailable")
+    assert provider.requests == []
+
+
+def test_ignored_fields_are_named():
+    got = chat(
+        app_of(ScriptedProvider("x")),
+        store=True,
+        metadata={"a": "b"},
+        service_tier="auto",
+        messages=[{"role": "user", "content": "hi", "name": "bob"}],
+    )
+    assert got.status == 200
+    assert got.headers["x-ignored-params"] == "store, metadata, service_tier, messages.name"
+
+
+def test_an_echoed_answer_is_a_good_question():
+    """Clients send `model_dump()` of our message back, with all its nulls."""
+    message = {
+        "role": "assistant",
+        "content": "Hello",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": None,
+        "reasoning": None,
+        "reasoning_content": "",
+    }
+    got = chat(
+        app_of(ScriptedProvider("x")), messages=[message, {"role": "user", "content": "go on"}]
+    )
+    assert got.status == 200, got.json
+
+
+def test_neutral_values_of_what_is_not_offered_are_accepted_in_silence():
+    got = chat(
+        app_of(ScriptedProvider("x")),
+        n=1,
+        tools=[],
+        tool_choice="auto",
+        parallel_tool_calls=True,
+        response_format={"type": "text"},
+        frequency_penalty=0,
+        presence_penalty=0.0,
+        logit_bias={},
+        logprobs=False,
+        top_logprobs=None,
+        min_tokens=0,
+        reasoning_effort="none",
+    )
+    assert got.status == 200, got.json
+    assert "x-ignored-params" not in got.headers
