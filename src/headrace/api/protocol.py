@@ -24,7 +24,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _deadline: asyncio.TimerHandle | None = None
     _in_headers = True
-    _header_bytes = 0
+    _headers_ended = False  # within the data just parsed
+    _header_bytes = 0  # of the finished headers of this request
+    _raw_bytes = 0  # received while its headers are open
     _lingering_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -41,10 +43,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse what came; a header that has no end in sight is refused."""
         if self._in_headers and self._deadline is None:
             self._set_deadline(HEADER_DEADLINE_S)
+        began_in_headers = self._in_headers
+        self._headers_ended = False
         super().data_received(data)
-        if self._in_headers:
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+        if began_in_headers and not self._headers_ended:
+            self._raw_bytes += len(data)
+            if self._raw_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("headers too large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -57,7 +61,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request begins."""
         self._in_headers = False
-        self._header_bytes = 0
+        self._headers_ended = True
+        self._header_bytes = self._raw_bytes = 0
         self._lingering_bytes = 0
         self._clear_deadline()
         super().on_headers_complete()
