@@ -42,10 +42,10 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml $(NATIVE)
 	@echo "installing Headrace into $(VENV) (compiles the kernels; about a minute)" >&2
-	$(PIP) install --editable ".[demo]"
+	$(PIP) install --no-compile --editable ".[demo]"
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(NATIVE)
 	@echo "installing Headrace with its test tools into $(VENV) (about a minute)" >&2
-	$(PIP) install --editable ".[dev]"
+	$(PIP) install --no-compile --editable ".[dev]"
 	touch $@ $(VENV)/.demo

@@ -75,9 +75,9 @@ def decode(
 
 
 def _bandwidth_gb_s(working_set_bytes: int, threads: int) -> float:
-    from headrace.backends.cpu import read_bandwidth
+    from headrace.backends.cpu import physical_cores, read_bandwidth
 
-    return read_bandwidth(working_set_bytes, threads=threads, seconds=0.3) / 1e9
+    return read_bandwidth(working_set_bytes, threads=threads or physical_cores()) / 1e9
 
 
 def _print(result: DecodeResult, bandwidth_gb_s: float) -> None:

@@ -65,11 +65,13 @@ def _backends(host: Host) -> dict[str, str]:
 
 def _bandwidths() -> dict[str, float]:
     try:
-        from headrace.backends.cpu import read_bandwidth
+        from headrace.backends.cpu import physical_cores, read_bandwidth
+
+        threads = physical_cores()
     except KernelMissing:
         return {}
     return {
-        f"{megabytes} MB": round(read_bandwidth(megabytes << 20, threads=0, seconds=0.3) / 1e9, 1)
+        f"{megabytes} MB": round(read_bandwidth(megabytes << 20, threads) / 1e9, 1)
         for megabytes in WORKING_SETS_MB
     }
 

@@ -1,0 +1,71 @@
+"""`bench decode` and `doctor`: one JSON object on stdout, with true values under fixed keys."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from headrace.model import bundled_model, open_model
+
+
+def headrace(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_bench_decode_prints_one_json_object() -> None:
+    done = headrace(
+        "bench", "decode", "--json", "--prompt-tokens", "20", "--output-tokens", "8", "--runs", "2"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    program = open_model(bundled_model()).program
+    assert report["bytes_per_token"] == program.bytes_per_token(24)
+    assert report["decode_tok_s"] > 0
+    assert report["prefill_tok_s"] > 0
+    assert report["read_bandwidth_gb_s"] > 0
+    assert report["roofline_fraction"] == pytest.approx(
+        report["decode_tok_s"] * report["bytes_per_token"] / 1e9 / report["read_bandwidth_gb_s"]
+    )
+    assert len(report["token_ids"]) == 8
+
+
+def test_the_reference_backend_decodes_the_same_tokens() -> None:
+    arguments = ["bench", "decode", "--json", "--prompt-tokens", "9", "--output-tokens", "6"]
+    reports = [
+        json.loads(headrace(*arguments, "--runs", "1", "--backend", backend).stdout)
+        for backend in ("cpu", "reference")
+    ]
+    assert reports[0]["token_ids"] == reports[1]["token_ids"]
+
+
+def test_a_shape_beyond_the_context_is_one_sentence() -> None:
+    done = headrace("bench", "decode", "--prompt-tokens", "2000", "--output-tokens", "500")
+    assert done.returncode != 0
+    assert "exceed the context of 2048" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_doctor_tells_what_runs_and_how() -> None:
+    done = headrace("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["backends"]["cpu"].startswith("ready")
+    assert report["model"]["fallback_ops"] == {}
+    assert report["model"]["phases"]["Attention"] == 6
+    assert report["host"]["physical_cores"] >= 1
+    assert all(rate > 0 for rate in report["read_bandwidth_gb_s"].values())
+
+
+def test_doctor_names_a_folder_that_is_not_a_model(tmp_path: object) -> None:
+    done = headrace("doctor", str(tmp_path))
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
