@@ -37,13 +37,13 @@ std::optional<NormInput> norm_input(const Norm& norm) {
   return NormInput{norm->first, norm->second};
 }
 
-std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, bool pin,
-                                      std::size_t vocab, std::size_t hidden,
-                                      std::size_t max_positions, std::size_t num_blocks) {
+std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, std::size_t vocab,
+                                      std::size_t hidden, std::size_t max_positions,
+                                      std::size_t num_blocks) {
   const Kernels* kernels = find_kernels(isa.c_str());
   if (kernels == nullptr) throw std::invalid_argument("isa '" + isa + "' does not run here");
   if (threads < 1) throw std::invalid_argument("threads must be at least 1");
-  return std::make_unique<Machine>(*kernels, threads, pin,
+  return std::make_unique<Machine>(*kernels, threads,
                                    Geometry{vocab, hidden, max_positions, num_blocks});
 }
 
@@ -182,7 +182,7 @@ NB_MODULE(_native, module) {
 
   nb::class_<Machine> machine(module, "Machine");
   machine
-      .def(nb::new_(&make_machine), nb::arg("isa"), nb::arg("threads"), nb::arg("pin"),
+      .def(nb::new_(&make_machine), nb::arg("isa"), nb::arg("threads"),
            nb::arg("vocab"), nb::arg("hidden"), nb::arg("max_positions"), nb::arg("num_blocks"))
       .def("add_buffer", &Machine::add_buffer)
       .def("add_vector",

@@ -7,8 +7,8 @@
 
 namespace headrace {
 
-Machine::Machine(const Kernels& kernels, int workers, bool pin, Geometry geometry)
-    : kernels_(kernels), geometry_(geometry), workers_(workers, pin) {}
+Machine::Machine(const Kernels& kernels, int workers, Geometry geometry)
+    : kernels_(kernels), geometry_(geometry), workers_(workers) {}
 
 Id Machine::add_buffer(std::size_t width) {
   buffers_.push_back({width, round_up(width, kLanes), nullptr});

@@ -107,7 +107,7 @@ double read_bandwidth(std::size_t bytes, int threads, double seconds) {
     std::atomic<bool> more;
     std::atomic<std::uint32_t> sink;
   };
-  Job job{{threads, true}, *find_kernels(""), {}, 0, 0, 1e30, seconds, true, 0};
+  Job job{Workers(threads), *find_kernels(""), {}, 0, 0, 1e30, seconds, true, 0};
   job.part_bytes = bytes / static_cast<std::size_t>(threads) / kStep * kStep;
   for (int i = 0; i < threads; ++i) job.parts.emplace_back(job.part_bytes + 2 * kStep);
   // Enough repeats for 2 ms at 100 GB/s: the barriers around them then do not show.
@@ -148,7 +148,7 @@ double barrier_seconds(int threads) {
   struct Job {
     Workers workers;
     double best_s;
-  } job{{threads, true}, 1e30};
+  } job{Workers(threads), 1e30};
   job.workers.run(
       [](void* context, int worker) {
         Job& todo = *static_cast<Job*>(context);

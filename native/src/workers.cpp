@@ -36,29 +36,15 @@ inline void wait_until(const std::atomic<std::uint32_t>& counter, std::uint32_t 
   }
 }
 
-void pin_to(int worker) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  int left = worker;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed) || left-- > 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    pthread_setaffinity_np(pthread_self(), sizeof one, &one);
-    return;
-  }
-}
-
 }  // namespace
 
-Workers::Workers(int count, bool pin) : count_(count), arrived_(new Line[count]) {
+Workers::Workers(int count) : count_(count), arrived_(new Line[count]) {
+  CPU_ZERO(&allowed_);
+  sched_getaffinity(0, sizeof allowed_, &allowed_);
+  enough_ = CPU_COUNT(&allowed_) >= count;
   threads_.reserve(static_cast<std::size_t>(count - 1));
   for (int worker = 1; worker < count; ++worker) {
-    threads_.emplace_back([this, worker, pin] {
-      if (pin) pin_to(worker);
-      serve(worker);
-    });
+    threads_.emplace_back([this, worker] { serve(worker); });
   }
 }
 
@@ -73,6 +59,7 @@ void Workers::run(Task task, void* context) {
   if (count_ > 1) {
     task_ = task;
     context_ = context;
+    arrived_[0].cpu.store(sched_getcpu(), std::memory_order_relaxed);
     // Sequentially consistent on both sides: either we see the sleeper, or it sees the new epoch.
     epoch_.fetch_add(1);
     if (sleeping_.load() > 0) epoch_.notify_all();
@@ -92,6 +79,28 @@ bool Workers::spin_for_task(std::uint32_t seen) const {
   return false;
 }
 
+// Two workers on one processor wait for each other's time slices, a thousand times a barrier's cost,
+// and a busy scheduler may leave them there for long. So whoever finds itself on the processor of a
+// worker before it moves away.
+void Workers::keep_apart(int worker) {
+  if (!enough_) return;
+  const int here = sched_getcpu();
+  bool alone = true;
+  for (int other = 0; other < worker; ++other) {
+    alone &= arrived_[other].cpu.load(std::memory_order_relaxed) != here;
+  }
+  arrived_[worker].cpu.store(here, std::memory_order_relaxed);
+  if (alone) return;
+  cpu_set_t free = allowed_;
+  for (int other = 0; other < worker; ++other) {
+    const int cpu = arrived_[other].cpu.load(std::memory_order_relaxed);
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_CLR(cpu, &free);
+  }
+  if (CPU_COUNT(&free) > 0 && pthread_setaffinity_np(pthread_self(), sizeof free, &free) == 0) {
+    arrived_[worker].cpu.store(sched_getcpu(), std::memory_order_relaxed);
+  }
+}
+
 void Workers::serve(int worker) {
   std::uint32_t seen = 0;
   while (true) {
@@ -102,6 +111,7 @@ void Workers::serve(int worker) {
     }
     seen = epoch_.load(std::memory_order_acquire);
     if (stopping_.load()) return;
+    keep_apart(worker);
     task_(context_, worker);
   }
 }

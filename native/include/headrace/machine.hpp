@@ -102,7 +102,7 @@ struct Geometry {
 
 class Machine {
  public:
-  Machine(const Kernels& kernels, int workers, bool pin, Geometry geometry);
+  Machine(const Kernels& kernels, int workers, Geometry geometry);
 
   // Declarations, in any order but before `allocate`. All throw std::invalid_argument on misuse.
   Id add_buffer(std::size_t width);

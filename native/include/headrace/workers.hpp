@@ -4,6 +4,8 @@
 // next step usually comes sooner), then sleep until woken: the cores are shared.
 #pragma once
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -18,9 +20,9 @@ class Workers {
  public:
   using Task = void (*)(void* context, int worker);
 
-  // Starts `count` - 1 threads, `count` >= 1. When `pin`, worker i > 0 stays on the i-th processor
-  // this process may use, if the system allows it.
-  Workers(int count, bool pin);
+  // Starts `count` - 1 threads, `count` >= 1. Each keeps off the processors of the workers before
+  // it, if the process may use enough of them. The caller is never pinned: it is not ours.
+  explicit Workers(int count);
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -37,10 +39,12 @@ class Workers {
  private:
   struct alignas(2 * kCacheLine) Line {
     std::atomic<std::uint32_t> round{0};
+    std::atomic<int> cpu{0};  // the processor the worker was on when its last task began
   };
 
   void serve(int worker);
   bool spin_for_task(std::uint32_t seen) const;
+  void keep_apart(int worker);
 
   const int count_;
   std::unique_ptr<Line[]> arrived_;  // one per worker: how many barriers it has reached
@@ -50,6 +54,8 @@ class Workers {
   std::atomic<bool> stopping_{false};
   Task task_ = nullptr;
   void* context_ = nullptr;
+  cpu_set_t allowed_;  // processors of this process
+  bool enough_;        // one for each worker
   std::vector<std::thread> threads_;
 };
 

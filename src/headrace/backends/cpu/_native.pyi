@@ -35,7 +35,6 @@ class Machine:
         self,
         isa: str,
         threads: int,
-        pin: bool,
         vocab: int,
         hidden: int,
         max_positions: int,

@@ -11,12 +11,13 @@ it, 0.4 * 2^-8 in the mean square, so a matrix product's outputs are off by that
 own rms. R products lie between token and logits (four per Llama layer and the head); their
 roundings are independent and add as sqrt(R). The worst of a row's V logits is some 5 such
 deviations out: 2 * 2^-8 * sqrt(R). Attention and gates may amplify what they are given, which no
-argument about roundings bounds; a factor of 4 is left for it. Hence
+argument about roundings bounds; a factor of 6 is left for it (random networks with sharp
+attention need up to 4.7, unit-gain ones 2). Hence
 
-    |logit - reference| <= 8 * 2^-8 * sqrt(R) * rms(the row's reference logits).
+    |logit - reference| <= 12 * 2^-8 * sqrt(R) * rms(the row's reference logits).
 
-Tests hold every instruction set to it on random networks, whose attention is sharper than a
-trained one's, and hold the same products with rounded inputs in NumPy to float32's own accuracy.
+Tests hold every instruction set to it, and hold it to NumPy with the same roundings, where only
+the order of float32 sums is left.
 """
 
 import math
@@ -75,7 +76,6 @@ class CpuBackend:
         self._machine = native.Machine(
             isa=isa or "",
             threads=threads or _suitable_threads(program),
-            pin=False,
             vocab=program.vocab_size,
             hidden=program.hidden_size,
             max_positions=program.max_positions,
@@ -181,7 +181,7 @@ def relative_error_bound(program: Program) -> float:
         matrix_of(phase) is not None and not isinstance(phase, EmbedRows)
         for phase in lower(program)
     )
-    return 8 * 2.0**-8 * math.sqrt(roundings)
+    return 12 * 2.0**-8 * math.sqrt(roundings)
 
 
 def _suitable_threads(program: Program) -> int:
