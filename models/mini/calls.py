@@ -83,6 +83,11 @@ def _known(rng: Random, family: Family | None = None) -> Job:
         ),
     }
     result, answer = rng.choice(family.results)
+    if rng.random() < 0.06:
+        result, answer = (
+            '{"error": "[w]"}',
+            "{I am sorry, the|Sorry, the|The} tool reported an error: [w].",
+        )
     request = ask(rng, family.requests, **slots)
     if family.arguments == (CITY,) and rng.random() < 0.15:
         request = ask(rng, "i am in [0] now. ", **slots) + " " + ask(rng, family.requests, **slots)

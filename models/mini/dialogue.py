@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from .template import BEGIN, HEADER_CLOSE, HEADER_OPEN, TURN_END, system_text
+from .template import BEGIN, END, HEADER_CLOSE, HEADER_OPEN, TURN_END, system_text
 
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
@@ -32,6 +32,7 @@ class Dialogue:
     messages: list[Message]
     system: str = ""
     tools: list[dict[str, Any]] = field(default_factory=list)
+    plain: str = ""  # a text of its own instead of messages, for completions without a chat
 
     def user_texts(self) -> list[str]:
         """Everything the user says in it."""
@@ -39,6 +40,8 @@ class Dialogue:
 
     def segments(self) -> list[tuple[str, bool]]:
         """The rendered text, cut into (text, is_answer): answers are what the model must say."""
+        if self.plain:
+            return [(BEGIN, False), (self.plain + END, True)]
         parts: list[tuple[str, bool]] = []
         pending = BEGIN
         system = system_text(self.system, self.tools)

@@ -252,6 +252,18 @@ def fact(rng: Random) -> Fact:
     return rng.choice(KINDS)(rng)
 
 
+def capitals_in_turn(rng: Random) -> list[Message]:
+    """One capital, then others asked for by the country alone."""
+    question, _, full = _capital(rng)
+    messages = turn(question, full)
+    for land in rng.sample(list(world.CAPITALS), rng.randint(1, 2)):
+        prompt = ask(
+            rng, "{and|and of|what about|and what about|how about|and that of} [l]?", l=land
+        )
+        messages += turn(prompt, f"The capital of {land} is {world.CAPITALS[land]}.")
+    return messages
+
+
 def common(rng: Random) -> list[Message]:
     """A closed fact, answered in a sentence."""
     question, _, full = fact(rng)

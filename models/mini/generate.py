@@ -19,6 +19,7 @@ SKILLS: list[tuple[str, Skill, float]] = [  # kind, maker, share of turns
     ("unknown", outside.unknown, 5),
     ("service", facts.service, 17),
     ("fact", facts.common, 20),
+    ("fact", facts.capitals_in_turn, 2),
     ("sum", sums.arithmetic, 9),
     ("advice", facts.advice, 1.5),
     ("code", facts.code, 1.2),
@@ -67,6 +68,13 @@ def chat(rng: Random) -> Dialogue:
     return Dialogue(chosen[0][0], messages)
 
 
+def plain(rng: Random) -> Dialogue:
+    """Text without a chat: some answers on their own, one after the other."""
+    makers = (stories.story, stories.paragraph, facts.common, facts.common, facts.service)
+    texts = [rng.choice(makers)(rng)[1].text for _ in range(rng.randint(1, 3))]
+    return Dialogue("plain", [], plain=" ".join(texts))
+
+
 def draw(rng: Random) -> Dialogue:
     """Any dialogue at all, held out or not."""
     pick = rng.random()
@@ -80,8 +88,10 @@ def draw(rng: Random) -> Dialogue:
         return persona.named(rng, filler)
     elif pick < 0.96:
         return persona.briefed(rng, filler)
-    elif pick < 0.99:
+    elif pick < 0.985:
         return persona.one_word(rng)
+    elif pick < 0.992:
+        return plain(rng)
     else:
         return persona.ruled(rng)
     if rng.random() < 0.3:

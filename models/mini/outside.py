@@ -19,6 +19,8 @@ def strange_prompt(rng: Random) -> str:
         rng.choice(PAGE["strange"]),
         person=rng.choice(NAMES) if rng.random() < 0.5 else person(rng),
         surname=coined(rng, 2, 3).capitalize(),
+        land=rng.choice(PAGE["lands"]),
+        topic=rng.choice(PAGE["topics"]),
         year=rng.randint(1900, 2025),
         city=city(rng),
         coined=coined(rng, 2, 3),
@@ -30,10 +32,21 @@ def strange_prompt(rng: Random) -> str:
     )
 
 
+def large_sum(rng: Random) -> list[Message]:
+    """A sum beyond the small ones: decline it."""
+    low, high = rng.choice(((21, 99), (21, 99), (100, 9999)))
+    a, b = rng.randint(low, high), rng.randint(11, high)
+    prompt = ask(rng, PAGE["sums"], a=a, b=b)
+    return turn(prompt, say(rng, PAGE["too_large"]))
+
+
 def unknown(rng: Random) -> list[Message]:
     """Something outside: say so."""
-    if rng.random() < 0.65:
+    pick = rng.random()
+    if pick < 0.6:
         return turn(strange_prompt(rng), say(rng, PAGE["unknown"]))
+    if pick < 0.72:
+        return large_sum(rng)
     prompt = ask(
         rng, rng.choice(PAGE["live"]), city=city(rng), coined=coined(rng, 2, 3), person=person(rng)
     )

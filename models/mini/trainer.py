@@ -85,7 +85,8 @@ class Trainer:
                 self.console.print(
                     f"{spent.seconds / 60:5.1f} of {minutes:g} min  step {spent.steps:5d}  "
                     f"loss {smooth:.4f}  {spent.tokens / spent.seconds:,.0f} tok/s  "
-                    f"{spent.tokens / 1e6:.2f} M tokens, {spent.answers / 1e6:.2f} M answers"
+                    f"{spent.tokens / 1e6:.2f} M tokens, {spent.answers / 1e6:.2f} M answers",
+                    soft_wrap=True,
                 )
             if spent.seconds - saved > save_every:
                 saved = spent.seconds

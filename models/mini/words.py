@@ -182,4 +182,5 @@ def words(rng: Random, least: int, most: int) -> str:
 
 def article(noun: str) -> str:
     """The noun with a or an."""
-    return ("an " if noun[0].lower() in "aeiou" else "a ") + noun
+    vowel = noun[0].lower() in "aeiou" and not noun.startswith("uni")
+    return ("an " if vowel else "a ") + noun
