@@ -22,7 +22,19 @@ class Hold:
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
-        self.released = asyncio.Event()
+        self._released = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def wait(self) -> None:
+        """Called by the provider."""
+        self._loop = asyncio.get_running_loop()
+        self.reached.set()
+        await self._released.wait()
+
+    def release(self) -> None:
+        """Let the script go on; from any thread, once it has been reached."""
+        assert self._loop is not None, "nobody waits here yet"
+        self._loop.call_soon_threadsafe(self._released.set)
 
 
 class Pause:
@@ -74,8 +86,7 @@ class ScriptedProvider:
                     case Pause():
                         await asyncio.sleep(0)
                     case Hold():
-                        step.reached.set()
-                        await step.released.wait()
+                        await step.wait()
                     case Exception():
                         is_over = True
                         raise step

@@ -115,7 +115,7 @@ def test_what_is_ready_goes_out_before_a_wait():
         running = asyncio.create_task(exchange.run())
         await exchange.wait_for(b"first")
         assert b"second" not in exchange.body
-        hold.released.set()
+        hold.release()
         await running
         assert len(exchange.events) == 4
 
@@ -152,7 +152,7 @@ def test_a_silent_stream_is_kept_alive_by_comments():
         )
         running = asyncio.create_task(exchange.run())
         await exchange.wait_for(b": keep-alive\n\n: keep-alive\n\n")
-        hold.released.set()
+        hold.release()
         await running
         assert len(exchange.events) == 3
 

@@ -21,11 +21,13 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 _PAGES = {"/console": "index.html", "/docs": "docs.html"}
+_SCRIPT = "text/javascript; charset=utf-8"
 _ASSETS = {
-    "app.js": "text/javascript; charset=utf-8",
-    "chat.js": "text/javascript; charset=utf-8",
-    "stream.js": "text/javascript; charset=utf-8",
-    "snippets.js": "text/javascript; charset=utf-8",
+    "app.js": _SCRIPT,
+    "api.js": _SCRIPT,
+    "meter.js": _SCRIPT,
+    "snippets.js": _SCRIPT,
+    "view.js": _SCRIPT,
     "style.css": "text/css; charset=utf-8",
     "mark.svg": "image/svg+xml",
 }
