@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.errors import CheckpointError
 from headrace.model import build_program, open_checkpoint
@@ -176,6 +178,36 @@ def test_tensors_no_program_asks_for_may_have_any_precision(tmp_path: Path) -> N
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": ("F32", np.zeros(4, np.float32))}
     write_safetensors(folder / WEIGHTS, {**stored, **extra})
     open_checkpoint(folder).weights.require(program)
+
+
+@given(
+    at=st.integers(0, 2_999),
+    patch=st.one_of(
+        st.binary(min_size=1, max_size=12),
+        st.sampled_from([b"-1", b"1e9", b'"F32"', b"null", b"[]", b"{}", b"9" * 10, b"]]", b'"a"']),
+    ),
+)
+def test_a_damaged_header_is_refused_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, at: int, patch: bytes
+) -> None:
+    folder = write_folder(tmp_path_factory.getbasetemp() / "damaged")
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[at : at + len(patch)] = patch
+    (folder / WEIGHTS).write_bytes(data)
+    message = ""
+    try:
+        checkpoint = open_checkpoint(folder)
+        checkpoint.weights.require(build_program(checkpoint.config))
+    except CheckpointError as error:
+        message = str(error)
+    assert not message or str(folder) in message
+
+
+def test_a_huge_json_file_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_folder(tmp_path / "m")
+    monkeypatch.setattr("headrace.model.json_file.MAX_JSON_BYTES", 100)
+    with pytest.raises(CheckpointError, match=r"config\.json has \d+ bytes, more than 100"):
+        open_checkpoint(folder)
 
 
 def test_code_named_by_the_configuration_is_never_imported(
