@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from headrace import config as settings
-from headrace.cli.output import loading_bars, say, set_up_logging
+from headrace.cli.output import loading_bars, print_json, say, set_up_logging
 from headrace.config import Config
 
 
@@ -34,6 +34,7 @@ def serve(
     backend: Annotated[str | None, typer.Option(help="cpu, reference or null")] = None,
     threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,
     log_level: Annotated[LogLevel, typer.Option(help="how much to log")] = LogLevel.INFO,
+    as_json: Annotated[bool, typer.Option("--json", help="say so as one JSON object")] = False,
     with_stdin: Annotated[
         bool, typer.Option("--with-stdin", hidden=True, help="stop when stdin closes")
     ] = False,
@@ -47,10 +48,11 @@ def serve(
         "engine.threads": threads,
     }
     set_up_logging(log_level)
-    run_server(models or [], settings.load(file=config, flags=flags), with_stdin=with_stdin)
+    loaded = settings.load(file=config, flags=flags)
+    run_server(models or [], loaded, as_json=as_json, with_stdin=with_stdin)
 
 
-def run_server(models: list[Path], config: Config, *, with_stdin: bool = False) -> None:
+def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin: bool) -> None:
     """Bind, load, serve, drain, stop. Raises ConfigError for a wrong port or folder."""
     import uvloop
 
@@ -68,11 +70,15 @@ def run_server(models: list[Path], config: Config, *, with_stdin: bool = False) 
         with loading_bars() as bars:
             provider = build_local(models or [bundled_model()], config, clock, progress=bars)
         app = build_app(provider, accounts, config, clock, pages=pages())
-        server = HttpServer(
-            app,
-            drain_s=config.api.drain_s,
-            on_ready=lambda: print(f"ready {address(sock)}", flush=True),
-        )
+
+        def on_ready() -> None:
+            url = address(sock)
+            if as_json:
+                print_json({"url": url, "models": [card.id for card in provider.models]})
+            else:
+                print(f"ready {url}", flush=True)
+
+        server = HttpServer(app, drain_s=config.api.drain_s, on_ready=on_ready)
         if accounts is not None and not any(key.is_active for key in accounts.list()):
             say("no API key yet: headrace keys create --tier free --name NAME", style="yellow")
         if with_stdin:
