@@ -331,7 +331,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout.strip() or None
 
