@@ -9,7 +9,7 @@ from uuid import uuid4
 from headrace.accounts import Account
 from headrace.api.answers import AnswerHead
 from headrace.api.schemas import ChatCall, chat_call
-from headrace.api.strict_json import parse_object
+from headrace.api.strict_json import off_loop, parse_object
 from headrace.clock import Clock
 from headrace.errors import Draining, UnknownModel
 from headrace.gateway.base import ModelCard, Provider
@@ -65,7 +65,7 @@ class Pipeline:
         document = await parse_object(body)
         account = self._doorkeeper.authenticate(key)
         self._check_model(document)
-        call = chat_call(document, f"chatcmpl-{uuid4()}")
+        call = await off_loop(chat_call, document, f"chatcmpl-{uuid4()}", size=len(body))
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
         async with aclosing(self._provider.stream(call.request)) as events:

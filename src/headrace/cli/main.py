@@ -34,7 +34,7 @@ class _Commands(TyperGroup):
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         found: Any = getattr(import_module(module), attribute)
         if not isinstance(found, typer.Typer):
-            alone = typer.Typer(add_completion=False)
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             alone.command()(found)
             found = alone
         command = as_click(found)
@@ -46,6 +46,7 @@ app = typer.Typer(
     cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a fault of ours is reported with its plain trace
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
