@@ -48,13 +48,13 @@ std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, std::
 }
 
 Id add_matrix(Machine& machine, std::vector<std::size_t> source_rows, std::size_t inputs,
-              const Matrix2<const std::uint32_t>& order, std::size_t unit) {
+              const Matrix2<const std::uint32_t>& order, std::size_t unit, std::size_t grain) {
   std::vector<Block> blocks(order.shape(0));
   if (order.shape(1) != 2) throw std::invalid_argument("order must be [blocks, 2]");
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     blocks[i] = {order.data()[2 * i], order.data()[2 * i + 1]};
   }
-  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit);
+  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit, grain);
 }
 
 void pack(Machine& machine, Id matrix, std::size_t source,
@@ -144,7 +144,7 @@ void bind_phases(nb::class_<Machine>& machine) {
            [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
               std::optional<Id> k, std::optional<Id> v, std::optional<Id> q, std::optional<Id> out,
               std::size_t heads, float scale) {
-             m.add_phase(AttentionPhase{layer, rope_q, rope_k, k, v, q, out, heads, scale});
+             m.add_phase(AttentionPhase{layer, rope_q, rope_k, k, v, q, out, heads, scale, {}});
            },
            nb::arg("layer"), nb::arg("rope_q").none(), nb::arg("rope_k").none(),
            nb::arg("k").none(), nb::arg("v").none(), nb::arg("q").none(), nb::arg("out").none(),
@@ -191,7 +191,7 @@ NB_MODULE(_native, module) {
            [](Machine& m, const Array<const float>& f) { return m.add_rope(span_of(f)); })
       .def("add_layer", &Machine::add_layer)
       .def("add_matrix", &add_matrix, nb::arg("source_rows"), nb::arg("inputs"), nb::arg("order"),
-           nb::arg("unit"))
+           nb::arg("unit"), nb::arg("grain"))
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())

@@ -4,14 +4,40 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <type_traits>
 
 namespace headrace {
+
+namespace {
+
+// Whether a phase that is neither linear nor attention reads or writes `buffer`.
+bool touches(const Phase& phase, Id buffer) {
+  return std::visit(
+      [buffer](const auto& kind) {
+        using Kind = std::decay_t<decltype(kind)>;
+        if constexpr (std::is_same_v<Kind, EmbedPhase>) return kind.out == buffer;
+        if constexpr (std::is_same_v<Kind, NormPhase> || std::is_same_v<Kind, AddPhase>) {
+          return kind.inp == buffer || kind.out == buffer;
+        }
+        if constexpr (std::is_same_v<Kind, RopePhase>) return kind.buffer == buffer;
+        if constexpr (std::is_same_v<Kind, ActivatePhase>) {
+          return kind.gate == buffer || kind.up == buffer || kind.out == buffer;
+        }
+        if constexpr (std::is_same_v<Kind, TapPhase> || std::is_same_v<Kind, HeadPhase>) {
+          return kind.inp == buffer;
+        }
+        return false;
+      },
+      phase);
+}
+
+}  // namespace
 
 Machine::Machine(const Kernels& kernels, int workers, Geometry geometry)
     : kernels_(kernels), geometry_(geometry), workers_(workers) {}
 
 Id Machine::add_buffer(std::size_t width) {
-  buffers_.push_back({width, round_up(width, kLanes), nullptr});
+  buffers_.push_back({width, round_up(width, kLanes), nullptr, nullptr});
   return buffers_.size() - 1;
 }
 
@@ -41,8 +67,8 @@ Id Machine::add_layer(std::size_t kv_heads, std::size_t head_dim) {
 }
 
 Id Machine::add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs,
-                       std::vector<Block> blocks, std::size_t unit) {
-  matrices_.emplace_back(std::move(source_rows), inputs, std::move(blocks), unit,
+                       std::vector<Block> blocks, std::size_t unit, std::size_t grain) {
+  matrices_.emplace_back(std::move(source_rows), inputs, std::move(blocks), unit, grain,
                          static_cast<std::size_t>(workers()), kernels_.max_panel);
   return matrices_.size() - 1;
 }
@@ -53,7 +79,53 @@ void Machine::add_phase(Phase phase) {
     tap_layers_.push_back(*linear->tap);
   }
   if (const auto* tap = std::get_if<TapPhase>(&phase)) tap_layers_.push_back(tap->layer);
+  if (auto* attention = std::get_if<AttentionPhase>(&phase)) join_attention(*attention);
   phases_.push_back(std::move(phase));
+}
+
+void Machine::join_attention(AttentionPhase& phase) {
+  auto* before = phases_.empty() ? nullptr : std::get_if<LinearPhase>(&phases_.back());
+  if (before == nullptr || before->finish != Finish::kStore || !phase.k || !phase.q) return;
+  if (before->outs != std::vector<Id>{*phase.q, *phase.k, *phase.v} || *phase.out == before->inp) {
+    return;
+  }
+  const Matrix& matrix = matrices_[before->matrix];
+  const KvLayer& layer = layers_[phase.layer];
+  const std::size_t group = phase.heads / layer.kv_heads;
+  std::vector<std::size_t> owners;
+  for (std::size_t head = 0; head < layer.kv_heads; ++head) {
+    const std::size_t owner = matrix.owner(1, head * layer.head_dim);
+    for (std::size_t source = 0; source < 3; ++source) {
+      const std::size_t rows = layer.head_dim * (source == 0 ? group : 1);
+      for (std::size_t row = head * rows; row < (head + 1) * rows; ++row) {
+        if (matrix.owner(source, row) != owner) return;
+      }
+    }
+    owners.push_back(owner);
+  }
+  phase.owners = std::move(owners);
+  before->joined = true;
+}
+
+// Whether every writer can write bf16 and every reader wants it.
+bool Machine::only_feeds_products(Id buffer) const {
+  bool written = false;
+  for (const Phase& phase : phases_) {
+    if (const auto* linear = std::get_if<LinearPhase>(&phase)) {
+      const bool gated = linear->finish == Finish::kSiluMultiply;
+      const bool out = std::find(linear->outs.begin(), linear->outs.end(), buffer) !=
+                       linear->outs.end();
+      if ((linear->inp == buffer && linear->norm) || (out && !gated)) return false;
+      written |= out;
+    } else if (const auto* attention = std::get_if<AttentionPhase>(&phase)) {
+      const std::optional<Id> id = buffer;
+      if (attention->q == id || attention->k == id || attention->v == id) return false;
+      written |= attention->out == id;
+    } else if (touches(phase, buffer)) {
+      return false;
+    }
+  }
+  return written;
 }
 
 void Machine::allocate() {
@@ -78,8 +150,13 @@ void Machine::allocate() {
   }
   buffer_arena_ = Arena(floats * sizeof(float));
   auto* data = buffer_arena_.as<float>();
-  for (Buffer& buffer : buffers_) {
-    buffer.data = data;
+  for (Id id = 0; id < buffers_.size(); ++id) {
+    Buffer& buffer = buffers_[id];
+    if (only_feeds_products(id)) {
+      buffer.rounded = reinterpret_cast<std::uint16_t*>(data);
+    } else {
+      buffer.data = data;
+    }
     data += buffer.stride * kMaxRows;
   }
   std::size_t kv_words = 0;
@@ -104,6 +181,7 @@ void Machine::allocate() {
     own.queries.resize(kMaxQueries * head_dim);
     own.scores.resize(kMaxQueries * kSpanTokens);
     own.sums.resize(kMaxQueries * head_dim);
+    own.attended.resize(kMaxQueries * head_dim);
     own.key.resize(head_dim);
     own.argmax.resize(kMaxRows);
   }
@@ -194,7 +272,9 @@ void Machine::work(int worker) {
       std::visit([&](const auto& kind) { run(kind, pass, w); }, phase);
       // The head has a barrier of its own, and only worker 0 finishes a single sample.
       settled = head && pass.samples.size() == 1 && p + 1 == num_passes_;
-      if (!settled || &phase != &phases_.back()) workers_.barrier(worker);
+      const auto* linear = std::get_if<LinearPhase>(&phase);
+      const bool joined = linear != nullptr && linear->joined && !pass.chained;
+      if (!joined && (!settled || &phase != &phases_.back())) workers_.barrier(worker);
     }
     if (phases_.empty()) workers_.barrier(worker);
   }

@@ -20,12 +20,27 @@ std::uint16_t round_bf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
+void round_values(const float* values, std::size_t count, std::uint16_t* out) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = round_bf16(values[i]);
+}
+
 }  // namespace
 
 void Machine::run(const AttentionPhase& phase, const Pass& pass, std::size_t worker) {
   const std::size_t heads = layers_[phase.layer].kv_heads;
   const auto workers = static_cast<std::size_t>(workers_.count());
   Scratch& own = scratch_[worker];
+  if (!phase.owners.empty() && !pass.chained) {
+    // Every row is a tile of its own; q, k and v of these heads were made by this worker just now.
+    for (std::size_t row = 0; row < pass.rows; ++row) {
+      for (std::size_t head = 0; head < heads; ++head) {
+        if (phase.owners[head] != worker) continue;
+        append(phase, pass, row, head, own);
+        attend(phase, pass, {row, 1}, head, own);
+      }
+    }
+    return;
+  }
   // A row that attends to another row of this pass must find its keys there; otherwise a worker
   // appends what it alone will read.
   if (phase.k && (pass.chained || !phase.q)) {
@@ -83,6 +98,8 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
   const std::size_t group = phase.heads / layer.kv_heads;
   const auto sequence = static_cast<std::size_t>(input_->row_sequence[pass.first + rows.first]);
 
+  const Buffer& result = buffers_[*phase.out];
+  const bool rounded = result.rounded != nullptr;
   int visible[kMaxQueries];
   float* out[kMaxQueries];
   AttendTile tile{};
@@ -118,9 +135,16 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
         std::memcpy(to, from, dim * sizeof(float));
       }
       visible[i] = input_->positions[pass.first + row] + 1;
-      out[i] = buffers_[*phase.out].row(row) + column;
+      out[i] = rounded ? own.attended.data() + static_cast<std::size_t>(i) * dim
+                       : result.row(row) + column;
     }
     kernels_.attend(tile);
+    for (int i = 0; rounded && i < tile.queries; ++i) {
+      const std::size_t query = first + static_cast<std::size_t>(i);
+      round_values(out[i], dim,
+                   result.rounded_row(rows.first + query / group) +
+                       (head * group + query % group) * dim);
+    }
   }
 }
 

@@ -69,7 +69,7 @@ void Machine::check(const LinearPhase& phase) const {
     for (std::size_t b = 0; b < blocks.size(); b += 2) {
       require(blocks[b].source == 0 && blocks[b + 1].source == 1 &&
                   blocks[b].first_row == b / 2 * kLanes &&
-                  blocks[b + 1].first_row == b / 2 * kLanes && matrix.unit() == 2,
+                  blocks[b + 1].first_row == b / 2 * kLanes && matrix.grain() == 2,
               "gated linear: gate and up blocks must alternate");
     }
   }

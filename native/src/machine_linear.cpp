@@ -21,6 +21,9 @@ Machine::Rounded Machine::round_input(std::size_t worker, Id inp,
                                       const std::optional<NormInput>& norm, const std::size_t* rows,
                                       std::size_t count, bool keep_apart) {
   const std::size_t stride = buffers_[inp].stride;
+  if (buffers_[inp].rounded != nullptr) {
+    return {reinterpret_cast<const std::uint32_t*>(buffers_[inp].rounded), stride / 2};
+  }
   const auto as_pairs = [](const std::vector<std::uint16_t>& values) {
     return reinterpret_cast<const std::uint32_t*>(values.data());
   };
@@ -68,8 +71,15 @@ void Machine::finish_linear(const LinearPhase& phase, const Pass& pass, const Pa
     }
     if (phase.finish == Finish::kSiluMultiply) {
       // Blocks stand gate, up, gate, up, ... and in rising order: one call does the panel.
-      kernels_.silu_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
-                             buffers_[phase.outs[0]].row(first_row + r) + panel.runs[0].first_row);
+      const Buffer& buffer = buffers_[phase.outs[0]];
+      const std::size_t column = panel.runs[0].first_row;
+      if (buffer.rounded == nullptr) {
+        kernels_.silu_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
+                               buffer.row(first_row + r) + column);
+      } else {  // in place: block i of the result falls on a gate block that has been read
+        kernels_.silu_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes, sums);
+        kernels_.round(sums, panel.blocks / 2 * kLanes, buffer.rounded_row(first_row + r) + column);
+      }
       continue;
     }
     for (const Run& run : panel.runs) {

@@ -48,6 +48,7 @@ struct LinearPhase {
   std::vector<Id> outs;                   // buffer, one per source (one in all for kSiluMultiply)
   Finish finish;
   std::optional<int> tap;  // layer whose residual stream outs[0] then is
+  bool joined = false;     // set by the machine: see AttentionPhase::owners
 };
 // Rotate q and k, append k and v, attend; each part may be absent.
 struct AttentionPhase {
@@ -57,6 +58,9 @@ struct AttentionPhase {
   std::optional<Id> q, out;    // both or none: nothing to attend
   std::size_t heads;
   float scale;
+  // Set by the machine when the phase before makes q, k and v and each kv head's parts of them are
+  // one worker's: that worker then goes on to attend with no barrier between. Empty otherwise.
+  std::vector<std::size_t> owners = {};
 };
 struct RopePhase {
   Id buffer, rope;
@@ -110,7 +114,7 @@ class Machine {
   Id add_rope(std::span<const float> frequencies);
   Id add_layer(std::size_t kv_heads, std::size_t head_dim);
   Id add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-                std::size_t unit);
+                std::size_t unit, std::size_t grain);
   void add_phase(Phase phase);
 
   // Reserves memory for everything declared; weights lie in order of declaration.
@@ -129,9 +133,13 @@ class Machine {
 
  private:
   struct Buffer {
-    std::size_t width, stride;  // floats; stride is a multiple of kLanes, the padding is 0
+    std::size_t width, stride;  // values; stride is a multiple of kLanes, the padding is 0
     float* data;
+    // Held as bf16 from the start, when only matrix products read it: the same bits, rounded once
+    // by who makes them instead of by everyone who reads them.
+    std::uint16_t* rounded;
     float* row(std::size_t r) const { return data + r * stride; }
+    std::uint16_t* rounded_row(std::size_t r) const { return rounded + r * stride; }
   };
   struct Vector {
     std::size_t width;
@@ -162,6 +170,7 @@ class Machine {
     std::vector<float> product;        // [kTileRows][kMaxPanel * kLanes]
     std::vector<float> queries;        // [tile queries][head_dim], rotated
     std::vector<float> scores, sums;   // of one AttendTile
+    std::vector<float> attended;       // [tile queries][head_dim]
     std::vector<float> key;            // one rotated key
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     SampleScratch sampling;
@@ -171,6 +180,8 @@ class Machine {
     std::size_t stride;  // words
   };
 
+  void join_attention(AttentionPhase& phase);
+  bool only_feeds_products(Id buffer) const;
   void check(const StepInput& input) const;
   void check(const EmbedPhase& phase) const;
   void check(const NormPhase& phase) const;

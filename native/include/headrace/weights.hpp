@@ -43,19 +43,23 @@ struct Panel {
 
 class Matrix {
  public:
-  // `source_rows`: outputs of each source; `unit`: blocks that must stay with one worker (2 for
-  // gate and up). Throws std::invalid_argument unless `blocks` holds every block once.
+  // `source_rows`: outputs of each source; `unit`: blocks that must stay with one worker (those of
+  // a kv head, say); `grain`: blocks that must stay in one panel (2 for gate and up). Throws
+  // std::invalid_argument unless `blocks` holds every block once.
   Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-         std::size_t unit, std::size_t workers, std::size_t max_panel);
+         std::size_t unit, std::size_t grain, std::size_t workers, std::size_t max_panel);
 
   std::size_t inputs() const { return inputs_; }
-  std::size_t unit() const { return unit_; }
+  std::size_t grain() const { return grain_; }
   std::size_t pairs() const { return (inputs_ + 1) / 2; }
   std::size_t sources() const { return source_rows_.size(); }
   std::size_t source_rows(std::size_t source) const { return source_rows_[source]; }
   const std::vector<Block>& blocks() const { return blocks_; }
   const std::vector<Panel>& panels(std::size_t worker) const { return panels_[worker]; }
   std::size_t words(std::size_t worker) const;  // 32-bit words of this worker's panels
+  std::size_t owner(std::size_t source, std::size_t row) const {
+    return places_[source][row / kLanes].worker;
+  }
 
   // Says where worker's panels lie: `words(worker)` words from `memory` on.
   void place(std::size_t worker, std::uint32_t* memory);
@@ -75,7 +79,7 @@ class Matrix {
 
   std::vector<std::size_t> source_rows_;
   std::size_t inputs_;
-  std::size_t unit_;
+  std::size_t grain_;
   std::vector<Block> blocks_;
   std::vector<std::vector<Panel>> panels_;  // [worker]
   std::vector<std::vector<Place>> places_;  // [source][row / 16]

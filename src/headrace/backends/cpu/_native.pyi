@@ -47,9 +47,17 @@ class Machine:
     def add_rope(self, frequencies: NDArray[np.float32]) -> int: ...
     def add_layer(self, kv_heads: int, head_dim: int) -> int: ...
     def add_matrix(
-        self, source_rows: Sequence[int], inputs: int, order: NDArray[np.uint32], unit: int
+        self,
+        source_rows: Sequence[int],
+        inputs: int,
+        order: NDArray[np.uint32],
+        unit: int,
+        grain: int,
     ) -> int:
-        """`order` [blocks, 2]: source and first row of each block of 16 outputs."""
+        """`order` [blocks, 2]: source and first row of each block of 16 outputs.
+
+        `unit` blocks stay with one worker, `grain` blocks in one panel.
+        """
 
     def embed(self, out: int, matrix: int, /) -> None: ...
     def norm(self, inp: int, out: int, weight: int, eps: float, /) -> None: ...

@@ -29,11 +29,18 @@ import numpy as np
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
 from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
-from headrace.backends.cpu.phases import Declaration, matrix_of, runnable
+from headrace.backends.cpu.phases import Declaration, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, KernelMissing
-from headrace.model.lowering import EmbedRows, Single, lower
-from headrace.model.program import Program
+from headrace.model.lowering import (
+    GatedMlp,
+    HeadSample,
+    LinearResidual,
+    NormLinear,
+    Single,
+    lower,
+)
+from headrace.model.program import Head, Linear, Program
 
 _BYTES_PER_WORKER = 1 << 20  # chosen: below that a barrier costs more than the worker brings
 _MAX_WORKERS = 64  # chosen: barriers are measured up to here
@@ -178,7 +185,8 @@ class CpuBackend:
 def relative_error_bound(program: Program) -> float:
     """The most a logit may differ from the reference, over the rms of that row; see the module."""
     roundings = sum(
-        matrix_of(phase) is not None and not isinstance(phase, EmbedRows)
+        isinstance(phase, NormLinear | LinearResidual | GatedMlp | HeadSample)
+        or (isinstance(phase, Single) and isinstance(phase.op, Linear | Head))
         for phase in lower(program)
     )
     return 12 * 2.0**-8 * math.sqrt(roundings)

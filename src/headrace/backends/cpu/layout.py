@@ -4,6 +4,7 @@ The packed format itself is native (native/include/headrace/weights.hpp): blocks
 across vector lanes, dealt to the workers in contiguous ranges.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,15 @@ LANES = 16  # outputs per block
 class PackedMatrix:
     """Checkpoint tensors [rows, inputs] that one phase reads as one matrix.
 
-    `interleaved`: blocks of two tensors of the same shape alternate, so that one worker owns gate
-    and up of the same outputs; otherwise the tensors stand one after the other.
+    The tensors are cut into `turns` parts each, which stand in turn: with 1, one tensor after the
+    other; with a turn per block, gate and up alternate, so that one worker has both for the same
+    output; with a turn per kv head, one worker has a head's queries, keys and values.
     """
 
     sources: tuple[Weight, ...]
-    interleaved: bool = False
+    turns: int = 1
+    whole_turns: bool = False  # a turn stays with one worker
+    grain: int = 1  # blocks that stay in one panel
 
     @property
     def inputs(self) -> int:
@@ -35,12 +39,38 @@ class PackedMatrix:
         """Outputs of each source."""
         return tuple(source.shape[0] for source in self.sources)
 
+    @property
+    def unit(self) -> int:
+        """Blocks that stay with one worker."""
+        blocks = sum(-(-rows // LANES) for rows in self.rows)
+        return blocks // self.turns if self.whole_turns else self.grain
+
     def order(self) -> NDArray[np.uint32]:
         """Source and first row of each block, [blocks, 2], in packed order."""
-        parts: list[NDArray[np.uint32]] = []
-        for source, rows in enumerate(self.rows):
-            starts = np.arange(0, rows, LANES, dtype=np.uint32)
-            parts.append(np.stack([np.full_like(starts, source), starts], axis=1))
-        if self.interleaved:
-            return np.ascontiguousarray(np.stack(parts, axis=1).reshape(-1, 2))
-        return np.concatenate(parts)
+        return np.array(list(self._blocks()), np.uint32)
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        for turn in range(self.turns):
+            for source, rows in enumerate(self.rows):
+                blocks = -(-rows // LANES)
+                for block in range(blocks * turn // self.turns, blocks * (turn + 1) // self.turns):
+                    yield source, block * LANES
+
+
+def stacked(*weights: Weight) -> PackedMatrix:
+    """One tensor after the other."""
+    return PackedMatrix(sources=weights)
+
+
+def alternating(gate: Weight, up: Weight) -> PackedMatrix:
+    """Blocks of two tensors of one shape in turn."""
+    turns = -(-gate.shape[0] // LANES)
+    return PackedMatrix(sources=(gate, up), turns=turns, whole_turns=True, grain=2)
+
+
+def by_head(q: Weight, k: Weight, v: Weight, *, kv_heads: int, workers: int) -> PackedMatrix:
+    """Head by head, whole heads to each worker; or one after the other where that is uneven."""
+    even = all(weight.shape[0] % (kv_heads * LANES) == 0 for weight in (q, k, v))
+    if not even or kv_heads % workers:
+        return stacked(q, k, v)
+    return PackedMatrix(sources=(q, k, v), turns=kv_heads, whole_turns=True)

@@ -1,13 +1,14 @@
 """Declares a lowered program to the native machine: each phase becomes one native phase."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headrace.backends.base import Weights
 from headrace.backends.bf16 import widen
-from headrace.backends.cpu.layout import PackedMatrix
+from headrace.backends.cpu.layout import PackedMatrix, alternating, by_head, stacked
 from headrace.model.lowering import (
     Attention,
     EmbedRows,
@@ -71,23 +72,37 @@ def operations(phase: Phase) -> tuple[Op, ...]:
             return (phase.op,)
 
 
-def matrix_of(phase: Phase) -> PackedMatrix | None:
-    """What `phase` reads as one packed matrix, if anything."""
+def matrices_of(phases: Sequence[Phase], workers: int) -> list[PackedMatrix | None]:
+    """What each phase reads as one packed matrix, if anything."""
+    found = [_matrix_of(phase) for phase in phases]
+    for i, pair in enumerate(pairwise(phases)):
+        match pair:
+            case NormLinear(linears=(q, k, v)), Attention(append=append, attend=attend):
+                if (q.out, k.out, v.out) == (attend.q, append.k, append.v):
+                    found[i] = by_head(
+                        q.weight, k.weight, v.weight, kv_heads=attend.kv_heads, workers=workers
+                    )
+            case _:
+                pass
+    return found
+
+
+def _matrix_of(phase: Phase) -> PackedMatrix | None:
     match phase:
         case EmbedRows():
-            return PackedMatrix(sources=(phase.embed.table,))
+            return stacked(phase.embed.table)
         case NormLinear():
-            return PackedMatrix(sources=tuple(linear.weight for linear in phase.linears))
+            return stacked(*(linear.weight for linear in phase.linears))
         case LinearResidual():
-            return PackedMatrix(sources=(phase.linear.weight,))
+            return stacked(phase.linear.weight)
         case GatedMlp():
-            return PackedMatrix(sources=(phase.gate.weight, phase.up.weight), interleaved=True)
+            return alternating(phase.gate.weight, phase.up.weight)
         case HeadSample():
-            return PackedMatrix(sources=(phase.head.weight,))
+            return stacked(phase.head.weight)
         case Single(op=Linear() | Head() as op):
-            return PackedMatrix(sources=(op.weight,))
+            return stacked(op.weight)
         case Single(op=Embed() as op):
-            return PackedMatrix(sources=(op.table,))
+            return stacked(op.table)
         case Attention() | Single():
             return None
 
@@ -141,14 +156,14 @@ class Declaration:
         """Declare every phase, then memory."""
         # Matrices lie in memory in this order: that of execution. The embedding reads one row
         # and may share the head's matrix, so it comes last.
+        matrices = matrices_of(phases, self._machine.workers)
         for embeds in (False, True):
-            for phase in phases:
-                matrix = matrix_of(phase)
+            for phase, matrix in zip(phases, matrices, strict=True):
                 is_embed = isinstance(operations(phase)[0], Embed)
                 if matrix is not None and is_embed == embeds:
                     self._declare_matrix(matrix)
-        for phase in phases:
-            self._declare_phase(phase)
+        for phase, matrix in zip(phases, matrices, strict=True):
+            self._declare_phase(phase, -1 if matrix is None else self._matrices[matrix])
         self._machine.allocate()
 
     def tensors(self) -> Iterator[tuple[Weight, int, int]]:
@@ -160,13 +175,8 @@ class Declaration:
     def _declare_matrix(self, packed: PackedMatrix) -> None:
         if packed not in self._matrices:
             self._matrices[packed] = self._machine.add_matrix(
-                packed.rows, packed.inputs, packed.order(), 2 if packed.interleaved else 1
+                packed.rows, packed.inputs, packed.order(), packed.unit, packed.grain
             )
-
-    def _matrix(self, phase: Phase) -> int:
-        packed = matrix_of(phase)
-        assert packed is not None, "a phase without weights"
-        return self._matrices[packed]
 
     def _vector(self, weight: Weight) -> int:
         if weight.name not in self._vectors:
@@ -186,20 +196,20 @@ class Declaration:
     def _bias(self, linear: Linear) -> int | None:
         return None if linear.bias is None else self._vector(linear.bias)
 
-    def _declare_phase(self, phase: Phase) -> None:
+    def _declare_phase(self, phase: Phase, matrix: int) -> None:
         machine, buffers = self._machine, self._buffers
         match phase:
             case EmbedRows():
-                machine.embed(buffers[phase.embed.out], self._matrix(phase))
+                machine.embed(buffers[phase.embed.out], matrix)
             case NormLinear():
-                self._linear(phase, phase.linears, norm=phase.norm)
+                self._linear(matrix, phase.linears, norm=phase.norm)
             case Attention():
                 self._attention(phase.ropes, phase.append, phase.attend)
             case LinearResidual():
                 tap = None if phase.tap is None else phase.tap.layer
                 linear = phase.linear
                 machine.linear(
-                    self._matrix(phase),
+                    matrix,
                     buffers[linear.inp],
                     None,
                     [self._bias(linear)],
@@ -209,7 +219,7 @@ class Declaration:
                 )
             case GatedMlp():
                 machine.linear(
-                    self._matrix(phase),
+                    matrix,
                     buffers[phase.norm.inp],
                     self._norm(phase.norm),
                     [self._bias(phase.gate), self._bias(phase.up)],
@@ -219,22 +229,22 @@ class Declaration:
                 )
             case HeadSample():
                 inp = buffers[phase.norm.inp]
-                machine.head(self._matrix(phase), inp, self._norm(phase.norm))
+                machine.head(matrix, inp, self._norm(phase.norm))
             case Single():
-                self._declare_single(phase)
+                self._declare_single(phase, matrix)
 
-    def _declare_single(self, phase: Single) -> None:
+    def _declare_single(self, phase: Single, matrix: int) -> None:
         match phase.op:
             case Embed() as op:
-                self._machine.embed(self._buffers[op.out], self._matrix(phase))
+                self._machine.embed(self._buffers[op.out], matrix)
             case Linear() as op:
-                self._linear(phase, (op,), norm=None)
+                self._linear(matrix, (op,), norm=None)
             case AppendKv() as op:
                 self._attention((), op, None)
             case Attend() as op:
                 self._attention((), None, op)
             case Head() as op:
-                self._machine.head(self._matrix(phase), self._buffers[op.inp], None)
+                self._machine.head(matrix, self._buffers[op.inp], None)
             case Norm() | Rope() | Activate() | Add() | Tap() as op:
                 self._declare_row_operation(op)
 
@@ -252,9 +262,9 @@ class Declaration:
             case Tap():
                 machine.tap(buffers[op.inp], op.layer)
 
-    def _linear(self, phase: Phase, linears: Sequence[Linear], *, norm: Norm | None) -> None:
+    def _linear(self, matrix: int, linears: Sequence[Linear], *, norm: Norm | None) -> None:
         self._machine.linear(
-            self._matrix(phase),
+            matrix,
             self._buffers[linears[0].inp if norm is None else norm.inp],
             None if norm is None else self._norm(norm),
             [self._bias(linear) for linear in linears],
