@@ -15,7 +15,7 @@ export async function listModels(key) {
 }
 
 /**
- * Stream one chat. Yields { text } for each token and { usage, finish } where they come.
+ * Stream one chat. Yields { text } for each token, and { finish, usage, timeInfo } at the end.
  * Throws ApiError; aborting `signal` throws an AbortError.
  */
 export async function* streamChat(body, key, signal) {
@@ -32,7 +32,7 @@ export async function* streamChat(body, key, signal) {
     const choice = chunk.choices[0];
     if (choice?.delta.content) yield { text: choice.delta.content };
     if (choice?.finish_reason || chunk.usage) {
-      yield { finish: choice?.finish_reason, usage: chunk.usage };
+      yield { finish: choice?.finish_reason, usage: chunk.usage, timeInfo: chunk.time_info };
     }
   }
   throw new ApiError("The answer broke off: the connection was lost.", 0);

@@ -9,7 +9,7 @@ const KEY_NAME = "headrace-key";
 const STARTERS = [
   "What is a headrace?",
   "Tell me a short story about a river.",
-  "Why is a cache faster than memory?",
+  "What is a KV cache?",
 ];
 
 const state = {
@@ -18,7 +18,6 @@ const state = {
   messages: [],
   running: null, // AbortController of the answer that is coming
   temperatureSet: false,
-  best: null,
 };
 
 const conversation = byId("conversation");
@@ -107,7 +106,7 @@ async function answer() {
         meter.token();
         painter.add(part.text);
       }
-      if (part.usage) meter.settle(part.usage);
+      if (part.usage) meter.settle(part.usage, part.timeInfo);
       if (part.finish === "length") note = "cut at the length limit";
     }
   } catch (error) {
@@ -124,8 +123,7 @@ async function answer() {
 
 function settle(view, meter, note) {
   view.finish(meter, note);
-  if (meter.speed !== null) state.best = Math.max(state.best ?? 0, meter.speed);
-  showSpeed(meter, state.best);
+  showSpeed(meter);
   byId("announcer").textContent = `Answer ended, ${plural(meter.tokens, "token")}.`;
 }
 
@@ -163,7 +161,7 @@ class Painter {
     const atEnd = isAtEnd();
     this.view.append(this.fresh);
     this.fresh = "";
-    showSpeed(this.meter, state.best);
+    showSpeed(this.meter);
     follow(atEnd);
   }
 
@@ -192,7 +190,7 @@ function newChat() {
   state.messages = [];
   conversation.replaceChildren();
   byId("welcome").hidden = state.models.length === 0;
-  showSpeed(null, state.best);
+  showSpeed(null);
   openPanel(false);
   prompt.focus();
 }

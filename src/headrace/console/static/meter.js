@@ -3,7 +3,8 @@
 // First token: asked to first text. Speed: (tokens - 1) / (last - first token). A text event counts
 // as one token until the server says how many there were.
 
-const SLICE_MS = 40; // one point of the pace curve
+const TOKENS_PER_POINT = 4; // of the pace curve, on average
+const MAX_POINTS = 60;
 
 export class Meter {
   constructor(now = () => performance.now()) {
@@ -12,7 +13,8 @@ export class Meter {
     this.first = null;
     this.last = null;
     this.tokens = 0;
-    this.slices = [];
+    this.arrivals = []; // ms after the first token
+    this.engineSpeed = null; // as the server timed itself
   }
 
   /** A token has come. */
@@ -20,14 +22,14 @@ export class Meter {
     this.last = this.now();
     this.first ??= this.last;
     this.tokens += 1;
-    const slice = Math.floor((this.last - this.first) / SLICE_MS);
-    while (this.slices.length <= slice) this.slices.push(0);
-    this.slices[slice] += 1;
+    this.arrivals.push(this.last - this.first);
   }
 
-  /** The server's own count. */
-  settle(usage) {
+  /** The server's own count, and its own clock. */
+  settle(usage, timeInfo) {
     this.tokens = usage.completion_tokens;
+    const elapsed = timeInfo?.completion_time;
+    this.engineSpeed = elapsed > 0 ? (this.tokens - 1) / elapsed : null;
   }
 
   get ttftMs() {
@@ -40,11 +42,15 @@ export class Meter {
     return elapsed > 0 ? ((this.tokens - 1) / elapsed) * 1000 : null;
   }
 
-  /** Points of the pace curve, 0..1, oldest first; an unfinished last slice is left out. */
+  /** Points of the pace curve, 0..1, oldest first: tokens that came in equal stretches of time. */
   get pace() {
-    const full = this.slices.slice(0, -1);
-    const top = Math.max(...full, 1);
-    return full.map((count) => count / top);
+    const elapsed = this.last - this.first;
+    const points = Math.min(MAX_POINTS, Math.floor(this.arrivals.length / TOKENS_PER_POINT));
+    if (points < 2 || elapsed <= 0) return [];
+    const counts = new Array(points).fill(0);
+    for (const at of this.arrivals) counts[Math.min(points - 1, Math.floor((at / elapsed) * points))] += 1;
+    const top = Math.max(...counts);
+    return counts.map((count) => count / top);
   }
 }
 

@@ -76,13 +76,13 @@ export async function copy(text) {
 }
 
 /** The large figure, the curve under it, the small numbers. */
-export function showSpeed(meter, best) {
+export function showSpeed(meter) {
   const speed = meter?.speed ?? null;
   byId("speed").textContent = speed === null ? "0" : formatSpeed(speed);
   byId("speed").classList.toggle("idle", speed === null);
   byId("ttft").textContent = formatMs(meter?.ttftMs ?? null);
   byId("tokens").textContent = meter ? meter.tokens.toLocaleString("en") : "–";
-  byId("best").textContent = formatSpeed(best);
+  byId("engine").textContent = formatSpeed(meter?.engineSpeed ?? null);
   showPace(meter?.pace ?? []);
 }
 
