@@ -1,6 +1,7 @@
 """What several folders of tests share: a provider that follows a script, and a server of it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from headrace.accounts import AccountService
 from headrace.api import HttpServer, address, bind, build_app
@@ -17,6 +19,11 @@ from headrace.console import pages
 from tests.scripted import ScriptedProvider
 
 Serve = Callable[..., str]
+
+# Properties are about values: how long a shared machine takes over an example is not one.
+settings.register_profile("quick", deadline=None, max_examples=60)
+settings.register_profile("full", deadline=None, max_examples=1_000)
+settings.load_profile(os.environ.get("HEADRACE_TEST_SEEDS", "quick"))  # noqa: TID251 (tests)
 
 
 @contextmanager

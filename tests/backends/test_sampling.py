@@ -1,7 +1,7 @@
 """The definition of sampling: its distribution, its filters, its independence of the batch."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.backends.base import Sampling
@@ -68,7 +68,6 @@ def test_greedy_breaks_ties_by_the_lowest_id() -> None:
     assert sample(logits, params(1, temperature=0.0), np.array([5], np.int32)).tolist() == [1]
 
 
-@settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**64 - 1), position=st.integers(0, 2**31 - 1), data=st.data())
 def test_a_row_draws_the_same_alone_and_among_others(
     seed: int, position: int, data: st.DataObject

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.backends.base import Backend, Batch, StepResult
@@ -216,7 +216,6 @@ def test_a_failed_step_ends_its_sequences_and_the_engine_goes_on(
     assert output(messages, "2") == [21, 22, 23, 24, 25]
 
 
-@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_whatever_arrives_and_leaves_every_token_and_block_is_accounted_for(
     data: st.DataObject,
