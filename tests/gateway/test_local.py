@@ -40,7 +40,7 @@ def ask(text: str = "Hello", **changes: object) -> Request:
         sampling=GREEDY,
         max_tokens=12,
     )
-    return replace(request, **changes)  # pyright: ignore[reportArgumentType]
+    return replace(request, **changes)
 
 
 @asynccontextmanager
@@ -61,8 +61,8 @@ async def provider(
     )
     model = LocalModel(MODEL, card, lambda wake: EngineThread(engine, wake), draw_seed=lambda: 1234)
     running = LocalProvider({"mini": model}, close=backend.close)
-    await running.start()
     try:
+        await running.start()
         yield running
     finally:
         await running.stop()
@@ -191,13 +191,13 @@ def test_beyond_the_queue_there_is_queue_full() -> None:
 
 
 class Melting(NullBackend):
-    """Works for three steps, then fails."""
+    """Works for three steps after its two at the start, then fails."""
 
     steps = 0
 
     def step(self, batch: Batch) -> StepResult:
         self.steps += 1
-        if self.steps > 3:
+        if self.steps > 2 + 3:
             raise BackendError("melted")
         return super().step(batch)
 
@@ -213,6 +213,19 @@ def test_a_failure_on_the_way_reaches_the_reader() -> None:
         return tokens
 
     assert asyncio.run(run()) == 3
+
+
+def test_a_model_that_does_not_decode_does_not_start() -> None:
+    class Broken(NullBackend):
+        def step(self, batch: Batch) -> StepResult:
+            raise BackendError("no step")
+
+    async def run() -> None:
+        async with provider(Broken(MODEL.program, num_blocks=256)):
+            pass
+
+    with pytest.raises(BackendError, match="no step"):
+        asyncio.run(run())
 
 
 def test_stopping_the_server_ends_waiting_streams_with_an_error() -> None:
@@ -250,7 +263,7 @@ def test_seeded_sampling_repeats_and_defaults_come_from_the_checkpoint() -> None
             await collect(running, ask(sampling=SamplingParams(temperature=1.5, seed=-1)))
 
     asyncio.run(run())
-    first, second = seen[0].sampling, seen[1].sampling
+    first, second = seen[2].sampling, seen[3].sampling  # the first two were the start's
     defaults = MODEL.default_sampling
     assert first.temperature[0] == pytest.approx(defaults.temperature)
     assert first.top_p[0] == pytest.approx(defaults.top_p)

@@ -7,6 +7,7 @@ engine sees token ids only.
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -47,10 +48,27 @@ class LocalModel:
         """Whether the engine runs."""
         return self._loop is not None and self._thread.is_alive
 
-    def start(self) -> None:
-        """Start the engine; its tokens arrive on the running event loop."""
+    async def start(self) -> None:
+        """Start the engine and see it decode two tokens; others arrive on this event loop.
+
+        Raises EngineError when it cannot: a model that does not decode is not ready.
+        """
         self._loop = asyncio.get_running_loop()
         self._thread.start()
+        probe = Submit(
+            id="start",
+            prompt=(0,),
+            max_tokens=2,
+            stop_ids=(),
+            temperature=0.0,
+            top_k=0,
+            top_p=1.0,
+            min_p=0.0,
+            seed=0,
+        )
+        async with aclosing(self._run(probe)) as messages:
+            async for _ in messages:
+                pass
 
     def stop(self) -> None:
         """Stop the engine and end every stream that still waits with EngineError."""
@@ -65,29 +83,35 @@ class LocalModel:
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
-        mailbox = self._mailboxes[request.id] = _Mailbox()
-        is_open = True  # whether the engine still works for us
         answer = _Answer(len(prompt), Detokenizer(self._model.tokenizer), StopStrings(request.stop))
+        async with aclosing(self._run(self._submit(request, prompt, room))) as messages:
+            async for message in messages:
+                if isinstance(message, Accepted):
+                    yield TokenEvent(text="")
+                    continue
+                event = answer.take(message)
+                yield event
+                if event.finish is not None:
+                    return
+
+    async def _run(self, asked: Submit) -> AsyncGenerator[Accepted | Tokens, None]:
+        """What the engine says of `asked`, up to its end; leaving early cancels it."""
+        mailbox = self._mailboxes[asked.id] = _Mailbox()
+        is_open = True  # whether the engine still works for us
         try:
-            self._thread.send(self._submit(request, prompt, room))
+            self._thread.send(asked)
             while is_open:
                 for message in await mailbox.take():
-                    match message:
-                        case Accepted():
-                            yield TokenEvent(text="")
-                        case Tokens():
-                            is_open = message.finish is None
-                            event = answer.take(message)
-                            yield event
-                            if event.finish is not None:
-                                return
-                        case Failed():
-                            is_open = False
-                            raise _error(message)
+                    if isinstance(message, Failed):
+                        is_open = False
+                        raise _error(message)
+                    if isinstance(message, Tokens):
+                        is_open = message.finish is None
+                    yield message
         finally:
-            del self._mailboxes[request.id]
+            del self._mailboxes[asked.id]
             if is_open:
-                self._thread.send(Cancel(id=request.id))
+                self._thread.send(Cancel(id=asked.id))
 
     async def _tokenize(self, request: Request) -> list[int]:
         render = self._model.chat_template.render_ids
@@ -140,9 +164,9 @@ class LocalProvider:
         return all(model.is_alive for model in self._models.values())
 
     async def start(self) -> None:
-        """Start the engines."""
+        """Start the engines; returns when each has decoded."""
         for model in self._models.values():
-            model.start()
+            await model.start()
 
     async def stop(self) -> None:
         """Stop the engines and free their memory."""
