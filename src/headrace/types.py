@@ -92,5 +92,5 @@ class TokenEvent:
     token_ids: tuple[int, ...] = ()
     choice: int = 0
     finish: FinishReason | None = None  # set exactly once, on the last event of a choice
-    usage: Usage | None = None  # set with `finish`
+    usage: Usage | None = None  # set with `finish`; on the first event, the prompt's
     timing: Timing | None = None  # set with `finish`

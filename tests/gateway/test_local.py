@@ -26,7 +26,7 @@ from headrace.gateway.base import ModelCard
 from headrace.gateway.build import build_local
 from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import bundled_model, open_model
-from headrace.types import FinishReason, Message, Request, Role, SamplingParams, TokenEvent
+from headrace.types import FinishReason, Message, Request, Role, SamplingParams, TokenEvent, Usage
 
 MODEL = replace(open_model(bundled_model()), stop_ids=())
 GREEDY = SamplingParams(temperature=0.0)
@@ -81,13 +81,15 @@ def test_the_first_event_is_empty_and_the_last_says_how_it_ended() -> None:
             return await collect(running, ask())
 
     events = asyncio.run(run())
-    assert events[0] == TokenEvent(text="")
+    prompt = MODEL.chat_template.render_ids(ask().messages)
+    assert events[0] == TokenEvent(
+        text="", usage=Usage(prompt_tokens=len(prompt), completion_tokens=0)
+    )
     assert [event.finish for event in events[:-1]] == [None] * (len(events) - 1)
     last = events[-1]
     assert last.finish is FinishReason.LENGTH
     assert last.usage is not None
     assert last.timing is not None
-    prompt = MODEL.chat_template.render_ids(ask().messages)
     assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (len(prompt), 12)
     ids = [i for event in events for i in event.token_ids]
     assert ids == [(prompt[-1] + 1 + j) % MODEL.program.vocab_size for j in range(12)]

@@ -87,7 +87,7 @@ class LocalModel:
         async with aclosing(self._run(self._submit(request, prompt, room))) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
-                    yield TokenEvent(text="")
+                    yield TokenEvent(text="", usage=answer.usage())
                     continue
                 event = answer.take(message)
                 yield event
@@ -189,6 +189,9 @@ class _Answer:
     detokenizer: Detokenizer
     stops: StopStrings
     completion_tokens: int = 0
+
+    def usage(self) -> Usage:
+        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
 
     def take(self, message: Tokens) -> TokenEvent:
         self.completion_tokens += len(message.token_ids)
