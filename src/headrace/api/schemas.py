@@ -193,6 +193,8 @@ def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{path}: this field is required"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return f"{path}.role: must be one of system, developer, user, assistant"
+    if kind == "too_short":
+        return f"{path}: must not be empty"
     message = message.removeprefix("Value error, ")
     return f"{path}: {message.replace('Input should be', 'must be').replace('Input', 'it')}"
 

@@ -54,7 +54,9 @@ def _parse(body: bytes) -> object:
     except msgspec.ValidationError as exc:  # the one thing it checks without a type
         raise InvalidJson(f"the body holds a number that is out of range: {exc}") from exc
     except (msgspec.DecodeError, RecursionError, ValueError) as exc:
-        raise InvalidJson(f"the body is not valid JSON: {exc}") from exc
+        raise InvalidJson(
+            f"the body is not valid JSON, which knows no NaN, comments or trailing commas: {exc}"
+        ) from exc
 
 
 def _check_tree(body: bytes) -> None:
