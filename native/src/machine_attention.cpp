@@ -10,22 +10,6 @@
 
 namespace headrace {
 
-namespace {
-
-// Nearest bf16, ties to even; a NaN stays one. As backends/bf16.py has it.
-std::uint16_t round_bf16(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
-  return static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
-}
-
-void round_values(const float* values, std::size_t count, std::uint16_t* out) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = round_bf16(values[i]);
-}
-
-}  // namespace
-
 void Machine::run(const AttentionPhase& phase, const Pass& pass, std::size_t worker) {
   const std::size_t heads = layers_[phase.layer].kv_heads;
   const auto workers = static_cast<std::size_t>(workers_.count());
@@ -74,21 +58,11 @@ void Machine::append(const AttentionPhase& phase, const Pass& pass, std::size_t 
                     dim / 2, own.key.data());
     key = own.key.data();
   }
-  std::uint32_t* keys = layer.keys + (block * layer.kv_heads + head) * layer.key_words + slot;
-  for (std::size_t pair = 0; pair < dim / 2; ++pair) {
-    const std::uint32_t upper = round_bf16(key[2 * pair + 1]);
-    keys[pair * kBlockTokens] = round_bf16(key[2 * pair]) | upper << 16;
-  }
-
-  const float* value = buffers_[*phase.v].row(row) + head * dim;
-  std::uint32_t* values = layer.values + (block * layer.kv_heads + head) * layer.value_words +
-                          slot * layer.chunks * kLanes;
-  for (std::size_t i = 0; i < layer.chunks * kLanes; ++i) {
-    const std::size_t lower = i / kLanes * 32 + i % kLanes;
-    const std::uint32_t first = lower < dim ? round_bf16(value[lower]) : 0u;
-    const std::uint32_t second = lower + 16 < dim ? round_bf16(value[lower + 16]) : 0u;
-    values[i] = first | second << 16;
-  }
+  const std::size_t slot_words = layer.chunks * kLanes;
+  kernels_.append(
+      key, buffers_[*phase.v].row(row) + head * dim, dim,
+      layer.keys + (block * layer.kv_heads + head) * layer.key_words + slot,
+      layer.values + (block * layer.kv_heads + head) * layer.value_words + slot * slot_words);
 }
 
 void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTile& rows,
@@ -141,9 +115,9 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
     kernels_.attend(tile);
     for (int i = 0; rounded && i < tile.queries; ++i) {
       const std::size_t query = first + static_cast<std::size_t>(i);
-      round_values(out[i], dim,
-                   result.rounded_row(rows.first + query / group) +
-                       (head * group + query % group) * dim);
+      kernels_.round(out[i], dim,
+                     result.rounded_row(rows.first + query / group) +
+                         (head * group + query % group) * dim);
     }
   }
 }

@@ -51,14 +51,18 @@ struct Kernels {
   // The same, rounded to bf16.
   void (*norm_round)(const float* x, const float* weight, std::size_t width, float eps,
                      std::uint16_t* out);
-  // Nearest bf16, ties to even; `padded` is a multiple of 16, as in all that follow.
-  void (*round)(const float* x, std::size_t padded, std::uint16_t* out);
-  void (*add)(const float* x, std::size_t padded, float* out);  // out += x
+  // Nearest bf16, ties to even, of `count` values.
+  void (*round)(const float* x, std::size_t count, std::uint16_t* out);
+  void (*add)(const float* x, std::size_t padded, float* out);  // out += x; padded to 16
   // out = silu(gate) * up, in blocks of 16; the inputs' blocks stand `step` floats apart.
   void (*silu_multiply)(const float* gate, const float* up, std::size_t blocks, std::size_t step,
                         float* out);
   // Rotates one head's halves: (x1 cos - x2 sin, x2 cos + x1 sin); out may be x.
   void (*rotate)(const float* x, const float* cos, const float* sin, std::size_t half, float* out);
+  // Stores one token's key and value [dim], rounded to bf16. Pair i of the key goes to keys[16 i];
+  // the value, in words of dims i and i + 16 of each 32, to values[0 ...].
+  void (*append)(const float* key, const float* value, std::size_t dim, std::uint32_t* keys,
+                 std::uint32_t* values);
   void (*attend)(const AttendTile& tile);
   // Takes `count` logits of ids first_id, first_id + 1, ... into the running argmax.
   void (*scan)(const float* logits, std::size_t count, std::size_t first_id, ArgmaxLanes* lanes);

@@ -8,6 +8,7 @@
 
 // Order matters: families use what stands above them.
 #include "../kernels/math.hpp"
+#include "../kernels/cache.hpp"
 
 #include "../kernels/attention.hpp"
 #include "../kernels/linear.hpp"
@@ -20,5 +21,5 @@
     .norm = HEADRACE_ISA::norm, .norm_round = HEADRACE_ISA::norm_round,                         \
     .round = HEADRACE_ISA::round_row, .add = HEADRACE_ISA::add_into,                            \
     .silu_multiply = HEADRACE_ISA::silu_multiply, .rotate = HEADRACE_ISA::rotate,               \
-    .attend = HEADRACE_ISA::attend, .scan = HEADRACE_ISA::scan, .read = HEADRACE_ISA::read,     \
+    .append = HEADRACE_ISA::append, .attend = HEADRACE_ISA::attend, .scan = HEADRACE_ISA::scan, .read = HEADRACE_ISA::read,     \
   }

@@ -65,8 +65,7 @@ HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::siz
           t.values + static_cast<std::size_t>(t.table[block]) * t.value_stride + c * 16;
       const float* weights = t.scores + (block * 16 - start);
       // Slots past the last visible token may hold anything: they are never read.
-      const std::size_t tokens = end - block * 16 < 16 ? end - block * 16 : 16;
-      for (std::size_t i = 0; i < tokens; ++i) {
+      const auto add_token = [&](std::size_t i) __attribute__((always_inline)) {
         const P pairs = load_pairs(values + i * t.chunks * 16);
         const F first = low(pairs);
         const F second = high(pairs);
@@ -76,6 +75,12 @@ HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::siz
           low_acc[q] = fma(first, weight, low_acc[q]);
           high_acc[q] = fma(second, weight, high_acc[q]);
         }
+      };
+      if (end - block * 16 >= 16) {
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < 16; ++i) add_token(i);
+      } else {
+        for (std::size_t i = 0; i < end - block * 16; ++i) add_token(i);
       }
     }
 #pragma GCC unroll 8
@@ -101,6 +106,7 @@ HEADRACE_INLINE void weigh(const AttendTile& t, int q, std::size_t tokens, float
     *total *= lanes_of_shrink[0];
   }
   F sum = splat(0.0f);
+#pragma GCC unroll 2
   for (std::size_t i = 0; i < tokens; i += 16) {
     const F score = load(scores + i);
     // Unseen tokens hold -inf, and exp gives exactly 0 there.
@@ -144,7 +150,9 @@ void attend_queries(const AttendTile& t) {
     // Chunks hold dims [0, 16) and [16, 32) of each 32, in order; the last may be part-filled.
     const float* sums = t.sums + q * t.chunks * 32;
     const float share = 1.0f / total[q];
-    for (int d = 0; d < t.head_dim; ++d) t.out[q][d] = sums[d] * share;
+    int d = 0;
+    for (; d + 16 <= t.head_dim; d += 16) store(t.out[q] + d, mul(load(sums + d), splat(share)));
+    for (; d < t.head_dim; ++d) t.out[q][d] = sums[d] * share;
   }
 }
 

@@ -38,8 +38,13 @@ void norm_round(const float* x, const float* weight, std::size_t width, float ep
   }
 }
 
-void round_row(const float* x, std::size_t padded, std::uint16_t* out) {
-  for (std::size_t i = 0; i < padded; i += 16) store_bf16(out + i, load(x + i));
+void round_row(const float* x, std::size_t count, std::uint16_t* out) {
+  std::size_t i = 0;
+  for (; i + 16 <= count; i += 16) store_bf16(out + i, load(x + i));
+  if (i == count) return;
+  std::uint16_t rest[16];
+  store_bf16(rest, load_some(x + i, count - i));
+  for (std::size_t j = 0; i + j < count; ++j) out[i + j] = rest[j];
 }
 
 void rotate(const float* x, const float* cos, const float* sin, std::size_t half, float* out) {

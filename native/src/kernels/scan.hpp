@@ -32,7 +32,6 @@ std::uint32_t read(const std::uint32_t* data, std::size_t words) {
   for (std::size_t i = 0; i < words; i += 128) {
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      if constexpr (kHasPrefetch) __builtin_prefetch(data + i + j * 16 + 1024);
       sums[j] = merge(sums[j], load_pairs(data + i + j * 16));
     }
   }
