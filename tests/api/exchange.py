@@ -104,10 +104,14 @@ class Exchange:
 
     @property
     def events(self) -> list[Any]:
-        """The stream's chunks; the last must be `[DONE]`."""
+        """The stream's chunks. `[DONE]` must follow them, unless the last is an error."""
         lines = self.body.decode().split("\n\n")
         assert lines.pop() == ""
-        assert lines.pop() == "data: [DONE]"
+        assert "data: [DONE]" not in lines[:-1]
+        if lines[-1] == "data: [DONE]":
+            lines.pop()
+        else:
+            assert "error" in json.loads(lines[-1].removeprefix("data: "))
         return [json.loads(line.removeprefix("data: ")) for line in lines if line[0] != ":"]
 
 

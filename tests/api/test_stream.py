@@ -132,6 +132,7 @@ def test_an_error_after_the_first_token_ends_the_stream_with_an_event(error: Exc
     assert last["error"]["code"] == last["code"] == "internal_error"
     assert last["usage"]["completion_tokens"] == 2
     assert b"secret" not in got.body
+    assert b"[DONE]" not in got.body
     assert got.headers["x-request-id"] in last["message"]
     assert all(c["finish_reason"] is None for c in choices(got.events))
 

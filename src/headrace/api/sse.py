@@ -116,7 +116,7 @@ class EventStream:
                 if event.text:
                     self._pending.append(template.text(event.text))
                 if event.finish is not None:
-                    self._pending.append(template.finish(event.finish, tally))
+                    self._pending += (template.finish(event.finish, tally), _DONE)
                     break
                 if len(self._pending) >= MAX_JOINED:
                     await self._flush()
@@ -124,8 +124,7 @@ class EventStream:
                 event = await _next(events, self._flush)
         except Exception as exc:  # noqa: BLE001 (the status is spent: the stream says what happened)
             logger.error(line("stream_failed", request_id=request_id), exc_info=exc)
-            self._pending.append(template.error(exc, tally, request_id))
-        self._pending.append(_DONE)
+            self._pending.append(template.error(exc, tally, request_id))  # and no [DONE]
         await self._flush(more=False)
 
     async def beat(self) -> bool:
