@@ -16,7 +16,7 @@ test: $(VENV)/.dev  ## the suite, at most 15 minutes on two cores
 	$(BIN)/python -m pytest -m "not full and not gpu" $(ARGS)
 
 test-full: $(VENV)/.dev check test-js  ## everything: lint, types, client packages, browser, full seeds
-	HEADRACE_TEST_SEEDS=full $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" --hypothesis-profile full $(ARGS)
 
 test-js: ## the JavaScript clients the contract tests drive
 	cd tests/contract/js && npm ci --silent --no-audit --no-fund

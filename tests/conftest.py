@@ -1,7 +1,6 @@
 """What several folders of tests share: a provider that follows a script, and a server of it."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -23,7 +22,7 @@ Serve = Callable[..., str]
 # Properties are about values: how long a shared machine takes over an example is not one.
 settings.register_profile("quick", deadline=None, max_examples=60)
 settings.register_profile("full", deadline=None, max_examples=1_000)
-settings.load_profile(os.environ.get("HEADRACE_TEST_SEEDS", "quick"))  # noqa: TID251 (tests)
+settings.load_profile("quick")  # `--hypothesis-profile full` in make test-full
 
 
 @contextmanager
