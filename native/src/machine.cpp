@@ -260,23 +260,29 @@ bool Machine::step(const StepInput& input) {
   return finite_.load();
 }
 
+// After its last barrier a helper may find the next step being planned, or the machine being taken
+// down: everything it still needs by then is in locals.
 void Machine::work(int worker) {
   const auto w = static_cast<std::size_t>(worker);
-  for (std::size_t p = 0; p < num_passes_; ++p) {
+  const std::size_t passes = num_passes_;
+  const std::size_t phases = phases_.size();
+  for (std::size_t p = 0; p < passes; ++p) {
     const Pass& pass = passes_[p];
+    const std::size_t samples = pass.samples.size();
+    const bool chained = pass.chained;
     prepare_ropes(pass, w);
-    bool settled = false;
-    for (const Phase& phase : phases_) {
+    for (std::size_t i = 0; i < phases; ++i) {
+      const Phase& phase = phases_[i];
       const bool head = std::holds_alternative<HeadPhase>(phase);
-      if (head && pass.samples.empty()) continue;
+      if (head && samples == 0) continue;
+      const auto* linear = std::get_if<LinearPhase>(&phase);
+      const bool joined = linear != nullptr && linear->joined && !chained;
       std::visit([&](const auto& kind) { run(kind, pass, w); }, phase);
       // The head has a barrier of its own, and only worker 0 finishes a single sample.
-      settled = head && pass.samples.size() == 1 && p + 1 == num_passes_;
-      const auto* linear = std::get_if<LinearPhase>(&phase);
-      const bool joined = linear != nullptr && linear->joined && !pass.chained;
-      if (!joined && (!settled || &phase != &phases_.back())) workers_.barrier(worker);
+      const bool ended = head && samples == 1 && i + 1 == phases && p + 1 == passes;
+      if (!joined && !ended) workers_.barrier(worker);
     }
-    if (phases_.empty()) workers_.barrier(worker);
+    if (phases == 0) workers_.barrier(worker);
   }
 }
 

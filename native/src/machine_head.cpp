@@ -16,9 +16,10 @@ void Machine::run(const HeadPhase& phase, const Pass& pass, std::size_t worker) 
   const auto workers = static_cast<std::size_t>(workers_.count());
   Scratch& own = scratch_[worker];
   const std::span<const std::size_t> all(pass.samples);
+  const std::size_t chunk = head_chunk();
   std::size_t rows[kMaxRows];
-  for (std::size_t first = 0; first < all.size(); first += head_chunk()) {
-    const auto samples = all.subspan(first, std::min(head_chunk(), all.size() - first));
+  for (std::size_t first = 0; first < all.size(); first += chunk) {
+    const auto samples = all.subspan(first, std::min(chunk, all.size() - first));
     for (std::size_t i = 0; i < samples.size(); ++i) {
       rows[i] = static_cast<std::size_t>(input_->sample_rows[samples[i]]) - pass.first;
     }

@@ -97,7 +97,6 @@ double read_bandwidth(std::size_t bytes, int threads, double seconds) {
     throw std::invalid_argument("read_bandwidth: at least 1 thread and 1024 bytes for each");
   }
   struct Job {
-    Workers workers;
     const Kernels& kernels;
     std::vector<Arena> parts;
     std::size_t part_bytes;
@@ -106,8 +105,9 @@ double read_bandwidth(std::size_t bytes, int threads, double seconds) {
     double budget_s;
     std::atomic<bool> more;
     std::atomic<std::uint32_t> sink;
+    Workers workers;  // last: its threads end before anything they use goes
   };
-  Job job{Workers(threads), *find_kernels(""), {}, 0, 0, 1e30, seconds, true, 0};
+  Job job{*find_kernels(""), {}, 0, 0, 1e30, seconds, true, 0, Workers(threads)};
   job.part_bytes = bytes / static_cast<std::size_t>(threads) / kStep * kStep;
   for (int i = 0; i < threads; ++i) job.parts.emplace_back(job.part_bytes + 2 * kStep);
   // Enough repeats for 2 ms at 100 GB/s: the barriers around them then do not show.
@@ -146,9 +146,9 @@ double barrier_seconds(int threads) {
   constexpr int kBursts = 50;
   constexpr int kRounds = 2000;
   struct Job {
-    Workers workers;
     double best_s;
-  } job{Workers(threads), 1e30};
+    Workers workers;
+  } job{1e30, Workers(threads)};
   job.workers.run(
       [](void* context, int worker) {
         Job& todo = *static_cast<Job*>(context);

@@ -228,7 +228,6 @@ class Machine {
 
   const Kernels& kernels_;
   Geometry geometry_;
-  Workers workers_;
   std::vector<Buffer> buffers_;
   std::vector<Vector> vectors_;
   std::vector<Rope> ropes_;
@@ -247,6 +246,7 @@ class Machine {
   std::vector<float> logits_;  // [head_chunk()][V], when samples need them and the caller does not
   bool needs_logits_ = false;
   std::atomic<bool> finite_{true};
+  Workers workers_;  // last: its threads end before anything they use goes
 };
 
 }  // namespace headrace
