@@ -40,6 +40,7 @@ class EngineConfig:
     max_sequences: int = 32  # sequences that run together
     max_step_tokens: int = 256  # rows of one step; bounds the token gap while prompts are read
     max_waiting: int = 256  # requests that may wait; 503 beyond
+    prefix_cache: bool = True  # read equal beginnings of a caller's prompts once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

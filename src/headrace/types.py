@@ -54,6 +54,7 @@ class Request:
     sampling: SamplingParams
     max_tokens: int | None = None  # output tokens; None: as many as the context holds
     stop: tuple[str, ...] = ()  # the text ends before the first of these
+    tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -283,3 +283,20 @@ def test_building_names_what_is_wrong(tmp_path: Path) -> None:
     unknown = load(environ={}, flags={"engine.backend": "abacus"})
     with pytest.raises(ConfigError, match="abacus"):
         build_local([bundled_model()], unknown, SystemClock())
+
+
+def test_cached_tokens_are_counted_for_their_tenant_only() -> None:
+    long = ask("word " * 100, max_tokens=1)
+
+    async def cached(running: LocalProvider, tenant: str) -> int:
+        usage = (await collect(running, replace(long, tenant=tenant)))[-1].usage
+        assert usage is not None
+        return usage.cached_tokens
+
+    async def run() -> list[int]:
+        async with provider() as running:
+            return [await cached(running, tenant) for tenant in ("a", "a", "b", "b")]
+
+    found = asyncio.run(run())
+    prompt_tokens = len(MODEL.chat_template.render_ids(long.messages))
+    assert found == [0, (prompt_tokens - 1) // 16 * 16] * 2

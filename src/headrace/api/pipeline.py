@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -68,7 +68,8 @@ class Pipeline:
         call = await off_loop(chat_call, document, f"chatcmpl-{uuid4()}", size=len(body))
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
-        async with aclosing(self._provider.stream(call.request)) as events:
+        request = replace(call.request, tenant=account.key_id)
+        async with aclosing(self._provider.stream(request)) as events:
             first = await anext(events)
             yield Answer(
                 account=account,

@@ -66,7 +66,7 @@ def bench_decode(
     prefill: list[float] = []
     token_ids: tuple[int, ...] = ()
     for run in range(shape.runs + 1):
-        asked = [_submit(i, tuple(prompt.tolist()), shape) for i, prompt in enumerate(prompts)]
+        asked = [_submit(run, i, tuple(p.tolist()), shape) for i, p in enumerate(prompts)]
         first_s, last_s, token_ids = _run_once(engine, asked, clock)
         if run > 0:  # the first warms caches and threads
             prefill.append(prompts.size / first_s)
@@ -109,7 +109,7 @@ def _run_once(
     return first_s, last_s, tuple(token for ids in tokens for token in ids)
 
 
-def _submit(index: int, prompt: tuple[int, ...], shape: DecodeShape) -> Submit:
+def _submit(run: int, index: int, prompt: tuple[int, ...], shape: DecodeShape) -> Submit:
     return Submit(
         id=f"bench-{index}",
         prompt=prompt,
@@ -120,4 +120,5 @@ def _submit(index: int, prompt: tuple[int, ...], shape: DecodeShape) -> Submit:
         top_p=1.0,
         min_p=0.0,
         seed=0,
+        salt=f"{run}/{index}",  # no run may find another's prompt in the prefix cache
     )

@@ -1,6 +1,12 @@
-"""The KV blocks: who has which. The only file that knows the free list."""
+"""The KV blocks: who holds which. The only file that knows free lists and reference counts.
 
-from collections.abc import Iterable
+A block is free (nobody holds it, nothing in it is of use), idle (nobody holds it, but it has a name
+under which it may be found again), or held by one or more sequences. Idle blocks count as free to
+take: the one that was let go longest ago is taken first, and loses its name.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from headrace.errors import EngineError
 
@@ -17,29 +23,70 @@ class BlockPool:
         self.total = total
         self.block_tokens = block_tokens
         self._free = list(range(total - 1, -1, -1))
+        self._idle: dict[int, None] = {}  # let go longest ago first
+        self._holders = [0] * total
+        self._names: dict[int, bytes] = {}
+        self._named: dict[bytes, int] = {}
 
     @property
     def num_free(self) -> int:
         """Blocks nobody holds."""
-        return len(self._free)
+        return len(self._free) + len(self._idle)
 
     def grow(self, held: list[int], num_tokens: int) -> bool:
         """Extend `held` in place until it can hold `num_tokens`; all or nothing."""
         missing = blocks_for(num_tokens, self.block_tokens) - len(held)
-        if missing > len(self._free):
+        if missing > self.num_free:
             return False
-        if missing > 0:
-            held.extend(self._free[: -missing - 1 : -1])
-            del self._free[-missing:]
+        for _ in range(missing):
+            block = self._free.pop() if self._free else self._evict()
+            self._holders[block] = 1
+            held.append(block)
         return True
 
+    def share(self, held: list[int], blocks: Sequence[int]) -> None:
+        """Append named `blocks` to `held`, one more holder each."""
+        for block in blocks:
+            self._idle.pop(block, None)
+            self._holders[block] += 1
+        held.extend(blocks)
+
     def release(self, held: list[int]) -> None:
-        """Take back all of `held` and empty it."""
-        self._free.extend(reversed(held))
+        """Let go of all of `held` and empty it. The end of a prefix is the first to be evicted."""
+        for block in reversed(held):
+            self._holders[block] -= 1
+            if self._holders[block]:
+                continue
+            if block in self._names:
+                self._idle[block] = None
+            else:
+                self._free.append(block)
         held.clear()
 
+    def name(self, block: int, name: bytes) -> None:
+        """Let a held block be found by `name`; the first block of a name keeps it."""
+        if name not in self._named and block not in self._names:
+            self._named[name] = block
+            self._names[block] = name
+
+    def find(self, name: bytes) -> int | None:
+        """The block of that name, held or idle."""
+        return self._named.get(name)
+
     def check_integrity(self, held: Iterable[list[int]] = ()) -> None:
-        """Raise EngineError unless free and `held` blocks are together each block once."""
-        seen = sorted([*self._free, *(block for blocks in held for block in blocks)])
-        if seen != list(range(self.total)):
+        """Raise EngineError unless `held` are all there is beside free and idle blocks."""
+        holders = Counter(block for blocks in held for block in blocks)
+        counted = [holders[block] for block in range(self.total)]
+        unheld = sorted([*self._free, *self._idle])
+        if counted != self._holders or unheld != [b for b in range(self.total) if not counted[b]]:
             raise EngineError("KV blocks were lost or doubled")
+        if {b: n for n, b in self._named.items()} != self._names or self._names.keys() & set(
+            self._free
+        ):
+            raise EngineError("a name leads to the wrong KV block")
+
+    def _evict(self) -> int:
+        block = next(iter(self._idle))
+        del self._idle[block]
+        del self._named[self._names.pop(block)]
+        return block

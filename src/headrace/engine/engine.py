@@ -15,6 +15,7 @@ from headrace.engine.messages import (
     ToFront,
     Tokens,
 )
+from headrace.engine.prefix_cache import name_blocks
 from headrace.engine.scheduler import Chunk, Scheduler
 from headrace.engine.sequence import Sequence
 from headrace.errors import HeadraceError, InvalidRequest
@@ -33,6 +34,7 @@ class Engine:
         max_sequences: int,
         max_step_tokens: int,
         max_waiting: int,
+        has_prefix_cache: bool = True,
     ) -> None:
         self._backend = backend
         self._clock = clock
@@ -42,6 +44,7 @@ class Engine:
             max_sequences=max_sequences,
             max_step_tokens=max_step_tokens,
             max_waiting=max_waiting,
+            has_prefix_cache=has_prefix_cache,
         )
         self._sequences: dict[str, Sequence] = {}
         self.context_tokens = min(backend.program.max_positions, backend.num_blocks * BLOCK_TOKENS)
@@ -76,6 +79,7 @@ class Engine:
         for chunk in plan:
             if chunk.sequence.scheduled_s is None:
                 chunk.sequence.scheduled_s = now_s
+                chunk.sequence.cached = chunk.sequence.computed
         try:
             drawn = self._backend.step(build_batch(plan)).token_ids.tolist()
         except Exception as exc:
@@ -122,6 +126,7 @@ class Engine:
         for chunk in plan:
             sequence, is_sampled = chunk.sequence, chunk.is_sampled
             sequence.computed += chunk.count
+            name_blocks(self._pool, sequence, sequence.computed - chunk.count)
             if not is_sampled:
                 continue
             sequence.tokens.append(next(tokens))
@@ -139,6 +144,7 @@ class Engine:
         return Tokens(
             id=sequence.asked.id,
             token_ids=(sequence.tokens[-1],),
+            cached_tokens=sequence.cached,
             finish=reason,
             queue_s=sequence.scheduled_s - sequence.arrived_s,
             prompt_s=sequence.first_token_s - sequence.scheduled_s,

@@ -19,6 +19,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     top_p: float
     min_p: float
     seed: int  # 0 .. 2^64 - 1
+    salt: str = ""  # prefixes are shared among equal salts only: one per tenant
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -38,6 +39,7 @@ class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     id: str
     token_ids: tuple[int, ...]
+    cached_tokens: int  # of the prompt, found in the prefix cache
     finish: str | None  # a types.FinishReason value: the last word on a sequence that ended
     queue_s: float  # submitted -> first scheduled
     prompt_s: float  # first scheduled -> first output token

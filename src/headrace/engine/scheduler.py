@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from headrace.engine.block_pool import BlockPool, blocks_for
+from headrace.engine.prefix_cache import matching_blocks
 from headrace.engine.sequence import Sequence
 from headrace.errors import EngineError, QueueFull
 
@@ -33,12 +34,19 @@ class Scheduler:
     """Continuous batching: sequences join and leave between steps."""
 
     def __init__(
-        self, pool: BlockPool, *, max_sequences: int, max_step_tokens: int, max_waiting: int
+        self,
+        pool: BlockPool,
+        *,
+        max_sequences: int,
+        max_step_tokens: int,
+        max_waiting: int,
+        has_prefix_cache: bool = True,
     ) -> None:
         self.pool = pool
         self._max_sequences = max_sequences
         self._max_step_tokens = max(max_step_tokens, max_sequences)
         self._max_waiting = max_waiting
+        self._has_prefix_cache = has_prefix_cache
         self._waiting: deque[Sequence] = deque()  # oldest first
         self._running: list[Sequence] = []  # oldest first
         self.num_preempted = 0
@@ -113,14 +121,26 @@ class Scheduler:
         admitted: list[Chunk] = []
         while self._waiting and budget > 0 and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
-            needed = blocks_for(len(sequence.tokens) + 1, self.pool.block_tokens)
-            # Others' next tokens come first: keep one block spare for each of them.
-            if self._running and needed + len(self._running) > self.pool.num_free:
-                break
-            count = min(sequence.num_pending, budget)
-            if not self.pool.grow(sequence.blocks, sequence.computed + count):
+            count = self._reserve(sequence, budget)
+            if count == 0:
                 break
             self._running.append(self._waiting.popleft())
             admitted.append(Chunk(sequence, count))
             budget -= count
         return admitted
+
+    def _reserve(self, sequence: Sequence, budget: int) -> int:
+        """Blocks for the first chunk of a waiting sequence: its size, or 0 and no blocks."""
+        pool = self.pool
+        if self._has_prefix_cache:
+            pool.share(sequence.blocks, matching_blocks(pool, sequence))
+        cached = len(sequence.blocks) * pool.block_tokens
+        missing = blocks_for(len(sequence.tokens) + 1, pool.block_tokens) - len(sequence.blocks)
+        count = min(len(sequence.tokens) - cached, budget)
+        # Others' next tokens come first: keep one block spare for each of them.
+        is_crowded = self._running and missing + len(self._running) > pool.num_free
+        if is_crowded or not pool.grow(sequence.blocks, cached + count):
+            pool.release(sequence.blocks)
+            return 0
+        sequence.computed = cached
+        return count

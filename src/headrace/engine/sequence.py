@@ -15,6 +15,8 @@ class Sequence:
     arrived_s: float
     computed: int = 0  # tokens whose keys and values are in the cache
     blocks: list[int] = field(default_factory=list[int])
+    block_names: list[bytes] = field(default_factory=list[bytes])  # see `prefix_cache`
+    cached: int = 0  # prompt tokens found in the cache when it first ran
     scheduled_s: float | None = None  # when it first ran
     first_token_s: float | None = None
 

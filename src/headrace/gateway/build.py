@@ -40,6 +40,7 @@ def make_engine(backend: Backend, config: EngineConfig, clock: Clock) -> Engine:
         max_sequences=config.max_sequences,
         max_step_tokens=config.max_step_tokens,
         max_waiting=config.max_waiting,
+        has_prefix_cache=config.prefix_cache,
     )
 
 

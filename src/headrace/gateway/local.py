@@ -132,6 +132,7 @@ class LocalModel:
             top_p=_first(sampling.top_p, default.top_p, 1.0),
             min_p=_first(sampling.min_p, default.min_p, 0.0),
             seed=seed % (1 << 64),
+            salt=request.tenant,
         )
 
     def _wake(self) -> None:
@@ -189,12 +190,18 @@ class _Answer:
     detokenizer: Detokenizer
     stops: StopStrings
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
     def usage(self) -> Usage:
-        return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+        )
 
     def take(self, message: Tokens) -> TokenEvent:
         self.completion_tokens += len(message.token_ids)
+        self.cached_tokens = message.cached_tokens
         text = self.stops.push(self.detokenizer.push(message.token_ids))
         reason = None if message.finish is None else FinishReason(message.finish)
         if reason is not None and not self.stops.has_matched:
