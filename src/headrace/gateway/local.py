@@ -215,7 +215,7 @@ class _Answer:
             text=text,
             token_ids=message.token_ids,
             finish=reason,
-            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens),
+            usage=self.usage(),
             timing=Timing(
                 queue_s=message.queue_s,
                 prompt_s=message.prompt_s,
