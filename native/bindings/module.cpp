@@ -119,49 +119,48 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
 
 std::int32_t draw(const Array<const float>& logits, float temperature, std::int32_t top_k,
                   float top_p, float min_p, std::uint64_t seed, std::int32_t position) {
-  SampleScratch scratch;
-  return sample(logits.data(), logits.shape(0), {temperature, top_k, top_p, min_p, seed}, position,
-                scratch);
+  std::vector<Candidate> list;
+  const std::int32_t likeliest = argmax(logits.data(), logits.shape(0));
+  return sample(logits.data(), logits.shape(0), likeliest, {temperature, top_k, top_p, min_p, seed},
+                position, list);
 }
 
 void bind_phases(nb::class_<Machine>& machine) {
-  machine
-      .def("embed", [](Machine& m, Id out, Id matrix) { m.add_phase(EmbedPhase{out, matrix}); })
-      .def("norm",
-           [](Machine& m, Id inp, Id out, Id weight, float eps) {
-             m.add_phase(NormPhase{inp, out, {weight, eps}});
-           })
-      .def("linear",
-           [](Machine& m, Id matrix, Id inp, const Norm& norm, Ids biases, std::vector<Id> outs,
-              int finish, std::optional<int> tap) {
-             if (finish < 0 || finish > 2) throw std::invalid_argument("unknown finish");
-             m.add_phase(LinearPhase{matrix, inp, norm_input(norm), std::move(biases),
-                                     std::move(outs), static_cast<Finish>(finish), tap});
-           },
-           nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none(), nb::arg("biases"),
-           nb::arg("outs"), nb::arg("finish"), nb::arg("tap").none())
-      .def("attention",
-           [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
-              std::optional<Id> k, std::optional<Id> v, std::optional<Id> q, std::optional<Id> out,
-              std::size_t heads, float scale) {
-             m.add_phase(AttentionPhase{layer, rope_q, rope_k, k, v, q, out, heads, scale, {}});
-           },
-           nb::arg("layer"), nb::arg("rope_q").none(), nb::arg("rope_k").none(),
-           nb::arg("k").none(), nb::arg("v").none(), nb::arg("q").none(), nb::arg("out").none(),
-           nb::arg("heads"), nb::arg("scale"))
-      .def("rope",
-           [](Machine& m, Id buffer, Id rope, std::size_t heads) {
-             m.add_phase(RopePhase{buffer, rope, heads});
-           })
+  machine.def("embed", [](Machine& m, Id out, Id matrix) { m.add_phase(EmbedPhase{out, matrix}); })
+      .def("norm", [](Machine& m, Id inp, Id out, Id weight,
+                      float eps) { m.add_phase(NormPhase{inp, out, {weight, eps}}); })
+      .def(
+          "linear",
+          [](Machine& m, Id matrix, Id inp, const Norm& norm, Ids biases, std::vector<Id> outs,
+             int finish, std::optional<int> tap) {
+            if (finish < 0 || finish > 2) throw std::invalid_argument("unknown finish");
+            m.add_phase(LinearPhase{matrix, inp, norm_input(norm), std::move(biases),
+                                    std::move(outs), static_cast<Finish>(finish), tap});
+          },
+          nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none(), nb::arg("biases"),
+          nb::arg("outs"), nb::arg("finish"), nb::arg("tap").none())
+      .def(
+          "attention",
+          [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
+             std::optional<Id> k, std::optional<Id> v, std::optional<Id> q, std::optional<Id> out,
+             std::size_t heads, float scale) {
+            m.add_phase(AttentionPhase{layer, rope_q, rope_k, k, v, q, out, heads, scale, {}});
+          },
+          nb::arg("layer"), nb::arg("rope_q").none(), nb::arg("rope_k").none(), nb::arg("k").none(),
+          nb::arg("v").none(), nb::arg("q").none(), nb::arg("out").none(), nb::arg("heads"),
+          nb::arg("scale"))
+      .def("rope", [](Machine& m, Id buffer, Id rope,
+                      std::size_t heads) { m.add_phase(RopePhase{buffer, rope, heads}); })
       .def("activate",
            [](Machine& m, Id gate, Id up, Id out) { m.add_phase(ActivatePhase{gate, up, out}); })
       .def("add", [](Machine& m, Id inp, Id out) { m.add_phase(AddPhase{inp, out}); })
       .def("tap", [](Machine& m, Id inp, int layer) { m.add_phase(TapPhase{inp, layer}); })
-      .def("head",
-           [](Machine& m, Id matrix, Id inp, const Norm& norm) {
-             m.add_phase(HeadPhase{matrix, inp, norm_input(norm)});
-           },
-           nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none());
+      .def(
+          "head",
+          [](Machine& m, Id matrix, Id inp, const Norm& norm) {
+            m.add_phase(HeadPhase{matrix, inp, norm_input(norm)});
+          },
+          nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none());
 }
 
 }  // namespace
@@ -182,11 +181,13 @@ NB_MODULE(_native, module) {
 
   nb::class_<Machine> machine(module, "Machine");
   machine
-      .def(nb::new_(&make_machine), nb::arg("isa"), nb::arg("threads"),
-           nb::arg("vocab"), nb::arg("hidden"), nb::arg("max_positions"), nb::arg("num_blocks"))
+      .def(nb::new_(&make_machine), nb::arg("isa"), nb::arg("threads"), nb::arg("vocab"),
+           nb::arg("hidden"), nb::arg("max_positions"), nb::arg("num_blocks"))
       .def("add_buffer", &Machine::add_buffer)
       .def("add_vector",
-           [](Machine& m, const Array<const float>& values) { return m.add_vector(span_of(values)); })
+           [](Machine& m, const Array<const float>& values) {
+             return m.add_vector(span_of(values));
+           })
       .def("add_rope",
            [](Machine& m, const Array<const float>& f) { return m.add_rope(span_of(f)); })
       .def("add_layer", &Machine::add_layer)
@@ -195,10 +196,12 @@ NB_MODULE(_native, module) {
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
-      .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(), nb::arg("row_sequence").noconvert(),
-           nb::arg("block_tables").noconvert(), nb::arg("sample_rows").noconvert(), nb::arg("temperature").noconvert(),
-           nb::arg("top_k").noconvert(), nb::arg("top_p").noconvert(), nb::arg("min_p").noconvert(), nb::arg("seed").noconvert(),
-           nb::arg("tokens").noconvert(), nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
+      .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(),
+           nb::arg("row_sequence").noconvert(), nb::arg("block_tables").noconvert(),
+           nb::arg("sample_rows").noconvert(), nb::arg("temperature").noconvert(),
+           nb::arg("top_k").noconvert(), nb::arg("top_p").noconvert(), nb::arg("min_p").noconvert(),
+           nb::arg("seed").noconvert(), nb::arg("tokens").noconvert(),
+           nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
            nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"))
       .def_prop_ro("isa", &Machine::isa)
       .def_prop_ro("workers", &Machine::workers)

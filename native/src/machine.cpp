@@ -113,8 +113,8 @@ bool Machine::only_feeds_products(Id buffer) const {
   for (const Phase& phase : phases_) {
     if (const auto* linear = std::get_if<LinearPhase>(&phase)) {
       const bool gated = linear->finish == Finish::kSiluMultiply;
-      const bool out = std::find(linear->outs.begin(), linear->outs.end(), buffer) !=
-                       linear->outs.end();
+      const bool out =
+          std::find(linear->outs.begin(), linear->outs.end(), buffer) != linear->outs.end();
       if ((linear->inp == buffer && linear->norm) || (out && !gated)) return false;
       written |= out;
     } else if (const auto* attention = std::get_if<AttentionPhase>(&phase)) {
@@ -229,8 +229,8 @@ void Machine::plan(const StepInput& input) {
     pass.samples.clear();
     pass.chained = false;
     for (std::size_t r = 0; r < pass.rows; ++r) {
-      const bool follows = r > 0 && input.row_sequence[pass.first + r] ==
-                                        input.row_sequence[pass.first + r - 1];
+      const bool follows =
+          r > 0 && input.row_sequence[pass.first + r] == input.row_sequence[pass.first + r - 1];
       pass.chained |= follows;
       if (follows && pass.tiles.back().count < kMaxQueries) {
         ++pass.tiles.back().count;

@@ -103,8 +103,8 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
       float* to = own.queries.data() + static_cast<std::size_t>(i) * dim;
       if (phase.rope_q) {
         const Rope& rope = ropes_[*phase.rope_q];
-        kernels_.rotate(from, rope.cos.data() + row * (dim / 2),
-                        rope.sin.data() + row * (dim / 2), dim / 2, to);
+        kernels_.rotate(from, rope.cos.data() + row * (dim / 2), rope.sin.data() + row * (dim / 2),
+                        dim / 2, to);
       } else {
         std::memcpy(to, from, dim * sizeof(float));
       }
@@ -115,9 +115,9 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
     kernels_.attend(tile);
     for (int i = 0; rounded && i < tile.queries; ++i) {
       const std::size_t query = first + static_cast<std::size_t>(i);
-      kernels_.round(out[i], dim,
-                     result.rounded_row(rows.first + query / group) +
-                         (head * group + query % group) * dim);
+      kernels_.round(
+          out[i], dim,
+          result.rounded_row(rows.first + query / group) + (head * group + query % group) * dim);
     }
   }
 }

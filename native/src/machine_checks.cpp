@@ -27,8 +27,7 @@ void require_in(std::int64_t value, std::size_t end, const char* what, std::size
 void Machine::check(const std::optional<NormInput>& norm, Id inp) const {
   require(inp < buffers_.size(), "unknown input buffer");
   if (norm) {
-    require(norm->weight < vectors_.size() &&
-                vectors_[norm->weight].width == buffers_[inp].width,
+    require(norm->weight < vectors_.size() && vectors_[norm->weight].width == buffers_[inp].width,
             "norm: the weight does not fit its input");
   }
 }
@@ -36,8 +35,7 @@ void Machine::check(const std::optional<NormInput>& norm, Id inp) const {
 void Machine::check(const EmbedPhase& phase) const {
   require(phase.out < buffers_.size() && phase.matrix < matrices_.size(), "embed: unknown id");
   const Matrix& table = matrices_[phase.matrix];
-  require(table.inputs() == buffers_[phase.out].width &&
-              table.source_rows(0) == geometry_.vocab,
+  require(table.inputs() == buffers_[phase.out].width && table.source_rows(0) == geometry_.vocab,
           "embed: the table does not fit");
 }
 
@@ -81,9 +79,9 @@ void Machine::check(const LinearPhase& phase) const {
 void Machine::check(const AttentionPhase& phase) const {
   require(phase.layer < layers_.size(), "attention: unknown layer");
   const KvLayer& layer = layers_[phase.layer];
-  require(phase.k.has_value() == phase.v.has_value() &&
-              phase.q.has_value() == phase.out.has_value(),
-          "attention: k and v, q and out go together");
+  require(
+      phase.k.has_value() == phase.v.has_value() && phase.q.has_value() == phase.out.has_value(),
+      "attention: k and v, q and out go together");
   for (const auto& buffer : {phase.k, phase.v}) {
     require(!buffer || (*buffer < buffers_.size() &&
                         buffers_[*buffer].width == layer.kv_heads * layer.head_dim),
@@ -97,9 +95,9 @@ void Machine::check(const AttentionPhase& phase) const {
             "attention: q or its output does not fit");
   }
   for (const auto& rope : {phase.rope_q, phase.rope_k}) {
-    require(!rope || (*rope < ropes_.size() &&
-                      ropes_[*rope].frequencies.size() * 2 == layer.head_dim),
-            "attention: the rotation does not fit");
+    require(
+        !rope || (*rope < ropes_.size() && ropes_[*rope].frequencies.size() * 2 == layer.head_dim),
+        "attention: the rotation does not fit");
   }
 }
 

@@ -23,8 +23,7 @@ void Machine::run(const HeadPhase& phase, const Pass& pass, std::size_t worker) 
     for (std::size_t i = 0; i < samples.size(); ++i) {
       rows[i] = static_cast<std::size_t>(input_->sample_rows[samples[i]]) - pass.first;
     }
-    const Rounded input =
-        round_input(worker, phase.inp, phase.norm, rows, samples.size(), false);
+    const Rounded input = round_input(worker, phase.inp, phase.norm, rows, samples.size(), false);
     head_products(phase, samples, input, worker);
     workers_.barrier(static_cast<int>(worker));
     for (std::size_t i = worker; i < samples.size(); i += workers) {
@@ -62,8 +61,7 @@ void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t>
         float* logits = logits_row(row + r, samples[row + r]);
         for (const Run& run : panel.runs) {
           const float* values = product + run.panel_block * kLanes;
-          const std::size_t count =
-              std::min(run.blocks * kLanes, geometry_.vocab - run.first_row);
+          const std::size_t count = std::min(run.blocks * kLanes, geometry_.vocab - run.first_row);
           kernels_.scan(values, count, run.first_row, &own.argmax[row + r]);
           if (logits != nullptr) {
             std::memcpy(logits + run.first_row, values, count * sizeof(float));
@@ -93,7 +91,7 @@ void Machine::head_finish(std::size_t index, std::size_t sample, Scratch& own) {
     const Draw draw{input_->temperature[sample], input_->top_k[sample], input_->top_p[sample],
                     input_->min_p[sample], input_->seed[sample]};
     const auto row = static_cast<std::size_t>(input_->sample_rows[sample]);
-    token = headrace::sample(logits_row(index, sample), geometry_.vocab, draw,
+    token = headrace::sample(logits_row(index, sample), geometry_.vocab, token, draw,
                              input_->positions[row] + 1, own.sampling);
   }
   input_->tokens[sample] = token;

@@ -45,8 +45,7 @@ void Machine::run(const LinearPhase& phase, const Pass& pass, std::size_t worker
   const Matrix& matrix = matrices_[phase.matrix];
   const bool in_place =
       std::find(phase.outs.begin(), phase.outs.end(), phase.inp) != phase.outs.end();
-  const Rounded input =
-      round_input(worker, phase.inp, phase.norm, nullptr, pass.rows, in_place);
+  const Rounded input = round_input(worker, phase.inp, phase.norm, nullptr, pass.rows, in_place);
   float* product = scratch_[worker].product.data();
   for (const Panel& panel : matrix.panels(worker)) {
     for (std::size_t row = 0; row < pass.rows; row += kTileRows) {

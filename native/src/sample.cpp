@@ -10,6 +10,7 @@ namespace headrace {
 namespace {
 
 constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;
+constexpr double kSlack = 1e-12;
 constexpr double kLn2Above = 0.6931471806;  // ln 2 = 0.69314718055994...
 
 // The splitmix64 finaliser.
@@ -33,9 +34,9 @@ double gumbel(std::uint64_t bits) {
   return -std::log(-std::log(u));
 }
 
-// At least gumbel(bits), without a logarithm. -log(u) >= 1 - u, so the noise is at most -log(1 - u).
-// 1 - u > m / 2^53 with m = 2^53 - 1 - n, and m >= 2^(width - 1): the bound is (54 - width) ln 2,
-// taken a little too high, so that rounding cannot undercut the noise as computed.
+// At least gumbel(bits), without a logarithm. -log(u) >= 1 - u, so the noise is at most -log(1 -
+// u). 1 - u > m / 2^53 with m = 2^53 - 1 - n, and m >= 2^(width - 1): the bound is (54 - width) ln
+// 2, taken a little too high, so that rounding cannot undercut the noise as computed.
 double gumbel_bound(std::uint64_t bits) {
   const std::uint64_t m = (std::uint64_t{1} << 53) - 1 - bits;
   if (m == 0) return std::numeric_limits<double>::infinity();
@@ -55,6 +56,107 @@ struct Best {
   }
 };
 
+// Draws from all tokens. The likeliest goes first: most of the others then cannot win.
+std::int32_t draw_any(const float* logits, std::size_t vocab, double temperature,
+                      std::int32_t likeliest, std::uint64_t key) {
+  Best best;
+  const double highest = logits[likeliest] / temperature;
+  best.offer(highest + gumbel(token_bits(key, likeliest)), likeliest);
+  // A product instead of a quotient is a few roundings off: kSlack covers them.
+  const double reciprocal = 1.0 / temperature;
+  const double slack = kSlack * (1.0 + std::fabs(best.score) + std::fabs(highest));
+  for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocab); ++id) {
+    const double own = logits[id] * reciprocal;
+    const std::uint64_t bits = token_bits(key, id);
+    if (own + gumbel_bound(bits) + slack < best.score || id == likeliest) continue;
+    best.offer(logits[id] / temperature + gumbel(bits), id);
+  }
+  return best.id;
+}
+
+bool likelier(const Candidate& a, const Candidate& b) {
+  return a.scaled > b.scaled || (a.scaled == b.scaled && a.id < b.id);
+}
+
+auto at(std::vector<Candidate>& list, std::size_t index) {
+  return list.begin() + static_cast<std::ptrdiff_t>(index);
+}
+
+// The likeliest `count` tokens, in no order. One pass: whoever is below the count-th best seen so
+// far is not even looked at.
+void take_likeliest(const float* logits, std::size_t vocab, std::size_t count, double temperature,
+                    std::vector<Candidate>& list) {
+  const std::size_t room = 2 * count + 64;
+  float floor = -std::numeric_limits<float>::infinity();
+  list.clear();
+  for (std::size_t id = 0; id < vocab; ++id) {
+    if (logits[id] < floor) continue;
+    list.push_back({logits[id] / temperature, 0.0, static_cast<std::int32_t>(id)});
+    if (list.size() < room) continue;
+    std::nth_element(list.begin(), at(list, count - 1), list.end(), likelier);
+    list.resize(count);
+    floor = logits[list[count - 1].id];
+  }
+  if (list.size() > count) {
+    std::nth_element(list.begin(), at(list, count - 1), list.end(), likelier);
+    list.resize(count);
+  }
+}
+
+// Keeps the likeliest tokens, as few as reach `wanted` of the whole weight. Halves what is in
+// question until little is left, rather than sorting everything.
+void keep_mass(double wanted, double total, std::vector<Candidate>& list) {
+  std::size_t low = 0;
+  std::size_t high = list.size();
+  double before = 0.0;  // weight of [0, low)
+  while (high - low > 32) {
+    const std::size_t middle = low + (high - low) / 2;
+    std::nth_element(at(list, low), at(list, middle), at(list, high), likelier);
+    double mass = before;
+    for (std::size_t i = low; i < middle; ++i) mass += list[i].weight;
+    if (mass / total >= wanted) {
+      high = middle;
+    } else {
+      low = middle;
+      before = mass;
+    }
+  }
+  std::sort(at(list, low), at(list, high), likelier);
+  std::size_t kept = low;
+  while (kept < high) {
+    before += list[kept++].weight;
+    if (before / total >= wanted) break;
+  }
+  list.resize(kept);
+}
+
+// Leaves in `list` what top-k, top-p and min-p let pass.
+void keep_survivors(const float* logits, std::size_t vocab, const Draw& draw, double highest,
+                    std::vector<Candidate>& list) {
+  const std::size_t most =
+      draw.top_k > 0 ? std::min(static_cast<std::size_t>(draw.top_k), vocab) : vocab;
+  take_likeliest(logits, vocab, most, draw.temperature, list);
+  if (draw.top_p >= 1.0f && draw.min_p <= 0.0f) return;
+  if (draw.top_p >= 1.0f) {
+    // Only min-p is left: most tokens are so far below it that their weight need not be known.
+    const double floor = highest + std::log(static_cast<double>(draw.min_p));
+    const double surely = floor - kSlack * (1.0 + std::fabs(floor));
+    std::erase_if(list, [surely](const Candidate& each) { return each.scaled < surely; });
+  }
+  double total = 0.0;
+  for (Candidate& candidate : list) {
+    candidate.weight = std::exp(candidate.scaled - highest);
+    total += candidate.weight;
+  }
+  if (draw.top_p < 1.0f) keep_mass(draw.top_p, total, list);
+  if (draw.min_p > 0.0f) {
+    const double least = draw.min_p;
+    std::erase_if(list, [least](const Candidate& each) { return each.weight < least; });
+  }
+}
+
+}  // namespace
+
 std::int32_t argmax(const float* logits, std::size_t vocab) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < vocab; ++i) {
@@ -63,95 +165,17 @@ std::int32_t argmax(const float* logits, std::size_t vocab) {
   return static_cast<std::int32_t>(best);
 }
 
-// Draws from all tokens. The likeliest goes first: most of the others then cannot win.
-std::int32_t draw_any(const std::vector<double>& scaled, std::size_t likeliest, std::uint64_t key) {
-  Best best;
-  const auto first = static_cast<std::int32_t>(likeliest);
-  best.offer(scaled[likeliest] + gumbel(token_bits(key, first)), first);
-  const auto vocab = static_cast<std::int32_t>(scaled.size());
-  for (std::int32_t id = 0; id < vocab; ++id) {
-    if (id == first) continue;
-    const double own = scaled[static_cast<std::size_t>(id)];
-    const std::uint64_t bits = token_bits(key, id);
-    if (own + gumbel_bound(bits) < best.score) continue;
-    best.offer(own + gumbel(bits), id);
-  }
-  return best.id;
-}
-
-bool likelier(const Scored& a, const Scored& b) {
-  return a.scaled > b.scaled || (a.scaled == b.scaled && a.id < b.id);
-}
-
-// Puts the likeliest `count` of `order` in front, sorted.
-void sort_front(std::vector<Scored>& order, std::size_t count) {
-  if (count < order.size()) {
-    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
-                     likelier);
-  }
-  std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), likelier);
-}
-
-// Keeps in `order` what top-k, top-p and min-p let pass.
-void keep_survivors(const Draw& draw, double highest, SampleScratch& scratch) {
-  std::vector<Scored>& order = scratch.order;
-  if (draw.top_k > 0 && static_cast<std::size_t>(draw.top_k) < order.size()) {
-    sort_front(order, static_cast<std::size_t>(draw.top_k));
-    order.resize(static_cast<std::size_t>(draw.top_k));
-  }
-  const double min_p = draw.min_p;
-  if (draw.top_p < 1.0f) {
-    double total = 0.0;
-    for (const Scored& candidate : order) total += std::exp(candidate.scaled - highest);
-    // Sort only as far as the sum has to reach, in growing fronts.
-    const double wanted = draw.top_p;
-    std::size_t kept = 0;
-    double reached = 0.0;
-    std::size_t front = std::min<std::size_t>(order.size(), 64);
-    for (bool done = false; !done; front = std::min(order.size(), front * 8)) {
-      // The sorted part stays; the next likeliest join it.
-      if (kept < front) {
-        auto middle = order.begin() + static_cast<std::ptrdiff_t>(kept);
-        auto end = order.begin() + static_cast<std::ptrdiff_t>(front);
-        if (front < order.size()) std::nth_element(middle, end, order.end(), likelier);
-        std::sort(middle, end, likelier);
-      }
-      while (kept < front && !done) {
-        reached += std::exp(order[kept++].scaled - highest);
-        done = reached / total >= wanted;
-      }
-      done = done || kept == order.size();
-    }
-    order.resize(kept);
-  }
-  if (min_p > 0.0) {
-    std::erase_if(order, [&](const Scored& candidate) {
-      return std::exp(candidate.scaled - highest) < min_p;
-    });
-  }
-}
-
-}  // namespace
-
-std::int32_t sample(const float* logits, std::size_t vocab, const Draw& draw, std::int32_t position,
-                    SampleScratch& scratch) {
-  const std::int32_t likeliest = argmax(logits, vocab);
+std::int32_t sample(const float* logits, std::size_t vocab, std::int32_t likeliest,
+                    const Draw& draw, std::int32_t position, std::vector<Candidate>& list) {
   if (draw.temperature == 0.0f) return likeliest;
   const double temperature = draw.temperature;
-  scratch.scaled.resize(vocab);
-  for (std::size_t i = 0; i < vocab; ++i) scratch.scaled[i] = logits[i] / temperature;
   const std::uint64_t key = row_key(draw.seed, position);
-  const auto first = static_cast<std::size_t>(likeliest);
   if (draw.top_k <= 0 && draw.top_p >= 1.0f && draw.min_p <= 0.0f) {
-    return draw_any(scratch.scaled, first, key);
+    return draw_any(logits, vocab, temperature, likeliest, key);
   }
-  scratch.order.resize(vocab);
-  for (std::size_t i = 0; i < vocab; ++i) {
-    scratch.order[i] = {scratch.scaled[i], static_cast<std::int32_t>(i)};
-  }
-  keep_survivors(draw, scratch.scaled[first], scratch);
+  keep_survivors(logits, vocab, draw, logits[likeliest] / temperature, list);
   Best best;
-  for (const Scored& candidate : scratch.order) {
+  for (const Candidate& candidate : list) {
     best.offer(candidate.scaled + gumbel(token_bits(key, candidate.id)), candidate.id);
   }
   return best.id;

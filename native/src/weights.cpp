@@ -31,8 +31,7 @@ std::vector<Run> runs_of(const std::vector<Block>& blocks, std::size_t first, st
 }  // namespace
 
 Matrix::Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-               std::size_t unit, std::size_t grain, std::size_t workers,
-               std::size_t max_panel)
+               std::size_t unit, std::size_t grain, std::size_t workers, std::size_t max_panel)
     : source_rows_(std::move(source_rows)),
       inputs_(inputs),
       grain_(grain),

@@ -79,9 +79,9 @@ bool Workers::spin_for_task(std::uint32_t seen) const {
   return false;
 }
 
-// Two workers on one processor wait for each other's time slices, a thousand times a barrier's cost,
-// and a busy scheduler may leave them there for long. So whoever finds itself on the processor of a
-// worker before it moves away.
+// Two workers on one processor wait for each other's time slices, a thousand times a barrier's
+// cost, and a busy scheduler may leave them there for long. So whoever finds itself on the
+// processor of a worker before it moves away.
 void Workers::keep_apart(int worker) {
   if (!enough_) return;
   const int here = sched_getcpu();

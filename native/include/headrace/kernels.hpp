@@ -13,21 +13,21 @@ namespace headrace {
 
 // Attention of up to kMaxQueries queries of one sequence that read the same kv head.
 struct AttendTile {
-  const float* q;             // [queries][q_stride], already rotated
-  std::size_t q_stride;       // floats
-  const int* visible;         // [queries], tokens each query sees (its position + 1), >= 1
-  int queries;                // 1..kMaxQueries
-  const std::int32_t* table;  // the sequence's KV blocks
-  const std::uint32_t* keys;  // block b of this head: keys + b * key_stride, [head_dim / 2][16]
-  std::size_t key_stride;     // words
+  const float* q;               // [queries][q_stride], already rotated
+  std::size_t q_stride;         // floats
+  const int* visible;           // [queries], tokens each query sees (its position + 1), >= 1
+  int queries;                  // 1..kMaxQueries
+  const std::int32_t* table;    // the sequence's KV blocks
+  const std::uint32_t* keys;    // block b of this head: keys + b * key_stride, [head_dim / 2][16]
+  std::size_t key_stride;       // words
   const std::uint32_t* values;  // values + b * value_stride, [16][chunks][16]: dims i and i + 16
   std::size_t value_stride;     // words
   int head_dim;                 // even
   int chunks;                   // head_dim / 32, rounded up
   float scale;
-  float* scores;        // scratch [kMaxQueries][kSpanTokens]
-  float* sums;          // scratch [kMaxQueries][chunks * 32]
-  float* const* out;    // [queries] -> [head_dim]
+  float* scores;      // scratch [kMaxQueries][kSpanTokens]
+  float* sums;        // scratch [kMaxQueries][chunks * 32]
+  float* const* out;  // [queries] -> [head_dim]
 };
 
 // Running argmax of one row of logits, by lane; ties keep the earlier id.

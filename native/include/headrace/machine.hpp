@@ -54,8 +54,8 @@ struct LinearPhase {
 struct AttentionPhase {
   Id layer;
   std::optional<Id> rope_q, rope_k;
-  std::optional<Id> k, v;      // both or none: nothing to append
-  std::optional<Id> q, out;    // both or none: nothing to attend
+  std::optional<Id> k, v;    // both or none: nothing to append
+  std::optional<Id> q, out;  // both or none: nothing to attend
   std::size_t heads;
   float scale;
   // Set by the machine when the phase before makes q, k and v and each kv head's parts of them are
@@ -173,7 +173,7 @@ class Machine {
     std::vector<float> attended;       // [tile queries][head_dim]
     std::vector<float> key;            // one rotated key
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
-    SampleScratch sampling;
+    std::vector<Candidate> sampling;
   };
   struct Rounded {
     const std::uint32_t* pairs;
@@ -238,7 +238,7 @@ class Machine {
   std::vector<Arena> weight_arenas_;  // one per worker
   Arena buffer_arena_, kv_arena_;
   std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
-  std::vector<Scratch> scratch_;  // one per worker
+  std::vector<Scratch> scratch_;        // one per worker
   // Of the step in progress.
   const StepInput* input_ = nullptr;
   std::vector<Pass> passes_;

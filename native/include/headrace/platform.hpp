@@ -1,4 +1,5 @@
-// Sizes every part of the native library agrees on. No functions: every instruction set includes it.
+// Sizes every part of the native library agrees on. No functions: every instruction set includes
+// it.
 #pragma once
 
 #include <cstddef>

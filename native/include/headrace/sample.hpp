@@ -8,28 +8,26 @@
 namespace headrace {
 
 struct Draw {
-  float temperature;  // 0: greedy
+  float temperature;   // 0: greedy
   std::int32_t top_k;  // 0: all
   float top_p;
   float min_p;
   std::uint64_t seed;
 };
 
-// A candidate and its logit over the temperature.
-struct Scored {
-  double scaled;
+// A token that may be drawn.
+struct Candidate {
+  double scaled;  // its logit over the temperature
+  double weight;  // exp(scaled - the highest), where needed
   std::int32_t id;
 };
 
-// Reusable memory of one sampling thread.
-struct SampleScratch {
-  std::vector<double> scaled;
-  std::vector<Scored> order;
-  std::vector<double> weights;
-};
+// The id of the greatest logit, ties to the lowest.
+std::int32_t argmax(const float* logits, std::size_t vocab);
 
-// The token for `position`, from finite logits [vocab].
-std::int32_t sample(const float* logits, std::size_t vocab, const Draw& draw, std::int32_t position,
-                    SampleScratch& scratch);
+// The token for `position`, from finite logits [vocab] whose argmax is `likeliest`. `list` is
+// memory to reuse.
+std::int32_t sample(const float* logits, std::size_t vocab, std::int32_t likeliest,
+                    const Draw& draw, std::int32_t position, std::vector<Candidate>& list);
 
 }  // namespace headrace

@@ -15,11 +15,19 @@
 #include "../kernels/norm.hpp"
 #include "../kernels/scan.hpp"
 
-#define HEADRACE_TABLE(label)                                                                   \
-  {                                                                                             \
-    .name = label, .max_panel = HEADRACE_ISA::kPanel, .linear = HEADRACE_ISA::linear,           \
-    .norm = HEADRACE_ISA::norm, .norm_round = HEADRACE_ISA::norm_round,                         \
-    .round = HEADRACE_ISA::round_row, .add = HEADRACE_ISA::add_into,                            \
-    .silu_multiply = HEADRACE_ISA::silu_multiply, .rotate = HEADRACE_ISA::rotate,               \
-    .append = HEADRACE_ISA::append, .attend = HEADRACE_ISA::attend, .scan = HEADRACE_ISA::scan, .read = HEADRACE_ISA::read,     \
+#define HEADRACE_TABLE(label)                       \
+  {                                                 \
+      .name = label,                                \
+      .max_panel = HEADRACE_ISA::kPanel,            \
+      .linear = HEADRACE_ISA::linear,               \
+      .norm = HEADRACE_ISA::norm,                   \
+      .norm_round = HEADRACE_ISA::norm_round,       \
+      .round = HEADRACE_ISA::round_row,             \
+      .add = HEADRACE_ISA::add_into,                \
+      .silu_multiply = HEADRACE_ISA::silu_multiply, \
+      .rotate = HEADRACE_ISA::rotate,               \
+      .append = HEADRACE_ISA::append,               \
+      .attend = HEADRACE_ISA::attend,               \
+      .scan = HEADRACE_ISA::scan,                   \
+      .read = HEADRACE_ISA::read,                   \
   }

@@ -158,10 +158,14 @@ void attend_queries(const AttendTile& t) {
 
 void attend(const AttendTile& t) {
   switch (t.queries) {
-    case 1: return attend_queries<1>(t);
-    case 2: return attend_queries<2>(t);
-    case 3: return attend_queries<3>(t);
-    default: return attend_queries<4>(t);
+    case 1:
+      return attend_queries<1>(t);
+    case 2:
+      return attend_queries<2>(t);
+    case 3:
+      return attend_queries<3>(t);
+    default:
+      return attend_queries<4>(t);
   }
 }
 

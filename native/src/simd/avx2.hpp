@@ -11,8 +11,8 @@
 namespace headrace::HEADRACE_ISA {
 namespace {
 
-constexpr std::size_t kPanel = 4;       // 8 accumulators of 16 registers
-constexpr std::size_t kWideRows = 3;    // 3 rows x 2 blocks: 12 accumulators
+constexpr std::size_t kPanel = 4;     // 8 accumulators of 16 registers
+constexpr std::size_t kWideRows = 3;  // 3 rows x 2 blocks: 12 accumulators
 constexpr std::size_t kWideBlocks = 2;
 constexpr int kScoreBlocks = 1;
 

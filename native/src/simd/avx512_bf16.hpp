@@ -11,8 +11,8 @@
 namespace headrace::HEADRACE_ISA {
 namespace {
 
-constexpr std::size_t kPanel = 8;       // 8 chains hide the dot product's latency of 6 cycles
-constexpr std::size_t kWideRows = 6;    // 6 rows x 4 blocks: 24 accumulators of 32 registers
+constexpr std::size_t kPanel = 8;     // 8 chains hide the dot product's latency of 6 cycles
+constexpr std::size_t kWideRows = 6;  // 6 rows x 4 blocks: 24 accumulators of 32 registers
 constexpr std::size_t kWideBlocks = 4;
 constexpr int kScoreBlocks = 2;
 
@@ -46,12 +46,9 @@ HEADRACE_INLINE P load_pairs(const std::uint32_t* p) { return _mm512_loadu_si512
 HEADRACE_INLINE P splat_pair(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
 HEADRACE_INLINE F low(P p) { return _mm512_castsi512_ps(_mm512_slli_epi32(p, 16)); }
 HEADRACE_INLINE F high(P p) {
-  return _mm512_castsi512_ps(
-      _mm512_and_si512(p, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
+  return _mm512_castsi512_ps(_mm512_and_si512(p, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
 }
-HEADRACE_INLINE F dot(F acc, P w, P x) {
-  return _mm512_dpbf16_ps(acc, (__m512bh)w, (__m512bh)x);
-}
+HEADRACE_INLINE F dot(F acc, P w, P x) { return _mm512_dpbf16_ps(acc, (__m512bh)w, (__m512bh)x); }
 HEADRACE_INLINE void store_bf16(std::uint16_t* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
 }
@@ -70,7 +67,8 @@ HEADRACE_INLINE float hmax(F x) {
 }
 HEADRACE_INLINE P merge(P x, P y) { return _mm512_xor_si512(x, y); }
 HEADRACE_INLINE std::uint32_t fold(P x) {
-  const __m256i eight = _mm256_xor_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+  const __m256i eight =
+      _mm256_xor_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
   const __m128i four =
       _mm_xor_si128(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
   const __m128i two = _mm_xor_si128(four, _mm_srli_si128(four, 8));

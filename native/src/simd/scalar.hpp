@@ -27,22 +27,59 @@ struct M {
 
 #define HEADRACE_EACH for (int i = 0; i < 16; ++i)
 
-HEADRACE_INLINE F load(const float* p) { F r; HEADRACE_EACH r.v[i] = p[i]; return r; }
+HEADRACE_INLINE F load(const float* p) {
+  F r;
+  HEADRACE_EACH r.v[i] = p[i];
+  return r;
+}
 HEADRACE_INLINE void store(float* p, F a) { HEADRACE_EACH p[i] = a.v[i]; }
-HEADRACE_INLINE F splat(float x) { F r; HEADRACE_EACH r.v[i] = x; return r; }
-HEADRACE_INLINE F lanes() { F r; HEADRACE_EACH r.v[i] = static_cast<float>(i); return r; }
-HEADRACE_INLINE F add(F a, F b) { HEADRACE_EACH a.v[i] += b.v[i]; return a; }
-HEADRACE_INLINE F sub(F a, F b) { HEADRACE_EACH a.v[i] -= b.v[i]; return a; }
-HEADRACE_INLINE F mul(F a, F b) { HEADRACE_EACH a.v[i] *= b.v[i]; return a; }
-HEADRACE_INLINE F div(F a, F b) { HEADRACE_EACH a.v[i] /= b.v[i]; return a; }
-HEADRACE_INLINE F fma(F a, F b, F c) { HEADRACE_EACH c.v[i] += a.v[i] * b.v[i]; return c; }
-HEADRACE_INLINE M gt(F a, F b) { M r; HEADRACE_EACH r.v[i] = a.v[i] > b.v[i]; return r; }
-HEADRACE_INLINE F select(M m, F a, F b) { HEADRACE_EACH a.v[i] = m.v[i] ? a.v[i] : b.v[i]; return a; }
+HEADRACE_INLINE F splat(float x) {
+  F r;
+  HEADRACE_EACH r.v[i] = x;
+  return r;
+}
+HEADRACE_INLINE F lanes() {
+  F r;
+  HEADRACE_EACH r.v[i] = static_cast<float>(i);
+  return r;
+}
+HEADRACE_INLINE F add(F a, F b) {
+  HEADRACE_EACH a.v[i] += b.v[i];
+  return a;
+}
+HEADRACE_INLINE F sub(F a, F b) {
+  HEADRACE_EACH a.v[i] -= b.v[i];
+  return a;
+}
+HEADRACE_INLINE F mul(F a, F b) {
+  HEADRACE_EACH a.v[i] *= b.v[i];
+  return a;
+}
+HEADRACE_INLINE F div(F a, F b) {
+  HEADRACE_EACH a.v[i] /= b.v[i];
+  return a;
+}
+HEADRACE_INLINE F fma(F a, F b, F c) {
+  HEADRACE_EACH c.v[i] += a.v[i] * b.v[i];
+  return c;
+}
+HEADRACE_INLINE M gt(F a, F b) {
+  M r;
+  HEADRACE_EACH r.v[i] = a.v[i] > b.v[i];
+  return r;
+}
+HEADRACE_INLINE F select(M m, F a, F b) {
+  HEADRACE_EACH a.v[i] = m.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
 HEADRACE_INLINE F maximum(F a, F b) { return select(gt(a, b), a, b); }
 
 // Nearest integer, for |x| < 2^22: adding and taking away 1.5 * 2^23 drops the fraction.
 HEADRACE_INLINE F nearest(F a) {
-  HEADRACE_EACH { float t = a.v[i] + 12582912.0f; a.v[i] = t - 12582912.0f; }
+  HEADRACE_EACH {
+    float t = a.v[i] + 12582912.0f;
+    a.v[i] = t - 12582912.0f;
+  }
   return a;
 }
 // 2^n for whole n in -126..127; anything for a NaN, which the caller multiplies by a NaN.
@@ -55,16 +92,30 @@ HEADRACE_INLINE F pow2(F n) {
   return n;
 }
 
-HEADRACE_INLINE P load_pairs(const std::uint32_t* p) { P r; std::memcpy(r.v, p, 64); return r; }
-HEADRACE_INLINE P splat_pair(std::uint32_t x) { P r; HEADRACE_EACH r.v[i] = x; return r; }
+HEADRACE_INLINE P load_pairs(const std::uint32_t* p) {
+  P r;
+  std::memcpy(r.v, p, 64);
+  return r;
+}
+HEADRACE_INLINE P splat_pair(std::uint32_t x) {
+  P r;
+  HEADRACE_EACH r.v[i] = x;
+  return r;
+}
 HEADRACE_INLINE F low(P p) {
   F r;
-  HEADRACE_EACH { const std::uint32_t bits = p.v[i] << 16; std::memcpy(&r.v[i], &bits, 4); }
+  HEADRACE_EACH {
+    const std::uint32_t bits = p.v[i] << 16;
+    std::memcpy(&r.v[i], &bits, 4);
+  }
   return r;
 }
 HEADRACE_INLINE F high(P p) {
   F r;
-  HEADRACE_EACH { const std::uint32_t bits = p.v[i] & 0xFFFF0000u; std::memcpy(&r.v[i], &bits, 4); }
+  HEADRACE_EACH {
+    const std::uint32_t bits = p.v[i] & 0xFFFF0000u;
+    std::memcpy(&r.v[i], &bits, 4);
+  }
   return r;
 }
 HEADRACE_INLINE F dot(F acc, P w, P x) { return fma(high(w), high(x), fma(low(w), low(x), acc)); }
@@ -91,7 +142,10 @@ HEADRACE_INLINE float hmax(F a) {
   }
   return a.v[0];
 }
-HEADRACE_INLINE P merge(P a, P b) { HEADRACE_EACH a.v[i] ^= b.v[i]; return a; }
+HEADRACE_INLINE P merge(P a, P b) {
+  HEADRACE_EACH a.v[i] ^= b.v[i];
+  return a;
+}
 HEADRACE_INLINE std::uint32_t fold(P a) {
   std::uint32_t r = 0;
   HEADRACE_EACH r ^= a.v[i];

@@ -163,7 +163,10 @@ class Declaration:
                 if matrix is not None and is_embed == embeds:
                     self._declare_matrix(matrix)
         for phase, matrix in zip(phases, matrices, strict=True):
-            self._declare_phase(phase, -1 if matrix is None else self._matrices[matrix])
+            if matrix is None:
+                self._declare_weightless(phase)
+            else:
+                self._declare_weighted(phase, self._matrices[matrix])
         self._machine.allocate()
 
     def tensors(self) -> Iterator[tuple[Weight, int, int]]:
@@ -196,27 +199,19 @@ class Declaration:
     def _bias(self, linear: Linear) -> int | None:
         return None if linear.bias is None else self._vector(linear.bias)
 
-    def _declare_phase(self, phase: Phase, matrix: int) -> None:
+    def _declare_weighted(self, phase: Phase, matrix: int) -> None:
         machine, buffers = self._machine, self._buffers
         match phase:
-            case EmbedRows():
-                machine.embed(buffers[phase.embed.out], matrix)
+            case EmbedRows(embed=op) | Single(op=Embed() as op):
+                machine.embed(buffers[op.out], matrix)
             case NormLinear():
                 self._linear(matrix, phase.linears, norm=phase.norm)
-            case Attention():
-                self._attention(phase.ropes, phase.append, phase.attend)
+            case Single(op=Linear() as op):
+                self._linear(matrix, (op,), norm=None)
             case LinearResidual():
+                inp, out = buffers[phase.linear.inp], buffers[phase.add.out]
                 tap = None if phase.tap is None else phase.tap.layer
-                linear = phase.linear
-                machine.linear(
-                    matrix,
-                    buffers[linear.inp],
-                    None,
-                    [self._bias(linear)],
-                    [buffers[phase.add.out]],
-                    _ADD,
-                    tap,
-                )
+                machine.linear(matrix, inp, None, [self._bias(phase.linear)], [out], _ADD, tap)
             case GatedMlp():
                 machine.linear(
                     matrix,
@@ -228,25 +223,24 @@ class Declaration:
                     None,
                 )
             case HeadSample():
-                inp = buffers[phase.norm.inp]
-                machine.head(matrix, inp, self._norm(phase.norm))
-            case Single():
-                self._declare_single(phase, matrix)
+                machine.head(matrix, buffers[phase.norm.inp], self._norm(phase.norm))
+            case Single(op=Head() as op):
+                machine.head(matrix, buffers[op.inp], None)
+            case Attention() | Single():
+                raise AssertionError("a phase without weights")
 
-    def _declare_single(self, phase: Single, matrix: int) -> None:
-        match phase.op:
-            case Embed() as op:
-                self._machine.embed(self._buffers[op.out], matrix)
-            case Linear() as op:
-                self._linear(matrix, (op,), norm=None)
-            case AppendKv() as op:
+    def _declare_weightless(self, phase: Phase) -> None:
+        match phase:
+            case Attention():
+                self._attention(phase.ropes, phase.append, phase.attend)
+            case Single(op=AppendKv() as op):
                 self._attention((), op, None)
-            case Attend() as op:
+            case Single(op=Attend() as op):
                 self._attention((), None, op)
-            case Head() as op:
-                self._machine.head(matrix, self._buffers[op.inp], None)
-            case Norm() | Rope() | Activate() | Add() | Tap() as op:
+            case Single(op=Norm() | Rope() | Activate() | Add() | Tap() as op):
                 self._declare_row_operation(op)
+            case _:
+                raise AssertionError("a phase with weights")
 
     def _declare_row_operation(self, op: Norm | Rope | Activate | Add | Tap) -> None:
         machine, buffers = self._machine, self._buffers
