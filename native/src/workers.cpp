@@ -14,7 +14,8 @@ namespace {
 constexpr int kAllToAll = 4;
 // Pauses before a waiting worker offers its core to others (some 20 us).
 constexpr int kPatience = 512;
-constexpr std::chrono::microseconds kStayAwake{20};
+// Twice what the engine takes between two steps; waking a sleeper costs some 20 us.
+constexpr std::chrono::microseconds kStayAwake{50};
 
 inline void relax() {
 #if defined(__x86_64__)

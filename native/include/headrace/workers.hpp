@@ -1,6 +1,6 @@
 // Persistent workers that run one task together, and the barrier between its phases.
 //
-// The calling thread is worker 0. Between tasks the others spin for some twenty microseconds (the
+// The calling thread is worker 0. Between tasks the others spin for some fifty microseconds (the
 // next step usually comes sooner), then sleep until woken: the cores are shared.
 #pragma once
 
