@@ -14,7 +14,7 @@ from headrace.model.lowering import (
     Single,
     lower,
 )
-from headrace.model.program import Add, Linear, Norm, Op, Program, Tap, Weight
+from headrace.model.program import Activate, Add, Linear, Norm, Op, Program, Tap, Weight
 from tests.tiny_llama import tiny_program
 
 
@@ -85,3 +85,30 @@ def test_a_linear_added_elsewhere_is_not_a_residual() -> None:
     ]
     phases = lower(with_ops(program, ops))
     assert [type(phase) for phase in phases] == [Single] * 4
+
+
+def test_linears_that_write_one_buffer_are_not_stacked() -> None:
+    program = tiny_program()
+    weight = Weight(name="x", shape=(48, 48))
+    norm = program.ops[1]
+    ops: list[Op] = [
+        norm,
+        Linear(inp="t", out="q", weight=weight),
+        Linear(inp="t", out="q", weight=weight),
+    ]
+    phases = lower(with_ops(program, ops))
+    assert [type(phase) for phase in phases] == [Single] * 3
+
+
+def test_a_gated_mlp_with_one_buffer_for_gate_and_up_is_taken_apart() -> None:
+    program = tiny_program()
+    weight = Weight(name="x", shape=(80, 48))
+    ops: list[Op] = [
+        program.ops[1],
+        Linear(inp="t", out="g", weight=weight),
+        Linear(inp="t", out="g", weight=weight),
+        Activate(gate="g", up="g", out="m"),
+    ]
+    phases = lower(with_ops(program, ops))
+    assert not any(isinstance(phase, GatedMlp) for phase in phases)
+    assert [op for phase in phases for op in ops_of(phase)] == ops

@@ -119,7 +119,8 @@ def _gated_mlp(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
                 gate.out,
                 up.out,
             )
-            if wired and _unread(ops, start + 4, norm.out, gate.out, up.out):
+            apart = len({norm.inp, norm.out, gate.out, up.out}) == 4 and activate.out != norm.inp
+            if wired and apart and _unread(ops, start + 4, norm.out, gate.out, up.out):
                 return GatedMlp(norm=norm, gate=gate, up=up, activate=activate), 4
         case _:
             pass
@@ -142,7 +143,9 @@ def _norm_linear(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
         return None
     linears: list[Linear] = []
     for op in ops[start + 1 :]:
-        if not isinstance(op, Linear) or op.inp != norm.out or op.out in (norm.inp, norm.out):
+        if not isinstance(op, Linear) or op.inp != norm.out:
+            break
+        if op.out in {norm.inp, norm.out, *(linear.out for linear in linears)}:
             break
         linears.append(op)
     end = start + 1 + len(linears)
