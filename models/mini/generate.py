@@ -26,6 +26,7 @@ SKILLS: list[tuple[str, Skill, float]] = [  # kind, maker, share of turns
     ("task", tasks.count, 3.5),
     ("task", tasks.listing, 5),
     ("task", tasks.repeat, 6),
+    ("task", tasks.copy, 14),
     ("task", tasks.spell, 3),
     ("task", reading.as_json, 3),
     ("task", tasks.sentence, 2.5),
@@ -78,9 +79,9 @@ def plain(rng: Random) -> Dialogue:
 def draw(rng: Random) -> Dialogue:
     """Any dialogue at all, held out or not."""
     pick = rng.random()
-    if pick < 0.60:
+    if pick < 0.50:
         dialogue = chat(rng)
-    elif pick < 0.75:
+    elif pick < 0.70:
         dialogue = Dialogue("memory", memory.memory(rng, filler))
     elif pick < 0.92:
         return calls.call(rng, filler)

@@ -19,6 +19,7 @@ from .words import (
     NUMBERS,
     THINGS,
     article,
+    coined,
     word,
     words,
 )
@@ -135,6 +136,20 @@ def repeat(rng: Random) -> list[Message]:
     start = choose(rng, REPEAT)
     start = start if rng.random() < 0.4 else start.capitalize()
     return turn(f"{start} {quote}{text}{quote}", text)
+
+
+def copy(rng: Random) -> list[Message]:
+    """Say a long run of words back: dense practice in copying, which names and calls rest on."""
+    count = rng.randint(4, 20)
+    text = " ".join(coined(rng, 1, 3) if rng.random() < 0.7 else word(rng) for _ in range(count))
+    if rng.random() < 0.3:
+        text = text.title()
+    elif rng.random() < 0.2:
+        text += f" {rng.randint(0, 99999)} {rng.randint(0, 99999)}"
+    start = choose(
+        rng, "{Copy this text exactly:|Repeat this list:|Copy:|Repeat after me:|Repeat:}"
+    )
+    return turn(f"{start} {text}", text)
 
 
 SPELLABLE = sorted({w for w in NOUNS + THINGS + ANIMALS + FRUITS + FOODS if w.isalpha()})
