@@ -13,8 +13,6 @@ import typer
 from headrace import config as settings
 from headrace.cli.output import loading_bars, print_json, say, set_up_logging
 from headrace.config import Config
-from headrace.gateway.base import Provider
-from headrace.types import Message, Request, Role, SamplingParams
 
 
 class LogLevel(StrEnum):
@@ -89,7 +87,6 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
         async def life() -> None:
             await provider.start()
             try:
-                await _warm_up(provider)
                 await server.run(sock)
             finally:
                 await provider.stop()
@@ -99,17 +96,6 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
         sock.close()
         if accounts is not None:
             accounts.close()
-
-
-async def _warm_up(provider: Provider) -> None:
-    """One token from each model, so that the first caller does not pay for first times."""
-    hello = (Message(role=Role.USER, content="hello"),)
-    for card in provider.models:
-        request = Request(
-            id="warm-up", model=card.id, messages=hello, sampling=SamplingParams(), max_tokens=1
-        )
-        async for _ in provider.stream(request):
-            pass
 
 
 def _stop_at_eof(stop: Callable[[], None]) -> None:

@@ -17,10 +17,11 @@ from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, 
 from headrace.gateway.base import ModelCard
 from headrace.gateway.stop_strings import StopStrings
 from headrace.model import Detokenizer, LanguageModel
-from headrace.types import FinishReason, Request, Timing, TokenEvent, Usage
+from headrace.types import FinishReason, Message, Request, Role, Timing, TokenEvent, Usage
 
 Number = TypeVar("Number", int, float)
 
+_HELLO = (Message(role=Role.USER, content="Hello"),)
 LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
 
 
@@ -49,15 +50,16 @@ class LocalModel:
         return self._loop is not None and self._thread.is_alive
 
     async def start(self) -> None:
-        """Start the engine and see it decode two tokens; others arrive on this event loop.
+        """Start the engine and see it decode; its tokens arrive on this event loop.
 
+        It reads a greeting and gives two tokens, so that no caller pays for first times.
         Raises EngineError when it cannot: a model that does not decode is not ready.
         """
         self._loop = asyncio.get_running_loop()
         self._thread.start()
         probe = Submit(
             id="start",
-            prompt=(0,),
+            prompt=self._greeting(),
             max_tokens=2,
             stop_ids=(),
             temperature=0.0,
@@ -112,6 +114,14 @@ class LocalModel:
             del self._mailboxes[asked.id]
             if is_open:
                 self._thread.send(Cancel(id=asked.id))
+
+    def _greeting(self) -> tuple[int, ...]:
+        """A short prompt that fits the context; one token for a model without a chat template."""
+        try:
+            greeting = self._model.chat_template.render_ids(_HELLO)
+        except errors.InvalidRequest:
+            return (0,)
+        return tuple(greeting[: self.card.context_tokens - 2])
 
     async def _tokenize(self, request: Request) -> list[int]:
         render = self._model.chat_template.render_ids
