@@ -25,13 +25,17 @@ settings.register_profile("full", deadline=None, max_examples=1_000)
 settings.load_profile("quick")  # `--hypothesis-profile full` in make test-full
 
 
+async def _nothing() -> None:
+    """Scripted streams end by themselves."""
+
+
 @contextmanager
 def _running(
     provider: ScriptedProvider, accounts: AccountService | None, config: Config, **options: Any
 ) -> Iterator[str]:
     app = build_app(provider, accounts, config, SystemClock(), pages=pages(), **options)
     is_ready = threading.Event()
-    server = HttpServer(app, drain_s=5, on_ready=is_ready.set)
+    server = HttpServer(app, drain_s=5, on_ready=is_ready.set, on_limit=_nothing)
     sock = bind("127.0.0.1", 0)
     url = address(sock)
     thread = threading.Thread(target=lambda: asyncio.run(server.run(sock)))

@@ -18,7 +18,7 @@ from headrace.errors import (
     CheckpointError,
     ConfigError,
     ContextTooLong,
-    EngineError,
+    Draining,
     QueueFull,
     UnknownModel,
 )
@@ -244,7 +244,7 @@ def test_stopping_the_server_ends_waiting_streams_with_an_error() -> None:
             await anext(events)
             await running.stop()
             assert not running.ready
-            with pytest.raises(EngineError, match="stopping"):
+            with pytest.raises(Draining, match="stopping"):
                 async for _ in events:
                     pass
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 
 import uvicorn
 
@@ -15,6 +16,7 @@ from headrace.errors import ConfigError
 
 KEEP_ALIVE_TIMEOUT_S = 65  # an idle connection; above the usual 60 s of proxies
 BACKLOG = 2048
+FAREWELL_S = 5  # for the last events to leave, once streams were told to end
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,8 +48,19 @@ def address(sock: socket.socket) -> str:
 class HttpServer:
     """Serves one application on one socket."""
 
-    def __init__(self, app: App, *, drain_s: float, on_ready: Callable[[], None]) -> None:
-        """`on_ready` is called when connections are accepted."""
+    def __init__(
+        self,
+        app: App,
+        *,
+        drain_s: float,
+        on_ready: Callable[[], None],
+        on_limit: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`on_ready` is called when connections are accepted.
+
+        `on_limit` is called when `drain_s` has passed and streams still run: it must make them
+        end, with an error event of their own.
+        """
         config = uvicorn.Config(
             app,
             http=BoundedHttpProtocol,
@@ -60,15 +73,15 @@ class HttpServer:
             proxy_headers=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
-            timeout_graceful_shutdown=int(drain_s),
+            timeout_graceful_shutdown=math.ceil(drain_s) + FAREWELL_S,
         )
         self._app = app
-        self._server = _Server(config, on_ready, self.stop)
+        self._server = _Server(config, on_ready, self.stop, drain_s, on_limit)
 
     async def run(self, sock: socket.socket) -> None:
         """Serve until told to stop, or until SIGTERM or SIGINT; then drain and return.
 
-        Draining: no new work; what runs has `drain_s` to finish.
+        Draining: no new work; what runs has `drain_s` to finish, and ends with an error then.
         """
         await self._server.serve(sockets=[sock])
 
@@ -81,15 +94,33 @@ class HttpServer:
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, on_ready: Callable[[], None], stop: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None],
+        stop: Callable[[], None],
+        drain_s: float,
+        on_limit: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._stop = stop
+        self._drain_s = drain_s
+        self._on_limit = on_limit
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        limit = asyncio.create_task(self._end_streams())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            limit.cancel()
+
+    async def _end_streams(self) -> None:
+        await asyncio.sleep(self._drain_s)
+        await self._on_limit()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -78,7 +78,9 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
             else:
                 print(f"ready {url}", flush=True)
 
-        server = HttpServer(app, drain_s=config.api.drain_s, on_ready=on_ready)
+        server = HttpServer(
+            app, drain_s=config.api.drain_s, on_ready=on_ready, on_limit=provider.stop
+        )
         if accounts is not None and not any(key.is_active for key in accounts.list()):
             say("no API key yet: headrace keys create --tier free --name NAME", style="yellow")
         if with_stdin:

@@ -73,11 +73,10 @@ class LocalModel:
                 pass
 
     def stop(self) -> None:
-        """Stop the engine and end every stream that still waits with EngineError."""
+        """Stop the engine; every stream that still waits ends with Draining."""
         self._thread.stop()
         for request_id, mailbox in self._mailboxes.items():
-            failed = Failed(id=request_id, error="EngineError", message="the server is stopping")
-            mailbox.put(failed)
+            mailbox.put(Failed(id=request_id, error="Draining", message="the server is stopping"))
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
@@ -180,7 +179,7 @@ class LocalProvider:
             await model.start()
 
     async def stop(self) -> None:
-        """Stop the engines and free their memory."""
+        """Stop the engines and free their memory. May be called twice."""
         for model in self._models.values():
             model.stop()
         self._close()
@@ -265,7 +264,13 @@ def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -
 
 _ERRORS = {
     error.__name__: error
-    for error in (errors.InvalidRequest, errors.QueueFull, errors.BackendError, errors.EngineError)
+    for error in (
+        errors.InvalidRequest,
+        errors.QueueFull,
+        errors.Draining,
+        errors.BackendError,
+        errors.EngineError,
+    )
 }
 
 

@@ -1,0 +1,65 @@
+"""What a stream sees when the server must stop before it has finished."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+
+from headrace.api import HttpServer, address, bind, build_app
+from headrace.backends.null import NullBackend
+from headrace.clock import SystemClock
+from headrace.config import Config
+from headrace.engine import Engine, EngineThread
+from headrace.gateway.base import ModelCard
+from headrace.gateway.local import LocalModel, LocalProvider
+from headrace.model import bundled_model, open_model
+
+CARD = ModelCard(
+    id="slow", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
+)
+CHAT = {
+    "model": "slow",
+    "messages": [{"role": "user", "content": "count"}],
+    "stream": True,
+    "max_tokens": 2000,
+}
+
+
+def slow_provider() -> LocalProvider:
+    """Fifty tokens a second: 2,000 of them outlast any patience."""
+    model = open_model(bundled_model())
+    backend = NullBackend(model.program, num_blocks=256, steps_per_s=50)
+    engine = Engine(backend, SystemClock(), max_sequences=4, max_step_tokens=64, max_waiting=4)
+    local = LocalModel(model, CARD, lambda wake: EngineThread(engine, wake))
+    return LocalProvider({"slow": local}, close=backend.close)
+
+
+def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Path) -> None:
+    async def scenario() -> list[str]:
+        provider = slow_provider()
+        await provider.start()
+        app = build_app(provider, None, Config(home=tmp_path), SystemClock())
+        is_ready = asyncio.Event()
+        server = HttpServer(app, drain_s=0.05, on_ready=is_ready.set, on_limit=provider.stop)
+        sock = bind("127.0.0.1", 0)
+        running = asyncio.create_task(server.run(sock))
+        await is_ready.wait()
+        lines: list[str] = []
+        url = f"{address(sock)}/v1/chat/completions"
+        async with httpx.AsyncClient() as client, client.stream("POST", url, json=CHAT) as answer:
+            async for line in answer.aiter_lines():
+                if not lines:
+                    server.stop()
+                if line:
+                    lines.append(line)
+        await running
+        return lines
+
+    lines = asyncio.run(scenario())
+    assert "data: [DONE]" not in lines
+    last = json.loads(lines[-1].removeprefix("data: "))
+    assert last["error"]["type"] == "service_unavailable_error"
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] >= len(lines) - 2 > 0
+    assert all("error" not in json.loads(line.removeprefix("data: ")) for line in lines[:-1])
