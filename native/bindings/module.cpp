@@ -125,17 +125,33 @@ std::int32_t draw(const Array<const float>& logits, float temperature, std::int3
                 position, list);
 }
 
+Finish finish_of(int number) {
+  if (number < 0 || number > static_cast<int>(Finish::kGeluMultiply)) {
+    throw std::invalid_argument("unknown finish");
+  }
+  return static_cast<Finish>(number);
+}
+
 void bind_phases(nb::class_<Machine>& machine) {
-  machine.def("embed", [](Machine& m, Id out, Id matrix) { m.add_phase(EmbedPhase{out, matrix}); })
-      .def("norm", [](Machine& m, Id inp, Id out, Id weight,
-                      float eps) { m.add_phase(NormPhase{inp, out, {weight, eps}}); })
+  machine
+      .def(
+          "embed",
+          [](Machine& m, Id out, Id matrix, float scale) {
+            m.add_phase(EmbedPhase{out, matrix, scale});
+          },
+          nb::arg("out"), nb::arg("matrix"), nb::arg("scale") = 1.0f)
+      .def(
+          "norm",
+          [](Machine& m, Id inp, Id out, Id weight, float eps, std::size_t heads) {
+            m.add_phase(NormPhase{inp, out, {weight, eps}, heads});
+          },
+          nb::arg("inp"), nb::arg("out"), nb::arg("weight"), nb::arg("eps"), nb::arg("heads") = 1)
       .def(
           "linear",
           [](Machine& m, Id matrix, Id inp, const Norm& norm, Ids biases, std::vector<Id> outs,
              int finish, std::optional<int> tap) {
-            if (finish < 0 || finish > 2) throw std::invalid_argument("unknown finish");
             m.add_phase(LinearPhase{matrix, inp, norm_input(norm), std::move(biases),
-                                    std::move(outs), static_cast<Finish>(finish), tap});
+                                    std::move(outs), finish_of(finish), tap});
           },
           nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none(), nb::arg("biases"),
           nb::arg("outs"), nb::arg("finish"), nb::arg("tap").none())
@@ -143,16 +159,23 @@ void bind_phases(nb::class_<Machine>& machine) {
           "attention",
           [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
              std::optional<Id> k, std::optional<Id> v, std::optional<Id> q, std::optional<Id> out,
-             std::size_t heads, float scale) {
-            m.add_phase(AttentionPhase{layer, rope_q, rope_k, k, v, q, out, heads, scale, {}});
+             std::size_t heads, float scale, std::optional<int> window) {
+            AttentionPhase phase{layer, rope_q, rope_k, k, v, q, out, heads, scale};
+            if (window) phase.window = *window;
+            m.add_phase(std::move(phase));
           },
           nb::arg("layer"), nb::arg("rope_q").none(), nb::arg("rope_k").none(), nb::arg("k").none(),
           nb::arg("v").none(), nb::arg("q").none(), nb::arg("out").none(), nb::arg("heads"),
-          nb::arg("scale"))
+          nb::arg("scale"), nb::arg("window") = nb::none())
       .def("rope", [](Machine& m, Id buffer, Id rope,
                       std::size_t heads) { m.add_phase(RopePhase{buffer, rope, heads}); })
-      .def("activate",
-           [](Machine& m, Id gate, Id up, Id out) { m.add_phase(ActivatePhase{gate, up, out}); })
+      .def(
+          "activate",
+          [](Machine& m, Id gate, Id up, Id out, int finish) {
+            m.add_phase(ActivatePhase{gate, up, out, finish_of(finish)});
+          },
+          nb::arg("gate"), nb::arg("up"), nb::arg("out"),
+          nb::arg("finish") = static_cast<int>(Finish::kSiluMultiply))
       .def("add", [](Machine& m, Id inp, Id out) { m.add_phase(AddPhase{inp, out}); })
       .def("tap", [](Machine& m, Id inp, int layer) { m.add_phase(TapPhase{inp, layer}); })
       .def(

@@ -112,7 +112,7 @@ bool Machine::only_feeds_products(Id buffer) const {
   bool written = false;
   for (const Phase& phase : phases_) {
     if (const auto* linear = std::get_if<LinearPhase>(&phase)) {
-      const bool gated = linear->finish == Finish::kSiluMultiply;
+      const bool gated = is_gated(linear->finish);
       const bool out =
           std::find(linear->outs.begin(), linear->outs.end(), buffer) != linear->outs.end();
       if ((linear->inp == buffer && linear->norm) || (out && !gated)) return false;
@@ -182,7 +182,7 @@ void Machine::allocate() {
     own.scores.resize(kMaxQueries * kSpanTokens);
     own.sums.resize(kMaxQueries * head_dim);
     own.attended.resize(kMaxQueries * head_dim);
-    own.key.resize(head_dim);
+    own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
   }
 }

@@ -75,11 +75,13 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
   const Buffer& result = buffers_[*phase.out];
   const bool rounded = result.rounded != nullptr;
   int visible[kMaxQueries];
+  int hidden[kMaxQueries];
   float* out[kMaxQueries];
   AttendTile tile{};
   tile.q = own.queries.data();
   tile.q_stride = dim;
   tile.visible = visible;
+  tile.hidden = hidden;
   tile.table = input_->block_tables.data() + sequence * input_->table_width;
   tile.keys = layer.keys + head * layer.key_words;
   tile.key_stride = layer.kv_heads * layer.key_words;
@@ -109,6 +111,7 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
         std::memcpy(to, from, dim * sizeof(float));
       }
       visible[i] = input_->positions[pass.first + row] + 1;
+      hidden[i] = visible[i] > phase.window ? visible[i] - phase.window : 0;
       out[i] = rounded ? own.attended.data() + static_cast<std::size_t>(i) * dim
                        : result.row(row) + column;
     }

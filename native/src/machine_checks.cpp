@@ -40,7 +40,9 @@ void Machine::check(const EmbedPhase& phase) const {
 }
 
 void Machine::check(const NormPhase& phase) const {
-  check(std::optional(phase.norm), phase.inp);
+  require(phase.inp < buffers_.size() && phase.norm.weight < vectors_.size() && phase.heads > 0 &&
+              vectors_[phase.norm.weight].width * phase.heads == buffers_[phase.inp].width,
+          "norm: the weight does not fit its input");
   require(phase.out < buffers_.size() && buffers_[phase.out].width == buffers_[phase.inp].width,
           "norm: input and output differ in width");
 }
@@ -50,7 +52,7 @@ void Machine::check(const LinearPhase& phase) const {
   require(phase.matrix < matrices_.size(), "linear: unknown matrix");
   const Matrix& matrix = matrices_[phase.matrix];
   require(matrix.inputs() == buffers_[phase.inp].width, "linear: the input does not fit");
-  const bool gated = phase.finish == Finish::kSiluMultiply;
+  const bool gated = is_gated(phase.finish);
   require(phase.outs.size() == (gated ? 1 : matrix.sources()), "linear: one output per source");
   require(phase.biases.size() == matrix.sources(), "linear: one bias, or none, per source");
   for (std::size_t s = 0; s < matrix.sources(); ++s) {
@@ -78,6 +80,7 @@ void Machine::check(const LinearPhase& phase) const {
 
 void Machine::check(const AttentionPhase& phase) const {
   require(phase.layer < layers_.size(), "attention: unknown layer");
+  require(phase.window > 0, "attention: a window holds at least the row's own token");
   const KvLayer& layer = layers_[phase.layer];
   require(
       phase.k.has_value() == phase.v.has_value() && phase.q.has_value() == phase.out.has_value(),
@@ -108,6 +111,7 @@ void Machine::check(const RopePhase& phase) const {
 }
 
 void Machine::check(const ActivatePhase& phase) const {
+  require(is_gated(phase.finish), "activate: unknown function");
   for (const Id id : {phase.gate, phase.up, phase.out}) {
     require(id < buffers_.size() && buffers_[id].width == buffers_[phase.gate].width,
             "activate: buffers differ in width");

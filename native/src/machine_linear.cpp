@@ -57,6 +57,13 @@ void Machine::run(const LinearPhase& phase, const Pass& pass, std::size_t worker
   }
 }
 
+void Machine::multiply(Finish finish, const float* gate, const float* up, std::size_t blocks,
+                       std::size_t step, float* out) const {
+  const auto kernel =
+      finish == Finish::kGeluMultiply ? kernels_.gelu_multiply : kernels_.silu_multiply;
+  kernel(gate, up, blocks, step, out);
+}
+
 void Machine::finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,
                             std::size_t first_row, std::size_t rows, float* product) {
   for (std::size_t r = 0; r < rows; ++r) {
@@ -68,15 +75,15 @@ void Machine::finish_linear(const LinearPhase& phase, const Pass& pass, const Pa
                      sums + run.panel_block * kLanes);
       }
     }
-    if (phase.finish == Finish::kSiluMultiply) {
+    if (is_gated(phase.finish)) {
       // Blocks stand gate, up, gate, up, ... and in rising order: one call does the panel.
       const Buffer& buffer = buffers_[phase.outs[0]];
       const std::size_t column = panel.runs[0].first_row;
       if (buffer.rounded == nullptr) {
-        kernels_.silu_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
-                               buffer.row(first_row + r) + column);
+        multiply(phase.finish, sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
+                 buffer.row(first_row + r) + column);
       } else {  // in place: block i of the result falls on a gate block that has been read
-        kernels_.silu_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes, sums);
+        multiply(phase.finish, sums, sums + kLanes, panel.blocks / 2, 2 * kLanes, sums);
         kernels_.round(sums, panel.blocks / 2 * kLanes, buffer.rounded_row(first_row + r) + column);
       }
       continue;
@@ -106,21 +113,40 @@ void Machine::run(const EmbedPhase& phase, const Pass& pass, std::size_t worker)
   const auto token = [&](std::size_t row) {
     return static_cast<std::size_t>(input_->token_ids[pass.first + row]);
   };
+  const auto gather = [&](std::size_t row, std::size_t first, std::size_t last) {
+    float* out = buffers_[phase.out].row(row);
+    table.gather(token(row), first, last, out);
+    if (phase.scale == 1.0f) return;
+    for (std::size_t i = first; i < last; ++i) out[i] *= phase.scale;
+  };
   if (pass.rows == 1) {
     // Each value is a cache line of its own in the packed table: share one row's out.
     const std::size_t width = table.inputs();
-    table.gather(token(0), width * worker / workers, width * (worker + 1) / workers,
-                 buffers_[phase.out].row(0));
+    gather(0, width * worker / workers, width * (worker + 1) / workers);
     return;
   }
   for (std::size_t row = worker; row < pass.rows; row += workers) {
-    table.gather(token(row), 0, table.inputs(), buffers_[phase.out].row(row));
+    gather(row, 0, table.inputs());
   }
 }
 
 void Machine::run(const NormPhase& phase, const Pass& pass, std::size_t worker) {
   const auto workers = static_cast<std::size_t>(workers_.count());
   const Buffer& inp = buffers_[phase.inp];
+  if (phase.heads > 1) {
+    // The kernel wants rows padded with zeros, and heads stand one against the next.
+    const Vector& weight = vectors_[phase.norm.weight];
+    float* head = scratch_[worker].key.data();
+    for (std::size_t i = worker; i < pass.rows * phase.heads; i += workers) {
+      const std::size_t row = i / phase.heads;
+      const std::size_t first = i % phase.heads * weight.width;
+      std::fill(head, head + weight.values.size(), 0.0f);
+      std::memcpy(head, inp.row(row) + first, weight.width * sizeof(float));
+      kernels_.norm(head, weight.values.data(), weight.width, phase.norm.eps, head);
+      std::memcpy(buffers_[phase.out].row(row) + first, head, weight.width * sizeof(float));
+    }
+    return;
+  }
   for (std::size_t row = worker; row < pass.rows; row += workers) {
     kernels_.norm(inp.row(row), vectors_[phase.norm.weight].values.data(), inp.width,
                   phase.norm.eps, buffers_[phase.out].row(row));
@@ -141,9 +167,8 @@ void Machine::run(const RopePhase& phase, const Pass& pass, std::size_t worker) 
 void Machine::run(const ActivatePhase& phase, const Pass& pass, std::size_t worker) {
   const auto workers = static_cast<std::size_t>(workers_.count());
   for (std::size_t row = worker; row < pass.rows; row += workers) {
-    kernels_.silu_multiply(buffers_[phase.gate].row(row), buffers_[phase.up].row(row),
-                           buffers_[phase.gate].stride / kLanes, kLanes,
-                           buffers_[phase.out].row(row));
+    multiply(phase.finish, buffers_[phase.gate].row(row), buffers_[phase.up].row(row),
+             buffers_[phase.gate].stride / kLanes, kLanes, buffers_[phase.out].row(row));
   }
 }
 

@@ -6,19 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headrace.backends.cpu import CpuBackend, relative_error_bound
+from headrace.backends.cpu import CpuBackend, phases, relative_error_bound
 from headrace.backends.reference import ReferenceBackend
+from headrace.errors import BackendError
+from headrace.model import lowering
 from headrace.model.program import (
     Activate,
     Add,
     AppendKv,
     Attend,
+    Embed,
     Linear,
     Norm,
     Op,
     Program,
     Rope,
     Tap,
+    Weight,
 )
 from tests.backends.cpu_cases import ISAS, calm_weights, logits_of, row_rms, tokens
 from tests.tiny_llama import rows_batch, scrambled_tables, tiny_program
@@ -151,3 +155,102 @@ def test_attention_without_ropes_is_still_one_phase() -> None:
     program = tiny_program()
     ops = [op for op in program.ops if not isinstance(op, Rope)]
     assert agree(with_ops(program, ops)) == {}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_optional_fields_inside_phases(isa: str) -> None:
+    program = tiny_program()
+    assert agree(with_ops(program, [varied(op) for op in program.ops]), isa) == {}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_optional_fields_of_operations_alone(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "CARRIED", {})
+    program = tiny_program(attention_bias=True)
+    alone = agree(with_ops(program, [varied(op) for op in program.ops]), isa)
+    assert {"Embed", "Norm", "Attend", "Activate", "Linear"} <= set(alone)
+
+
+def varied(op: Op) -> Op:
+    match op:
+        case Embed():
+            return replace(op, scale=0.7)
+        case Norm():
+            return replace(op, offset=0.25)
+        case Attend():
+            return replace(op, window=9)
+        case Activate():
+            return replace(op, function="gelu_tanh")
+        case _:
+            return op
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("head_dim", [8, 10, 34])
+def test_norms_of_heads_run_alone(head_dim: int, isa: str) -> None:
+    program = tiny_program(head_dim=head_dim)
+    ops: list[Op] = []
+    for op in program.ops:
+        if isinstance(op, Rope):
+            weight = Weight(name=f"norm.{op.buffer}", shape=(head_dim,))
+            ops.append(Norm(inp=op.buffer, out=op.buffer, weight=weight, eps=1e-5, heads=op.heads))
+        ops.append(op)
+    assert agree(with_ops(program, ops), isa)["Norm"] == 4
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("window", [1, 15, 16, 40, 530, 5_000])
+def test_windows_over_several_spans(window: int, isa: str) -> None:
+    program = tiny_program(max_position_embeddings=1_200, num_hidden_layers=1)
+    ops = [replace(op, window=window) if isinstance(op, Attend) else op for op in program.ops]
+    program = with_ops(program, ops)
+    weights = calm_weights(program)
+    prompt = tokens(program, 1_100)
+    tables = scrambled_tables(1, 1_120, num_blocks=70)
+    judge = ReferenceBackend(program, weights, num_blocks=70)
+    backend = CpuBackend(program, weights, num_blocks=70, threads=2, isa=isa)
+    batch = rows_batch({0: (0, prompt)}, tables)
+    expected, found = logits_of(judge.step(batch)), logits_of(backend.step(batch))
+    error = np.abs(found - expected).max(axis=-1) / row_rms(expected)
+    assert error.max() <= relative_error_bound(program)
+    for row in (0, 15, 16, 511, 512, 529, 530, 1_023, 1_024, 1_041, 1_099):
+        alone = logits_of(backend.step(rows_batch({0: (row, prompt[row : row + 1])}, tables)))
+        np.testing.assert_array_equal(alone[0], found[row])
+
+
+def test_a_weight_may_be_some_rows_of_a_tensor() -> None:
+    program = tiny_program(num_key_value_heads=6)
+    ops: list[Op] = []
+    for op in program.ops:
+        if isinstance(op, Linear) and op.out in {"q", "k", "v"}:
+            rows, columns = op.weight.shape
+            name, first = op.weight.name[: -len("q_proj.weight")] + "fused", "qkv".index(op.out)
+            part = Weight(
+                name=name, shape=(rows, columns), first_row=first * rows, tensor_rows=3 * rows
+            )
+            op = replace(op, weight=part)
+        ops.append(op)
+    fused = with_ops(program, ops)
+    assert agree(fused) == {}
+    assert fused.num_parameters == program.num_parameters
+    assert fused.bytes_per_token() == program.bytes_per_token()
+    weights = calm_weights(fused)
+    backend = CpuBackend(fused, weights, num_blocks=1, threads=1)
+    name = next(name for name in fused.weights() if name.endswith("fused"))
+    np.testing.assert_array_equal(backend.unpack(name), weights[name])
+    whole = dict(weights)
+    for op, part in zip(program.ops, ops, strict=True):
+        if isinstance(op, Linear) and isinstance(part, Linear):
+            whole[op.weight.name] = weights[part.weight.name][part.weight.rows]
+    apart = CpuBackend(program, whole, num_blocks=8, threads=1)
+    together = CpuBackend(fused, weights, num_blocks=8, threads=1)
+    batch = rows_batch({0: (0, tokens(program, 20))}, TABLES)
+    np.testing.assert_array_equal(logits_of(apart.step(batch)), logits_of(together.step(batch)))
+
+
+def test_a_field_this_backend_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "_DECLARED", {})
+    program = tiny_program()
+    ops = [varied(op) for op in program.ops]
+    with pytest.raises(BackendError, match="Embed with scale"):
+        agree(with_ops(program, ops))

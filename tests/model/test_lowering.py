@@ -1,8 +1,12 @@
 """Lowering: every operation in exactly one phase, fused only where nobody looks inside."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
+from typing import get_args
 
+import pytest
+
+from headrace.model import lowering
 from headrace.model.lowering import (
     Attention,
     EmbedRows,
@@ -14,7 +18,18 @@ from headrace.model.lowering import (
     Single,
     lower,
 )
-from headrace.model.program import Activate, Add, Linear, Norm, Op, Program, Tap, Weight
+from headrace.model.program import (
+    Activate,
+    Add,
+    Attend,
+    Embed,
+    Linear,
+    Norm,
+    Op,
+    Program,
+    Tap,
+    Weight,
+)
 from tests.tiny_llama import tiny_program
 
 
@@ -112,3 +127,42 @@ def test_a_gated_mlp_with_one_buffer_for_gate_and_up_is_taken_apart() -> None:
     phases = lower(with_ops(program, ops))
     assert not any(isinstance(phase, GatedMlp) for phase in phases)
     assert [op for phase in phases for op in ops_of(phase)] == ops
+
+
+# A value other than the default for every optional field of every operation.
+VARIATIONS: dict[tuple[type[Op], str], object] = {
+    (Embed, "scale"): 2.0,
+    (Norm, "offset"): 1.0,
+    (Norm, "heads"): 2,
+    (Linear, "bias"): Weight(name="bias", shape=(1,)),
+    (Attend, "window"): 5,
+    (Activate, "function"): "gelu_tanh",
+}
+
+
+def test_the_variations_are_all_there_are() -> None:
+    optional = {
+        (kind, field.name)
+        for kind in get_args(Op)
+        for field in fields(kind)
+        if field.default is not MISSING
+    }
+    assert set(VARIATIONS) == optional
+
+
+@pytest.mark.parametrize(("kind", "field"), VARIATIONS)
+def test_a_field_that_no_phase_carries_leaves_the_operation_alone(
+    kind: type[Op], field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {field: VARIATIONS[kind, field]}
+    program = tiny_program()
+    ops = [replace(op, **change) if isinstance(op, kind) else op for op in program.ops]
+    carried = field in lowering.CARRIED.get(kind, ())
+    varied = [op for op in ops if isinstance(op, kind)]
+    for known in (carried, False):
+        if not known:  # as it would be for a field that was added to the program only
+            monkeypatch.setattr(lowering, "CARRIED", {})
+        phases = lower(with_ops(program, ops))
+        assert [op for phase in phases for op in ops_of(phase)] == ops
+        alone = [phase.op for phase in phases if isinstance(phase, Single)]
+        assert [op for op in alone if isinstance(op, kind)] == ([] if known else varied)

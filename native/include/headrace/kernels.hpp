@@ -16,6 +16,7 @@ struct AttendTile {
   const float* q;               // [queries][q_stride], already rotated
   std::size_t q_stride;         // floats
   const int* visible;           // [queries], tokens each query sees (its position + 1), >= 1
+  const int* hidden;            // [queries], tokens before these it does not see, < visible
   int queries;                  // 1..kMaxQueries
   const std::int32_t* table;    // the sequence's KV blocks
   const std::uint32_t* keys;    // block b of this head: keys + b * key_stride, [head_dim / 2][16]
@@ -56,6 +57,9 @@ struct Kernels {
   void (*add)(const float* x, std::size_t padded, float* out);  // out += x; padded to 16
   // out = silu(gate) * up, in blocks of 16; the inputs' blocks stand `step` floats apart.
   void (*silu_multiply)(const float* gate, const float* up, std::size_t blocks, std::size_t step,
+                        float* out);
+  // The same with gelu_tanh(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+  void (*gelu_multiply)(const float* gate, const float* up, std::size_t blocks, std::size_t step,
                         float* out);
   // Rotates one head's halves: (x1 cos - x2 sin, x2 cos + x1 sin); out may be x.
   void (*rotate)(const float* x, const float* cos, const float* sin, std::size_t half, float* out);

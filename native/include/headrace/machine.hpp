@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <variant>
@@ -32,20 +33,25 @@ struct NormInput {
 struct EmbedPhase {
   Id out;
   Id matrix;  // source 0 is the table
+  float scale = 1.0f;
 };
 struct NormPhase {
   Id inp, out;
   NormInput norm;
+  std::size_t heads = 1;  // equal parts of the row, each normed by itself
 };
-enum class Finish { kStore, kAdd, kSiluMultiply };
+enum class Finish { kStore, kAdd, kSiluMultiply, kGeluMultiply };
+inline bool is_gated(Finish finish) {
+  return finish == Finish::kSiluMultiply || finish == Finish::kGeluMultiply;
+}
 // Buffers of sources = [norm](inp) . matrix + bias; stored, added to the buffer, or, for two
-// sources in turn, silu(first) * second stored to outs[0].
+// sources in turn, silu(first) * second (or with gelu) stored to outs[0].
 struct LinearPhase {
   Id matrix;
   Id inp;
   std::optional<NormInput> norm;
   std::vector<std::optional<Id>> biases;  // vector, one per source
-  std::vector<Id> outs;                   // buffer, one per source (one in all for kSiluMultiply)
+  std::vector<Id> outs;                   // buffer, one per source (one in all when gated)
   Finish finish;
   std::optional<int> tap;  // layer whose residual stream outs[0] then is
   bool joined = false;     // set by the machine: see AttentionPhase::owners
@@ -58,6 +64,7 @@ struct AttentionPhase {
   std::optional<Id> q, out;  // both or none: nothing to attend
   std::size_t heads;
   float scale;
+  int window = std::numeric_limits<int>::max();  // tokens a query sees at most, its own the last
   // Set by the machine when the phase before makes q, k and v and each kv head's parts of them are
   // one worker's: that worker then goes on to attend with no barrier between. Empty otherwise.
   std::vector<std::size_t> owners = {};
@@ -68,6 +75,7 @@ struct RopePhase {
 };
 struct ActivatePhase {
   Id gate, up, out;
+  Finish finish = Finish::kSiluMultiply;
 };
 struct AddPhase {
   Id inp, out;
@@ -171,7 +179,7 @@ class Machine {
     std::vector<float> queries;        // [tile queries][head_dim], rotated
     std::vector<float> scores, sums;   // of one AttendTile
     std::vector<float> attended;       // [tile queries][head_dim]
-    std::vector<float> key;            // one rotated key
+    std::vector<float> key;            // one rotated key, or one head being normed
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     std::vector<Candidate> sampling;
   };
@@ -212,6 +220,8 @@ class Machine {
   void run(const TapPhase& phase, const Pass& pass, std::size_t worker);
   void run(const HeadPhase& phase, const Pass& pass, std::size_t worker);
 
+  void multiply(Finish finish, const float* gate, const float* up, std::size_t blocks,
+                std::size_t step, float* out) const;
   void finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,
                      std::size_t first_row, std::size_t rows, float* product);
   void append(const AttentionPhase& phase, const Pass& pass, std::size_t row, std::size_t head,

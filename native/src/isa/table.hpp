@@ -25,6 +25,7 @@
       .round = HEADRACE_ISA::round_row,             \
       .add = HEADRACE_ISA::add_into,                \
       .silu_multiply = HEADRACE_ISA::silu_multiply, \
+      .gelu_multiply = HEADRACE_ISA::gelu_multiply, \
       .rotate = HEADRACE_ISA::rotate,               \
       .append = HEADRACE_ISA::append,               \
       .attend = HEADRACE_ISA::attend,               \

@@ -41,7 +41,12 @@ HEADRACE_INLINE void score_blocks(const AttendTile& t, std::size_t first_block, 
       const std::size_t token = (first_block + b) * 16;
       const int left = t.visible[q] - static_cast<int>(token);
       const M seen = gt(splat(static_cast<float>(left < 16 ? left : 16)), lanes());
-      const F score = select(seen, mul(acc[q][b], splat(t.scale)), splat(kNever));
+      F score = select(seen, mul(acc[q][b], splat(t.scale)), splat(kNever));
+      const int skipped = t.hidden[q] - static_cast<int>(token);
+      if (skipped > 0) {
+        const M gone = gt(splat(static_cast<float>(skipped < 16 ? skipped : 16)), lanes());
+        score = select(gone, splat(kNever), score);
+      }
       store(t.scores + q * kSpanTokens + (token - start), score);
       highest[q] = maximum(highest[q], score);
     }
@@ -49,7 +54,8 @@ HEADRACE_INLINE void score_blocks(const AttendTile& t, std::size_t first_block, 
 }
 
 template <int Queries>
-HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::size_t end) {
+HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::size_t from,
+                                std::size_t end) {
   for (int c = 0; c < t.chunks; ++c) {
     F low_acc[Queries];
     F high_acc[Queries];
@@ -60,7 +66,7 @@ HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::siz
       low_acc[q] = load(sums[q]);
       high_acc[q] = load(sums[q] + 16);
     }
-    for (std::size_t block = start / 16; block * 16 < end; ++block) {
+    for (std::size_t block = from / 16; block * 16 < end; ++block) {
       const std::uint32_t* values =
           t.values + static_cast<std::size_t>(t.table[block]) * t.value_stride + c * 16;
       const float* weights = t.scores + (block * 16 - start);
@@ -91,13 +97,18 @@ HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::siz
   }
 }
 
-// Turns the span's scores into weights against the running maximum; rescales what was summed.
-HEADRACE_INLINE void weigh(const AttendTile& t, int q, std::size_t tokens, float highest,
-                           float* maximum_so_far, float* total) {
+// Turns the span's scores from `skip` to `tokens` (multiples of 16) into weights against the
+// running maximum; rescales what was summed.
+HEADRACE_INLINE void weigh(const AttendTile& t, int q, std::size_t skip, std::size_t tokens,
+                           float highest, float* maximum_so_far, float* total) {
   float* scores = t.scores + q * kSpanTokens;
   float* sums = t.sums + q * t.chunks * 32;
   const float before = *maximum_so_far;
   const float now = highest > before ? highest : before;
+  if (!(now > kNever)) {  // this query sees nothing yet; another of the tile does
+    for (std::size_t i = skip; i < tokens; i += 16) store(scores + i, splat(0.0f));
+    return;
+  }
   if (now > before && before > kNever) {
     const F shrink = exp(splat(before - now));
     for (int i = 0; i < t.chunks * 32; i += 16) store(sums + i, mul(load(sums + i), shrink));
@@ -107,7 +118,7 @@ HEADRACE_INLINE void weigh(const AttendTile& t, int q, std::size_t tokens, float
   }
   F sum = splat(0.0f);
 #pragma GCC unroll 2
-  for (std::size_t i = 0; i < tokens; i += 16) {
+  for (std::size_t i = skip; i < tokens; i += 16) {
     const F score = load(scores + i);
     // Unseen tokens hold -inf, and exp gives exactly 0 there.
     const F weight = exp(sub(score, splat(now)));
@@ -124,27 +135,35 @@ void attend_queries(const AttendTile& t) {
   float highest_so_far[Queries];
   float total[Queries];
   int last = 0;
+  int hidden = t.hidden[0];
   for (int q = 0; q < Queries; ++q) {
     highest_so_far[q] = kNever;
     total[q] = 0.0f;
     if (t.visible[q] > last) last = t.visible[q];
+    if (t.hidden[q] < hidden) hidden = t.hidden[q];
   }
   for (int i = 0; i < Queries * t.chunks * 32; i += 16) store(t.sums + i, splat(0.0f));
   const auto visible = static_cast<std::size_t>(last);
-  for (std::size_t start = 0; start < visible; start += kSpanTokens) {
+  // Blocks that no query sees are not read; spans keep their places, so that a query's sums are
+  // taken in the same order whatever the others of its tile see.
+  const std::size_t begin = static_cast<std::size_t>(hidden) / 16 * 16;
+  for (std::size_t start = begin / kSpanTokens * kSpanTokens; start < visible;
+       start += kSpanTokens) {
+    const std::size_t from = begin > start ? begin : start;
     const std::size_t end = visible - start < kSpanTokens ? visible : start + kSpanTokens;
     F highest[Queries];
     for (int q = 0; q < Queries; ++q) highest[q] = splat(kNever);
-    std::size_t block = start / 16;
+    std::size_t block = from / 16;
     const std::size_t end_block = (end + 15) / 16;
     for (; block + kTogether <= end_block; block += kTogether) {
       score_blocks<Queries, kTogether>(t, block, start, highest);
     }
     for (; block < end_block; ++block) score_blocks<Queries, 1>(t, block, start, highest);
     for (int q = 0; q < Queries; ++q) {
-      weigh(t, q, (end_block - start / 16) * 16, hmax(highest[q]), &highest_so_far[q], &total[q]);
+      weigh(t, q, from - start, (end_block - start / 16) * 16, hmax(highest[q]), &highest_so_far[q],
+            &total[q]);
     }
-    add_values<Queries>(t, start, end);
+    add_values<Queries>(t, start, from, end);
   }
   for (int q = 0; q < Queries; ++q) {
     // Chunks hold dims [0, 16) and [16, 32) of each 32, in order; the last may be part-filled.

@@ -1,4 +1,4 @@
-// exp and silu on vectors, the same polynomial on every instruction set.
+// exp, silu and gelu on vectors, the same polynomial on every instruction set.
 
 namespace headrace::HEADRACE_ISA {
 namespace {
@@ -36,6 +36,17 @@ void silu_multiply(const float* gate, const float* up, std::size_t blocks, std::
   for (std::size_t i = 0; i < blocks; ++i) {
     const F g = load(gate + i * step);
     const F denominator = add(splat(1.0f), exp(sub(splat(0.0f), g)));
+    store(out + i * 16, mul(div(g, denominator), load(up + i * step)));
+  }
+}
+
+// x / 2 * (1 + tanh(y)) = x / (1 + exp(-2 y)), with y = sqrt(2 / pi) * (x + 0.044715 x^3).
+void gelu_multiply(const float* gate, const float* up, std::size_t blocks, std::size_t step,
+                   float* out) {
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const F g = load(gate + i * step);
+    const F cubic = fma(mul(mul(g, g), g), splat(0.044715f), g);
+    const F denominator = add(splat(1.0f), exp(mul(cubic, splat(-1.59576912f))));
     store(out + i * 16, mul(div(g, denominator), load(up + i * step)));
   }
 }

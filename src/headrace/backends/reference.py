@@ -5,6 +5,7 @@ another backend disagree, it is right. Keys and values are stored as bf16, like 
 else is float32.
 """
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -33,6 +34,7 @@ from headrace.model.program import (
     Program,
     Rope,
     Tap,
+    Weight,
 )
 
 F32 = NDArray[np.float32]
@@ -74,7 +76,7 @@ class ReferenceBackend:
         hidden: dict[int, F32] = {}
         for op in self._program.ops:
             if isinstance(op, Head):
-                logits = _matmul(buffers[op.inp][batch.sample_rows], self._weights[op.weight.name])
+                logits = _matmul(buffers[op.inp][batch.sample_rows], self._values_of(op.weight))
             elif isinstance(op, Tap):
                 if op.layer in batch.taps:
                     hidden[op.layer] = buffers[op.inp].copy()
@@ -108,15 +110,17 @@ class ReferenceBackend:
     def _run(self, op: Op, buffers: dict[str, F32], batch: Batch) -> None:
         match op:
             case Embed():
-                buffers[op.out][:] = self._weights[op.table.name][batch.token_ids]
+                table = self._values_of(op.table)
+                buffers[op.out][:] = table[batch.token_ids] * np.float32(op.scale)
             case Norm():
-                x = buffers[op.inp]
-                mean_square = np.mean(x * x, axis=1, keepdims=True, dtype=np.float32)
+                x = buffers[op.inp].reshape(len(batch.token_ids), op.heads, -1)
+                mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
                 scale = np.float32(1) / np.sqrt(mean_square + np.float32(op.eps))
-                buffers[op.out][:] = x * scale * self._weights[op.weight.name]
+                weight = self._values_of(op.weight) + np.float32(op.offset)
+                buffers[op.out][:] = (x * scale * weight).reshape(buffers[op.out].shape)
             case Linear():
-                product = _matmul(buffers[op.inp], self._weights[op.weight.name])
-                bias = 0 if op.bias is None else self._weights[op.bias.name]
+                product = _matmul(buffers[op.inp], self._values_of(op.weight))
+                bias = 0 if op.bias is None else self._values_of(op.bias)
                 buffers[op.out][:] = product + bias
             case Rope():
                 _rotate(op, buffers[op.buffer], batch.positions)
@@ -125,13 +129,15 @@ class ReferenceBackend:
             case Attend():
                 self._attend(op, buffers, batch)
             case Activate():
-                gate = buffers[op.gate]
-                with np.errstate(over="ignore"):  # exp(-x) = inf gives silu = 0, as it should
-                    buffers[op.out][:] = gate / (1 + np.exp(-gate)) * buffers[op.up]
+                function = {"silu": _silu, "gelu_tanh": _gelu_tanh}[op.function]
+                buffers[op.out][:] = function(buffers[op.gate]) * buffers[op.up]
             case Add():
                 buffers[op.out] += buffers[op.inp]
             case Tap() | Head():
                 raise AssertionError("handled by step")
+
+    def _values_of(self, weight: Weight) -> F32:
+        return self._weights[weight.name][weight.rows]
 
     def _append(self, op: AppendKv, buffers: dict[str, F32], batch: Batch) -> None:
         blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]
@@ -146,7 +152,8 @@ class ReferenceBackend:
         for t, (position, sequence) in enumerate(
             zip(batch.positions, batch.row_sequence, strict=True)
         ):
-            seen = np.arange(int(position) + 1)
+            first = 0 if op.window is None else max(0, int(position) - op.window + 1)
+            seen = np.arange(first, int(position) + 1)
             blocks = batch.block_tables[sequence, seen // BLOCK_TOKENS]
             slots = blocks * BLOCK_TOKENS + seen % BLOCK_TOKENS
             q = buffers[op.q][t].reshape(op.kv_heads, group, op.head_dim)
@@ -163,6 +170,17 @@ def _matmul(rows: F32, weight: F32) -> F32:
     for t, row in enumerate(rows):
         np.dot(weight, row, out=product[t])
     return product
+
+
+def _silu(x: F32) -> F32:
+    with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
+        return np.divide(x, 1 + np.exp(-x), dtype=np.float32)
+
+
+def _gelu_tanh(x: F32) -> F32:
+    root, cubic = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
+    y = root * (x + cubic * x * x * x)
+    return np.multiply(x / 2, 1 + np.tanh(y), dtype=np.float32)
 
 
 def _rotate(op: Rope, rows: F32, positions: NDArray[np.int32]) -> None:

@@ -56,6 +56,26 @@ class ConfigJson:
             raise CheckpointError(f"config.json: '{key}' must be a string, not {value!r}")
         return value
 
+    def words(self, key: str) -> tuple[str, ...] | None:
+        """A list of strings; None when absent or null."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        items = cast("list[object]", value) if isinstance(value, list) else [value]
+        words = tuple(item for item in items if isinstance(item, str))
+        if not isinstance(value, list) or len(words) < len(items):
+            raise CheckpointError(f"config.json: '{key}' must be a list of strings")
+        return words
+
+    def expect(self, key: str, known: object) -> None:
+        """Refuse a `key` that asks for anything but `known`, which absent and null stand for."""
+        value = self._values.get(key)
+        if value is not None and value != known:
+            raise CheckpointError(
+                f"config.json: '{key}' {value!r} is not known for this architecture; "
+                f"this version knows {known!r}"
+            )
+
     def section(self, key: str) -> "ConfigJson":
         """A nested object; empty when absent or null."""
         value = self._values.get(key)

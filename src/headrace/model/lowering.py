@@ -2,10 +2,11 @@
 
 A phase is a run of operations whose inner buffers nobody reads afterwards, so a backend may keep
 them in registers. What no pattern matches becomes a `Single`: correct, run as one operation, and
-reported (`BackendReport.fallback_ops`).
+reported (`BackendReport.fallback_ops`). So does an operation with an optional field in use that
+its phase is not known to carry (`CARRIED`), such as one added to the program later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.model.program import (
@@ -22,6 +23,7 @@ from headrace.model.program import (
     Rope,
     Tap,
     reads,
+    variations,
     writes,
 )
 
@@ -84,6 +86,15 @@ class Single:
     op: Op
 
 
+# The optional fields that phases hand on to the machine, which must act on them.
+CARRIED: Mapping[type[Op], frozenset[str]] = {
+    Embed: frozenset({"scale"}),
+    Norm: frozenset({"offset"}),
+    Linear: frozenset({"bias"}),
+    Attend: frozenset({"window"}),
+    Activate: frozenset({"function"}),
+}
+
 Phase = EmbedRows | NormLinear | Attention | LinearResidual | GatedMlp | HeadSample | Single
 
 
@@ -102,9 +113,13 @@ def lower(program: Program) -> tuple[Phase, ...]:
 def _match(ops: Sequence[Op], start: int) -> tuple[Phase, int]:
     for pattern in (_embed, _gated_mlp, _head, _norm_linear, _attention, _linear_residual):
         found = pattern(ops, start)
-        if found is not None:
+        if found is not None and all(map(_carried, ops[start : start + found[1]])):
             return found
     return Single(op=ops[start]), 1
+
+
+def _carried(op: Op) -> bool:
+    return variations(op) <= CARRIED.get(type(op), frozenset())
 
 
 def _embed(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:

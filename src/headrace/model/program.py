@@ -11,33 +11,59 @@ precision; products accumulate in float32. The mathematics of each operation is 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weight:
-    """A tensor of the checkpoint: its name there and the shape the program needs."""
+    """A tensor of the checkpoint: its name there and the shape the program needs.
+
+    Or some of its rows, where a checkpoint keeps several matrices in one tensor: `shape[0]` of
+    `tensor_rows`, from `first_row` on.
+    """
 
     name: str
     shape: tuple[int, ...]
+    first_row: int = 0
+    tensor_rows: int | None = None  # None: all of it
+
+    @property
+    def tensor(self) -> "Weight":
+        """The whole tensor, as the checkpoint has it."""
+        if self.tensor_rows is None:
+            return self
+        return Weight(name=self.name, shape=(self.tensor_rows, *self.shape[1:]))
+
+    @property
+    def rows(self) -> slice:
+        """Which rows of the tensor these are."""
+        return slice(self.first_row, self.first_row + self.shape[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embed:
-    """out[t] = table[token[t]]; table [V, width]."""
+    """out[t] = table[token[t]] * scale; table [V, width]."""
 
     out: str
     table: Weight
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm:
-    """Root-mean-square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight [width]."""
+    """Root-mean-square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * (weight + offset).
+
+    With `heads`, each of so many equal parts of the row is normed by itself, and weight
+    [width / heads] is the same for all (Qwen3's q and k, Gemma 3's); else weight [width].
+    """
 
     inp: str
     out: str
     weight: Weight
     eps: float
+    offset: float = 0.0  # 1 in Gemma, whose checkpoints hold the distance from 1
+    heads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +104,8 @@ class Attend:
     """Causal grouped-query attention of q over the cached keys and values of `layer`.
 
     q, out `[T, heads * head_dim]`; query head i reads kv head i // (heads // kv_heads); a row at
-    position p sees positions 0..p of its own sequence. Softmax in float32 of q.k * scale.
+    position p sees positions 0..p of its own sequence, of which `window` keeps the last: from
+    max(0, p - window + 1) on (Beltagy et al. 2020). Softmax in float32 of q.k * scale.
     """
 
     layer: int
@@ -88,15 +115,22 @@ class Attend:
     kv_heads: int
     head_dim: int
     scale: float
+    window: int | None = None  # tokens, the row's own among them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activate:
-    """out = silu(gate) * up, with silu(x) = x / (1 + exp(-x))."""
+    """out = f(gate) * up, where f is one of
+
+    silu: x / (1 + exp(-x));
+    gelu_tanh: x / 2 * (1 + tanh(y)), with y = sqrt(2 / pi) * (x + 0.044715 x^3)
+    (Hendrycks & Gimpel 2016, the approximation).
+    """
 
     gate: str
     up: str
     out: str
+    function: Literal["silu", "gelu_tanh"] = "silu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +196,8 @@ class Program:
         return sum(math.prod(weight.shape) for weight in self.weights().values())
 
     def weights(self) -> dict[str, Weight]:
-        """Every weight the program reads, by checkpoint name, each once."""
-        return {weight.name: weight for op in self.ops for weight in op_weights(op)}
+        """Every tensor the program reads, whole, by checkpoint name, each once."""
+        return {weight.name: weight.tensor for op in self.ops for weight in op_weights(op)}
 
     def bytes_per_token(self, context_tokens: int = 0) -> int:
         """Bytes one decode step must read at 16 bits: each matrix once, and the cache.
@@ -216,3 +250,15 @@ def writes(op: Op) -> str | None:
             return op.buffer
         case AppendKv() | Tap() | Head():
             return None
+
+
+def variations(op: Op) -> frozenset[str]:
+    """The optional fields in which `op` differs from the plain operation of its kind.
+
+    Whoever runs operations by pattern must know every one of them, or leave the operation alone.
+    """
+    return frozenset(
+        field.name
+        for field in fields(op)
+        if field.default is not MISSING and getattr(op, field.name) != field.default
+    )

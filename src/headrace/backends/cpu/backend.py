@@ -93,11 +93,12 @@ class CpuBackend:
             declaration.declare(self._phases)
         except ValueError as error:
             raise BackendError(f"the program does not fit together: {error}") from error
-        self._tensors = {weight.name: place for weight, *place in declaration.tensors()}
-        total = 2 * sum(math.prod(weight.shape) for weight, *_ in declaration.tensors())
+        self._packed = tuple(declaration.tensors())
+        total = 2 * sum(math.prod(weight.shape) for weight, *_ in self._packed)
         done = 0
-        for weight, matrix, source in declaration.tensors():
-            self._machine.pack(matrix, source, np.ascontiguousarray(weights[weight.name]))
+        for weight, matrix, source in self._packed:
+            rows = weights[weight.name][weight.rows]
+            self._machine.pack(matrix, source, np.ascontiguousarray(rows))
             done += 2 * math.prod(weight.shape)
             if progress is not None:
                 progress(done, total)
@@ -157,9 +158,10 @@ class CpuBackend:
 
     def unpack(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
         """The matrix `name`, bit for bit as in the checkpoint, read back from its packed form."""
-        matrix, source = self._tensors[name]
-        values = np.empty(self._program.weights()[name].shape, np.uint16)
-        self._machine.unpack(matrix, source, values)
+        values = np.zeros(self._program.weights()[name].shape, np.uint16)
+        for weight, matrix, source in self._packed:
+            if weight.name == name:
+                self._machine.unpack(matrix, source, values[weight.rows])
         return values
 
     def report(self) -> BackendReport:

@@ -1,6 +1,6 @@
 """Declares a lowered program to the native machine: each phase becomes one native phase."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,22 @@ from headrace.model.program import (
     Rope,
     Tap,
     Weight,
+    variations,
 )
 
 if TYPE_CHECKING:
     from headrace.backends.cpu import _native
 
-_STORE, _ADD, _SILU_MULTIPLY = 0, 1, 2  # native Finish
+_STORE, _ADD = 0, 1  # native Finish
+_MULTIPLY = {"silu": 2, "gelu_tanh": 3}  # native Finish of each activation
+# The optional fields of operations that are declared to the machine; others are refused.
+_DECLARED: Mapping[type[Op], frozenset[str]] = {
+    Embed: frozenset({"scale"}),
+    Norm: frozenset({"offset", "heads"}),
+    Linear: frozenset({"bias"}),
+    Attend: frozenset({"window"}),
+    Activate: frozenset({"function"}),
+}
 
 
 def runnable(phases: Sequence[Phase]) -> tuple[Phase, ...]:
@@ -146,14 +156,18 @@ class Declaration:
         self._machine = machine
         self._weights = weights
         self._buffers = {name: machine.add_buffer(w) for name, w in program.buffers.items()}
-        self._vectors: dict[str, int] = {}
+        self._vectors: dict[tuple[Weight, float], int] = {}
         self._ropes: dict[tuple[float, ...], int] = {}
         self._matrices: dict[PackedMatrix, int] = {}
         for spec in program.kv:
             machine.add_layer(spec.kv_heads, spec.head_dim)
 
     def declare(self, phases: Sequence[Phase]) -> None:
-        """Declare every phase, then memory."""
+        """Declare every phase, then memory; ValueError on what this backend does not know."""
+        for op in (op for phase in phases for op in operations(phase)):
+            unknown = variations(op) - _DECLARED.get(type(op), frozenset())
+            if unknown:
+                raise ValueError(f"{type(op).__name__} with {', '.join(sorted(unknown))}")
         # Matrices lie in memory in this order: that of execution. The embedding reads one row
         # and may share the head's matrix, so it comes last.
         matrices = matrices_of(phases, self._machine.workers)
@@ -181,11 +195,12 @@ class Declaration:
                 packed.rows, packed.inputs, packed.order(), packed.unit, packed.grain
             )
 
-    def _vector(self, weight: Weight) -> int:
-        if weight.name not in self._vectors:
-            values = np.ascontiguousarray(widen(self._weights[weight.name]))
-            self._vectors[weight.name] = self._machine.add_vector(values)
-        return self._vectors[weight.name]
+    def _vector(self, weight: Weight, offset: float = 0.0) -> int:
+        key = weight, offset
+        if key not in self._vectors:
+            values = widen(self._weights[weight.name][weight.rows]) + np.float32(offset)
+            self._vectors[key] = self._machine.add_vector(np.ascontiguousarray(values))
+        return self._vectors[key]
 
     def _rope(self, frequencies: tuple[float, ...]) -> int:
         if frequencies not in self._ropes:
@@ -194,7 +209,7 @@ class Declaration:
         return self._ropes[frequencies]
 
     def _norm(self, norm: Norm) -> tuple[int, float]:
-        return self._vector(norm.weight), norm.eps
+        return self._vector(norm.weight, norm.offset), norm.eps
 
     def _bias(self, linear: Linear) -> int | None:
         return None if linear.bias is None else self._vector(linear.bias)
@@ -203,7 +218,7 @@ class Declaration:
         machine, buffers = self._machine, self._buffers
         match phase:
             case EmbedRows(embed=op) | Single(op=Embed() as op):
-                machine.embed(buffers[op.out], matrix)
+                machine.embed(buffers[op.out], matrix, op.scale)
             case NormLinear():
                 self._linear(matrix, phase.linears, norm=phase.norm)
             case Single(op=Linear() as op):
@@ -219,7 +234,7 @@ class Declaration:
                     self._norm(phase.norm),
                     [self._bias(phase.gate), self._bias(phase.up)],
                     [buffers[phase.activate.out]],
-                    _SILU_MULTIPLY,
+                    _MULTIPLY[phase.activate.function],
                     None,
                 )
             case HeadSample():
@@ -246,11 +261,12 @@ class Declaration:
         machine, buffers = self._machine, self._buffers
         match op:
             case Norm():
-                machine.norm(buffers[op.inp], buffers[op.out], *self._norm(op))
+                machine.norm(buffers[op.inp], buffers[op.out], *self._norm(op), op.heads)
             case Rope():
                 machine.rope(buffers[op.buffer], self._rope(op.frequencies), op.heads)
             case Activate():
-                machine.activate(buffers[op.gate], buffers[op.up], buffers[op.out])
+                gate, up, out = buffers[op.gate], buffers[op.up], buffers[op.out]
+                machine.activate(gate, up, out, _MULTIPLY[op.function])
             case Add():
                 machine.add(buffers[op.inp], buffers[op.out])
             case Tap():
@@ -282,4 +298,5 @@ class Declaration:
             None if attend is None else self._buffers[attend.out],
             0 if attend is None else attend.heads,
             0.0 if attend is None else attend.scale,
+            None if attend is None else attend.window,
         )

@@ -1,0 +1,170 @@
+"""What the decoder families share: their sizes, and the operations of a layer, piece by piece.
+
+A family function makes a `Decoder` of its config and appends operations in the order in which the
+network computes them. Buffers: h residual stream, t normed, q k v, a attended, g u gate and up, m
+their product, d what is added to h.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from headrace.errors import CheckpointError
+from headrace.model.config_json import ConfigJson
+from headrace.model.program import (
+    Activate,
+    Add,
+    AppendKv,
+    Attend,
+    Embed,
+    Head,
+    KvSpec,
+    Linear,
+    Norm,
+    Op,
+    Program,
+    Rope,
+    Tap,
+    Weight,
+)
+
+
+class Decoder:
+    """A program being written down. Every method but `program` appends operations."""
+
+    def __init__(
+        self,
+        config: ConfigJson,
+        *,
+        eps: float = 1e-6,
+        head_dim: int | None = None,
+        norm_offset: float = 0.0,
+    ) -> None:
+        """Read the sizes. Raises CheckpointError naming the key.
+
+        `eps` and `head_dim` (else hidden size / heads) hold where the config is silent;
+        `norm_offset` is added to the weight of every norm.
+        """
+        self._config = config
+        self._norm_offset = norm_offset
+        self._hidden = config.integer("hidden_size", 1, 1 << 20)
+        ffn = config.integer("intermediate_size", 1, 1 << 24)
+        self.layers = config.integer("num_hidden_layers", 1, 4_096)
+        self.heads = config.integer("num_attention_heads", 1, 4_096)
+        self.kv_heads = config.integer("num_key_value_heads", 1, 4_096, self.heads)
+        default_dim = self._hidden // self.heads if head_dim is None else head_dim
+        self.head_dim = config.integer("head_dim", 2, 4_096, default_dim)
+        self._vocab = config.integer("vocab_size", 2, 1 << 24)
+        self._eps = config.number("rms_norm_eps", 0.0, 1.0, eps)
+        if self.heads % self.kv_heads or self.head_dim % 2:
+            raise CheckpointError(
+                f"config.json: {self.heads} query heads do not share {self.kv_heads} kv heads "
+                f"evenly, or head_dim {self.head_dim} is odd"
+            )
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self._buffers = dict.fromkeys("htd", self._hidden) | {"q": q, "k": kv, "v": kv}
+        self._buffers |= {"a": q, "g": ffn, "u": ffn, "m": ffn}
+        self._table = Weight(name="model.embed_tokens.weight", shape=(self._vocab, self._hidden))
+        self._ops: list[Op] = []
+
+    def embed(self, scale: float = 1.0) -> None:
+        """The residual stream starts as the tokens' embeddings."""
+        self._ops.append(Embed(out="h", table=self._table, scale=scale))
+
+    def norm(self, name: str, inp: str = "h", out: str = "t", *, heads: int = 1) -> None:
+        """The norm called `name`; of each head by itself with `heads`."""
+        weight = Weight(name=f"model.{name}.weight", shape=(self._buffers[inp] // heads,))
+        offset = self._norm_offset
+        self._ops.append(
+            Norm(inp=inp, out=out, weight=weight, eps=self._eps, offset=offset, heads=heads)
+        )
+
+    def linear(self, name: str, inp: str, out: str, *, bias: bool = False) -> None:
+        """The linear called `name`."""
+        rows, columns = self._buffers[out], self._buffers[inp]
+        weight = Weight(name=f"model.{name}.weight", shape=(rows, columns))
+        vector = Weight(name=f"model.{name}.bias", shape=(rows,)) if bias else None
+        self._ops.append(Linear(inp=inp, out=out, weight=weight, bias=vector))
+
+    def split_linear(self, name: str, inp: str, outs: Sequence[str]) -> None:
+        """The linear called `name`, whose rows are those of several outputs, in order."""
+        total = sum(self._buffers[out] for out in outs)
+        first = 0
+        for out in outs:
+            shape = self._buffers[out], self._buffers[inp]
+            weight = Weight(
+                name=f"model.{name}.weight", shape=shape, first_row=first, tensor_rows=total
+            )
+            self._ops.append(Linear(inp=inp, out=out, weight=weight))
+            first += shape[0]
+
+    def qkv(self, attention: str, inp: str = "t", *, bias: bool = False) -> None:
+        """Queries, keys and values, each by a linear of its own."""
+        for name in "qkv":
+            self.linear(f"{attention}.{name}_proj", inp, name, bias=bias)
+
+    def attend(
+        self,
+        layer: int,
+        frequencies: tuple[float, ...],
+        *,
+        window: int | None = None,
+        scale: float | None = None,
+    ) -> None:
+        """Rotate q and k, append k and v to the cache, attend into a.
+
+        Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given.
+        """
+        for buffer, heads in (("q", self.heads), ("k", self.kv_heads)):
+            rope = Rope(buffer=buffer, heads=heads, head_dim=self.head_dim, frequencies=frequencies)
+            self._ops.append(rope)
+        self._ops.append(AppendKv(layer=layer, k="k", v="v"))
+        attend = Attend(
+            layer=layer,
+            q="q",
+            out="a",
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            scale=1 / math.sqrt(self.head_dim) if scale is None else scale,
+            window=window,
+        )
+        self._ops.append(attend)
+
+    def gate_up(self, mlp: str, inp: str = "t", *, bias: bool = False) -> None:
+        """Gate and up, each by a linear of its own."""
+        self.linear(f"{mlp}.gate_proj", inp, "g", bias=bias)
+        self.linear(f"{mlp}.up_proj", inp, "u", bias=bias)
+
+    def activate(self, function: Literal["silu", "gelu_tanh"] = "silu") -> None:
+        """The gated product m of g and u."""
+        self._ops.append(Activate(gate="g", up="u", out="m", function=function))
+
+    def add(self) -> None:
+        """Add d to the residual stream."""
+        self._ops.append(Add(inp="d", out="h"))
+
+    def tap(self, layer: int) -> None:
+        """The end of `layer`: the residual stream may be read out here."""
+        self._ops.append(Tap(inp="h", layer=layer))
+
+    def head(self, *, tied: bool) -> None:
+        """Final norm and head; `tied`, where the config is silent: the head is the embedding."""
+        self.norm("norm")
+        tied = self._config.flag("tie_word_embeddings", default=tied)
+        shape = self._vocab, self._hidden
+        weight = self._table if tied else Weight(name="lm_head.weight", shape=shape)
+        self._ops.append(Head(inp="t", weight=weight))
+
+    def program(self, architecture: str) -> Program:
+        """What was written down."""
+        spec = KvSpec(kv_heads=self.kv_heads, head_dim=self.head_dim)
+        return Program(
+            architecture=architecture,
+            vocab_size=self._vocab,
+            hidden_size=self._hidden,
+            max_positions=self._config.integer("max_position_embeddings", 1, 1 << 30, 2_048),
+            buffers=self._buffers,
+            kv=(spec,) * self.layers,
+            ops=tuple(self._ops),
+        )
