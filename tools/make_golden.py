@@ -1,4 +1,4 @@
-"""Write tests/golden/: tiny Llama folders and what transformers computes from them.
+"""Write tests/golden/: tiny model folders and what transformers computes from them.
 
     python -m venv golden && golden/bin/pip install torch==2.13.0 transformers==5.23.0
     golden/bin/python tools/make_golden.py [case ...]
@@ -20,8 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.utils import chat_template_utils
 
@@ -98,8 +105,94 @@ CASES: dict[str, dict[str, Any]] = {
         "mlp_bias": True,
         "rope_parameters": {**LLAMA3_ROPE, "rope_theta": 50_000.0},
     },
+    # the first layer sees everything, the others a window
+    "qwen2": {
+        "family": "Qwen2",
+        "hidden_size": 56,
+        "intermediate_size": 75,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 7,
+        "num_key_value_heads": 1,
+        "vocab_size": 293,
+        "tie_word_embeddings": True,
+        "use_sliding_window": True,
+        "sliding_window": 21,
+        "max_window_layers": 1,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+    },
+    # a window that is no whole number of blocks, on every layer
+    "mistral": {
+        "family": "Mistral",
+        "hidden_size": 45,
+        "intermediate_size": 61,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "vocab_size": 331,
+        "tie_word_embeddings": False,
+        "sliding_window": 27,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+    },
+    # heads wider than the hidden size, no vector's width
+    "qwen3": {
+        "family": "Qwen3",
+        "hidden_size": 44,
+        "intermediate_size": 57,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 18,
+        "vocab_size": 307,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+    },
+    "olmo2": {
+        "family": "Olmo2",
+        "hidden_size": 60,
+        "intermediate_size": 52,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "vocab_size": 283,
+        "tie_word_embeddings": False,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
+    },
+    # one tensor for q, k and v and one for gate and up, cut at rows that fill no block
+    "phi3": {
+        "family": "Phi3",
+        "hidden_size": 56,
+        "intermediate_size": 45,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 311,
+        "tie_word_embeddings": False,
+        "sliding_window": 31,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+    },
+    # windows on all layers but every third; positions of that one four times as slow
+    "gemma3": {
+        "family": "Gemma3",
+        "hidden_size": 52,
+        "intermediate_size": 70,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 10,
+        "vocab_size": 269,
+        "tie_word_embeddings": True,
+        "sliding_window": 19,
+        "sliding_window_pattern": 3,
+        "query_pre_attn_scalar": 14,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 4.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        },
+    },
 }
 SHARDED, OLD_ROPE = {"biases"}, {"biases"}
+CONFIG_CLASSES = {"Gemma3": "Gemma3TextConfig"}
 LEARN_FROM = (
     "The miller opens the gate and the water runs down the race to the wheel. "
     "When the wheel turns, the stones turn, and the flour falls into the sack below. "
@@ -178,25 +271,28 @@ def make_tokenizer(vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def random_model(config: LlamaConfig, seed: int) -> LlamaForCausalLM:
+def random_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     """Random weights whose logits spread and whose attention is neither flat nor one-hot."""
     generator = torch.Generator().manual_seed(seed)
-    model = LlamaForCausalLM(config).eval()
+    model = AutoModelForCausalLM.from_config(config).eval()
+    gemma = config.model_type.startswith("gemma")  # its norms multiply by 1 + weight
     with torch.no_grad():
         for name, weight in model.named_parameters():
             drawn = torch.randn(weight.shape, generator=generator)
             if "norm" in name:
-                drawn = 1 + 0.2 * drawn
+                drawn = (0 if gemma else 1) + 0.2 * drawn
             elif weight.dim() == 1:
                 drawn = 0.2 * drawn
             else:
                 drawn = drawn * 1.5 / weight.shape[1] ** 0.5
+            if gemma and "embed" in name:
+                drawn = 0.3 * drawn  # scaled up and tied: else every token would follow itself
             weight.copy_(drawn.bfloat16().float())
     return model
 
 
 @torch.no_grad()
-def greedy(model: LlamaForCausalLM, prompt: torch.Tensor) -> tuple[list[int], list[float]]:
+def greedy(model: PreTrainedModel, prompt: torch.Tensor) -> tuple[list[int], list[float]]:
     """The greedy continuation, and at each step the gap between the two best logits."""
     tokens, margins = [], []
     step = model(prompt[None], use_cache=True)
@@ -210,7 +306,7 @@ def greedy(model: LlamaForCausalLM, prompt: torch.Tensor) -> tuple[list[int], li
 
 
 @torch.no_grad()
-def forward(model: LlamaForCausalLM, prompt: torch.Tensor) -> tuple[Any, Any]:
+def forward(model: PreTrainedModel, prompt: torch.Tensor) -> tuple[Any, Any]:
     """Logits [P, V] and the residual stream after each layer [L, P, H]."""
     hidden: list[torch.Tensor] = []
 
@@ -224,7 +320,7 @@ def forward(model: LlamaForCausalLM, prompt: torch.Tensor) -> tuple[Any, Any]:
     return logits.numpy(), torch.stack(hidden).numpy()
 
 
-def choose_seed(config: LlamaConfig) -> tuple[int, torch.Tensor]:
+def choose_seed(config: PreTrainedConfig) -> tuple[int, torch.Tensor]:
     """The first seed without near-ties and without short loops, else the best of `SEEDS`."""
     best = (-1.0, 0)
     for seed in range(SEEDS):
@@ -239,7 +335,7 @@ def choose_seed(config: LlamaConfig) -> tuple[int, torch.Tensor]:
     return best[1], draw_prompt(config, best[1])
 
 
-def draw_prompt(config: LlamaConfig, seed: int) -> torch.Tensor:
+def draw_prompt(config: PreTrainedConfig, seed: int) -> torch.Tensor:
     """Random token ids, any of the vocabulary."""
     generator = torch.Generator().manual_seed(1_000 + seed)
     return torch.randint(config.vocab_size, (PROMPT_TOKENS,), generator=generator)
@@ -254,6 +350,12 @@ def rewrite_rope(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+def family_and_sizes(name: str) -> tuple[str, dict[str, Any]]:
+    """What transformers calls the case's family, and what its configuration says."""
+    sizes = dict(CASES[name])
+    return sizes.pop("family", "Llama"), sizes
+
+
 def write_case(name: str) -> None:
     """One folder under tests/golden/."""
     print(name)
@@ -262,9 +364,10 @@ def write_case(name: str) -> None:
     folder.mkdir(parents=True)
     tokenizer = make_tokenizer(CASES[name]["vocab_size"])
     end = tokenizer.token_to_id(CONTROL[4])
-    config = LlamaConfig(
+    family, sizes = family_and_sizes(name)
+    config = getattr(transformers, CONFIG_CLASSES.get(family, f"{family}Config"))(
         **COMMON,
-        **CASES[name],
+        **sizes,
         attn_implementation="eager",
         bos_token_id=tokenizer.token_to_id(CONTROL[0]),
         eos_token_id=end,
@@ -284,7 +387,7 @@ def write_case(name: str) -> None:
     settings["eos_token"] = CONTROL[4]
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
-    model = LlamaForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     logits, hidden = forward(model, prompt)

@@ -31,7 +31,7 @@ def tables(case: GoldenCase, backend: ReferenceBackend) -> np.ndarray:
 
 
 def test_there_are_cases() -> None:
-    assert set(CASES) == {"grouped", "plain", "llama3", "biases"}
+    assert {"grouped", "plain", "llama3", "biases"} <= set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -126,7 +126,7 @@ def test_the_golden_files_are_what_transformers_computes_here(name: str) -> None
     torch = pytest.importorskip("torch", reason=reason)
     transformers = pytest.importorskip("transformers", reason=reason)
     case = load_case(name)
-    model = transformers.LlamaForCausalLM.from_pretrained(
+    model = transformers.AutoModelForCausalLM.from_pretrained(
         case.path, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     prompt = torch.tensor(case.prompt.astype(np.int64))[None]

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from headrace.errors import CheckpointError
-from headrace.model import llama
+from headrace.model import llama, qwen2
 from headrace.model.config_json import ConfigJson
 from headrace.model.program import Program
 
-BUILDERS: Mapping[str, Callable[[ConfigJson], Program]] = {llama.ARCHITECTURE: llama.build_llama}
+BUILDERS: Mapping[str, Callable[[ConfigJson], Program]] = {
+    llama.ARCHITECTURE: llama.build_llama,
+    qwen2.ARCHITECTURE: qwen2.build_qwen2,
+}
 
 
 def build_program(config: Mapping[str, object]) -> Program:
