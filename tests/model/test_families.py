@@ -30,13 +30,13 @@ def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones() -> Non
         assert known in str(refused.value)
 
 
-@pytest.mark.parametrize("case", ["qwen2"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral"])
 def test_an_unknown_activation_is_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'hidden_act' 'relu'"):
         build(case, hidden_act="relu")
 
 
-@pytest.mark.parametrize("case", ["qwen2"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral"])
 def test_heads_rotated_in_part_are_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'partial_rotary_factor'"):
         build(case, partial_rotary_factor=0.5)
@@ -68,3 +68,8 @@ def test_layer_types_must_be_one_known_word_for_each_layer(types: object) -> Non
 def test_sliding_layers_need_a_window() -> None:
     with pytest.raises(CheckpointError, match="no sliding window is set"):
         build("qwen2", layer_types=["sliding_attention"] * 3, use_sliding_window=False)
+
+
+def test_mistral_without_a_window_sees_everything() -> None:
+    assert windows(build("mistral")) == [27, 27]
+    assert windows(build("mistral", sliding_window=None)) == [None, None]
