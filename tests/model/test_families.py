@@ -30,19 +30,19 @@ def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones() -> Non
         assert known in str(refused.value)
 
 
-@pytest.mark.parametrize("case", ["qwen2", "mistral"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3"])
 def test_an_unknown_activation_is_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'hidden_act' 'relu'"):
         build(case, hidden_act="relu")
 
 
-@pytest.mark.parametrize("case", ["qwen2", "mistral"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3"])
 def test_heads_rotated_in_part_are_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'partial_rotary_factor'"):
         build(case, partial_rotary_factor=0.5)
 
 
-@pytest.mark.parametrize("case", ["qwen2"])
+@pytest.mark.parametrize("case", ["qwen2", "qwen3"])
 def test_qwen_windows_are_off_unless_asked_for(case: str) -> None:
     on = {"use_sliding_window": True, "sliding_window": 9, "layer_types": None}
     assert windows(build(case, **on, max_window_layers=2)) == [None, None, 9]
