@@ -30,13 +30,13 @@ def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones() -> Non
         assert known in str(refused.value)
 
 
-@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3", "olmo2"])
 def test_an_unknown_activation_is_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'hidden_act' 'relu'"):
         build(case, hidden_act="relu")
 
 
-@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3", "olmo2"])
 def test_heads_rotated_in_part_are_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'partial_rotary_factor'"):
         build(case, partial_rotary_factor=0.5)
