@@ -30,13 +30,13 @@ def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones() -> Non
         assert known in str(refused.value)
 
 
-@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3", "olmo2"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3", "olmo2", "phi3"])
 def test_an_unknown_activation_is_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'hidden_act' 'relu'"):
         build(case, hidden_act="relu")
 
 
-@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3", "olmo2"])
+@pytest.mark.parametrize("case", ["qwen2", "mistral", "qwen3", "olmo2", "phi3"])
 def test_heads_rotated_in_part_are_refused(case: str) -> None:
     with pytest.raises(CheckpointError, match="'partial_rotary_factor'"):
         build(case, partial_rotary_factor=0.5)
@@ -73,3 +73,16 @@ def test_sliding_layers_need_a_window() -> None:
 def test_mistral_without_a_window_sees_everything() -> None:
     assert windows(build("mistral")) == [27, 27]
     assert windows(build("mistral", sliding_window=None)) == [None, None]
+
+
+def test_phi3_rotations_by_length_are_refused() -> None:
+    scaling = {"type": "longrope", "long_factor": [1.0] * 7, "short_factor": [1.0] * 7}
+    with pytest.raises(CheckpointError, match="rope type 'longrope' is not known"):
+        build("phi3", rope_parameters=None, rope_scaling=scaling)
+
+
+def test_phi3_reads_rows_of_shared_tensors() -> None:
+    program = build("phi3")
+    tensors = program.weights()
+    assert tensors["model.layers.0.self_attn.qkv_proj.weight"].shape == (112, 56)
+    assert tensors["model.layers.0.mlp.gate_up_proj.weight"].shape == (90, 56)

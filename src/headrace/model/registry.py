@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from headrace.errors import CheckpointError
-from headrace.model import llama, mistral, olmo2, qwen2, qwen3
+from headrace.model import llama, mistral, olmo2, phi3, qwen2, qwen3
 from headrace.model.config_json import ConfigJson
 from headrace.model.program import Program
 
@@ -12,6 +12,7 @@ BUILDERS: Mapping[str, Callable[[ConfigJson], Program]] = {
     llama.ARCHITECTURE: llama.build_llama,
     mistral.ARCHITECTURE: mistral.build_mistral,
     olmo2.ARCHITECTURE: olmo2.build_olmo2,
+    phi3.ARCHITECTURE: phi3.build_phi3,
     qwen2.ARCHITECTURE: qwen2.build_qwen2,
     qwen3.ARCHITECTURE: qwen3.build_qwen3,
 }
