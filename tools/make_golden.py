@@ -286,7 +286,7 @@ def random_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
             else:
                 drawn = drawn * 1.5 / weight.shape[1] ** 0.5
             if gemma and "embed" in name:
-                drawn = 0.3 * drawn  # scaled up and tied: else every token would follow itself
+                drawn = 0.1 * drawn  # scaled up and tied: else every token would follow itself
             weight.copy_(drawn.bfloat16().float())
     return model
 

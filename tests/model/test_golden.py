@@ -31,7 +31,8 @@ def tables(case: GoldenCase, backend: ReferenceBackend) -> np.ndarray:
 
 
 def test_there_are_cases() -> None:
-    assert {"grouped", "plain", "llama3", "biases"} <= set(CASES)
+    llama = {"grouped", "plain", "llama3", "biases"}
+    assert set(CASES) == llama | {"qwen2", "mistral", "qwen3", "olmo2", "phi3", "gemma3"}
 
 
 @pytest.mark.parametrize("name", CASES)

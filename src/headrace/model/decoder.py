@@ -47,12 +47,12 @@ class Decoder:
         """
         self._config = config
         self._norm_offset = norm_offset
-        self._hidden = config.integer("hidden_size", 1, 1 << 20)
+        self.hidden = config.integer("hidden_size", 1, 1 << 20)
         ffn = config.integer("intermediate_size", 1, 1 << 24)
         self.layers = config.integer("num_hidden_layers", 1, 4_096)
         self.heads = config.integer("num_attention_heads", 1, 4_096)
         self.kv_heads = config.integer("num_key_value_heads", 1, 4_096, self.heads)
-        default_dim = self._hidden // self.heads if head_dim is None else head_dim
+        default_dim = self.hidden // self.heads if head_dim is None else head_dim
         self.head_dim = config.integer("head_dim", 2, 4_096, default_dim)
         self._vocab = config.integer("vocab_size", 2, 1 << 24)
         self._eps = config.number("rms_norm_eps", 0.0, 1.0, eps)
@@ -62,9 +62,9 @@ class Decoder:
                 f"evenly, or head_dim {self.head_dim} is odd"
             )
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        self._buffers = dict.fromkeys("htd", self._hidden) | {"q": q, "k": kv, "v": kv}
+        self._buffers = dict.fromkeys("htd", self.hidden) | {"q": q, "k": kv, "v": kv}
         self._buffers |= {"a": q, "g": ffn, "u": ffn, "m": ffn}
-        self._table = Weight(name="model.embed_tokens.weight", shape=(self._vocab, self._hidden))
+        self._table = Weight(name="model.embed_tokens.weight", shape=(self._vocab, self.hidden))
         self._ops: list[Op] = []
 
     def embed(self, scale: float = 1.0) -> None:
@@ -152,7 +152,7 @@ class Decoder:
         """Final norm and head; `tied`, where the config is silent: the head is the embedding."""
         self.norm("norm")
         tied = self._config.flag("tie_word_embeddings", default=tied)
-        shape = self._vocab, self._hidden
+        shape = self._vocab, self.hidden
         weight = self._table if tied else Weight(name="lm_head.weight", shape=shape)
         self._ops.append(Head(inp="t", weight=weight))
 
@@ -162,7 +162,7 @@ class Decoder:
         return Program(
             architecture=architecture,
             vocab_size=self._vocab,
-            hidden_size=self._hidden,
+            hidden_size=self.hidden,
             max_positions=self._config.integer("max_position_embeddings", 1, 1 << 30, 2_048),
             buffers=self._buffers,
             kv=(spec,) * self.layers,

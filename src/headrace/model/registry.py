@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from headrace.errors import CheckpointError
-from headrace.model import llama, mistral, olmo2, phi3, qwen2, qwen3
+from headrace.model import gemma3, llama, mistral, olmo2, phi3, qwen2, qwen3
 from headrace.model.config_json import ConfigJson
 from headrace.model.program import Program
 
 BUILDERS: Mapping[str, Callable[[ConfigJson], Program]] = {
+    gemma3.ARCHITECTURE: gemma3.build_gemma3,
     llama.ARCHITECTURE: llama.build_llama,
     mistral.ARCHITECTURE: mistral.build_mistral,
     olmo2.ARCHITECTURE: olmo2.build_olmo2,

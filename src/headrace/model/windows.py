@@ -6,9 +6,11 @@ from headrace.model.config_json import ConfigJson
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-def window(config: ConfigJson) -> int | None:
-    """`sliding_window`, tokens; None when absent or null: all positions are seen."""
-    return config.integer("sliding_window", 1, 1 << 30) if "sliding_window" in config else None
+def window(config: ConfigJson, default: int | None = None) -> int | None:
+    """`sliding_window`, tokens; `default` when absent or null; None: all positions are seen."""
+    if "sliding_window" not in config:
+        return default
+    return config.integer("sliding_window", 1, 1 << 30)
 
 
 def layer_windows(
