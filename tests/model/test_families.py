@@ -78,6 +78,13 @@ def test_mistral_without_a_window_sees_everything() -> None:
     assert windows(build("mistral", sliding_window=None)) == [None, None]
 
 
+def test_a_step_reads_no_more_of_the_cache_than_the_window() -> None:
+    program = build("mistral")
+    for context, read in ((10, 10), (27, 27), (100, 27)):
+        cache = program.bytes_per_token(context) - program.bytes_per_token()
+        assert cache == program.kv_bytes_per_token * read
+
+
 def test_phi3_rotations_by_length_are_refused() -> None:
     scaling = {"type": "longrope", "long_factor": [1.0] * 7, "short_factor": [1.0] * 7}
     with pytest.raises(CheckpointError, match="rope type 'longrope' is not known"):

@@ -200,12 +200,15 @@ class Program:
         return {weight.name: weight.tensor for op in self.ops for weight in op_weights(op)}
 
     def bytes_per_token(self, context_tokens: int = 0) -> int:
-        """Bytes one decode step must read at 16 bits: each matrix once, and the cache.
+        """Bytes one decode step must read at 16 bits: each matrix once, and the cache in sight.
 
         The embedding table counts as one row; a tied head counts in full, as the head.
         """
-        total = self.kv_bytes_per_token * context_tokens
+        total = 0
         for op in self.ops:
+            if isinstance(op, Attend):
+                seen = context_tokens if op.window is None else min(context_tokens, op.window)
+                total += self.kv[op.layer].bytes_per_token * seen
             if isinstance(op, Embed):
                 total += 2 * op.table.shape[-1]
                 continue
