@@ -38,13 +38,13 @@ def ops_of(phase: Phase) -> list[Op]:
         case EmbedRows():
             return [phase.embed]
         case NormLinear():
-            return [phase.norm, *phase.linears]
+            return [*([phase.norm] if phase.norm else []), *phase.linears]
         case Attention():
             return [*phase.ropes, phase.append, phase.attend]
         case LinearResidual():
             return [phase.linear, phase.add, *([phase.tap] if phase.tap else [])]
         case GatedMlp():
-            return [phase.norm, phase.gate, phase.up, phase.activate]
+            return [*([phase.norm] if phase.norm else []), phase.gate, phase.up, phase.activate]
         case HeadSample():
             return [phase.norm, phase.head]
         case Single():
@@ -66,6 +66,22 @@ def test_a_llama_layer_is_five_phases_and_nothing_falls_back() -> None:
         GatedMlp: 3,
         HeadSample: 1,
     }
+
+
+def test_linears_and_a_gated_mlp_need_no_norm_before_them() -> None:
+    program = tiny_program(architectures=["Olmo2ForCausalLM"])
+    phases = lower(program)
+    assert [op for phase in phases for op in ops_of(phase)] == list(program.ops)
+    bare = [p for p in phases if isinstance(p, NormLinear | GatedMlp) and p.norm is None]
+    assert [type(p) for p in bare] == [NormLinear, GatedMlp] * 2
+
+
+def test_linears_of_different_inputs_or_into_their_input_are_not_stacked() -> None:
+    weight = Weight(name="x", shape=(48, 48))
+    for pair in ((("t", "q"), ("h", "k")), (("t", "q"), ("t", "t"))):
+        ops: list[Op] = [Linear(inp=inp, out=out, weight=weight) for inp, out in pair]
+        phases = lower(with_ops(tiny_program(), ops))
+        assert [type(phase) for phase in phases] == [Single] * 2
 
 
 def test_phases_hold_every_operation_once_and_in_order() -> None:

@@ -37,9 +37,9 @@ class EmbedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormLinear:
-    """Norm, then linears over its output, stacked: q, k and v."""
+    """Norm, then linears over its output, stacked: q, k and v. No norm: linears over one input."""
 
-    norm: Norm
+    norm: Norm | None
     linears: tuple[Linear, ...]
 
 
@@ -63,9 +63,9 @@ class LinearResidual:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatedMlp:
-    """Norm, gate and up, activation: row i of gate and of up make output i."""
+    """Norm if any, gate and up, activation: row i of gate and of up make output i."""
 
-    norm: Norm
+    norm: Norm | None
     gate: Linear
     up: Linear
     activate: Activate
@@ -111,7 +111,7 @@ def lower(program: Program) -> tuple[Phase, ...]:
 
 
 def _match(ops: Sequence[Op], start: int) -> tuple[Phase, int]:
-    for pattern in (_embed, _gated_mlp, _head, _norm_linear, _attention, _linear_residual):
+    for pattern in _PATTERNS:
         found = pattern(ops, start)
         if found is not None and all(map(_carried, ops[start : start + found[1]])):
             return found
@@ -142,6 +142,18 @@ def _gated_mlp(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
     return None
 
 
+def _bare_gated_mlp(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
+    match ops[start : start + 3]:
+        case [Linear() as gate, Linear() as up, Activate() as activate]:
+            wired = gate.inp == up.inp and (activate.gate, activate.up) == (gate.out, up.out)
+            apart = len({gate.inp, gate.out, up.out}) == 3 and activate.out != gate.inp
+            if wired and apart and _unread(ops, start + 3, gate.out, up.out):
+                return GatedMlp(norm=None, gate=gate, up=up, activate=activate), 3
+        case _:
+            pass
+    return None
+
+
 def _head(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
     match ops[start : start + 2]:
         case [Norm() as norm, Head() as head] if head.inp == norm.out:
@@ -167,6 +179,19 @@ def _norm_linear(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
     if not linears or not _unread(ops, end, norm.out):
         return None
     return NormLinear(norm=norm, linears=tuple(linears)), end - start
+
+
+def _bare_linears(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
+    linears: list[Linear] = []
+    for op in ops[start:]:
+        if not isinstance(op, Linear) or (linears and op.inp != linears[0].inp):
+            break
+        if op.out in {op.inp, *(linear.out for linear in linears)}:
+            break
+        linears.append(op)
+    if len(linears) < 2:
+        return None
+    return NormLinear(norm=None, linears=tuple(linears)), len(linears)
 
 
 def _attention(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
@@ -214,3 +239,15 @@ def _unread(ops: Sequence[Op], start: int, *buffers: str) -> bool:
         if not waiting:
             return True
     return True
+
+
+_PATTERNS = (
+    _embed,
+    _gated_mlp,
+    _bare_gated_mlp,
+    _head,
+    _norm_linear,
+    _attention,
+    _linear_residual,
+    _bare_linears,
+)

@@ -68,18 +68,22 @@ def operations(phase: Phase) -> tuple[Op, ...]:
         case EmbedRows():
             return (phase.embed,)
         case NormLinear():
-            return (phase.norm, *phase.linears)
+            return (*_norms(phase.norm), *phase.linears)
         case Attention():
             return (*phase.ropes, phase.append, phase.attend)
         case LinearResidual():
             tap = () if phase.tap is None else (phase.tap,)
             return (phase.linear, phase.add, *tap)
         case GatedMlp():
-            return (phase.norm, phase.gate, phase.up, phase.activate)
+            return (*_norms(phase.norm), phase.gate, phase.up, phase.activate)
         case HeadSample():
             return (phase.norm, phase.head)
         case Single():
             return (phase.op,)
+
+
+def _norms(norm: Norm | None) -> tuple[Norm, ...]:
+    return () if norm is None else (norm,)
 
 
 def matrices_of(phases: Sequence[Phase], workers: int) -> list[PackedMatrix | None]:
@@ -127,8 +131,9 @@ def _overlaps(phase: Phase) -> bool:
             outs = [linear.out for linear in phase.linears]
             return len(set(outs)) < len(outs)
         case GatedMlp():
-            inner = {phase.norm.out, phase.gate.out, phase.up.out}
-            return len(inner) < 3
+            if phase.norm is None:
+                return phase.gate.out == phase.up.out
+            return len({phase.norm.out, phase.gate.out, phase.up.out}) < 3
         case Attention():
             append, attend = phase.append, phase.attend
             shapes = {(rope.heads, rope.head_dim, rope.buffer) for rope in phase.ropes}
@@ -230,8 +235,8 @@ class Declaration:
             case GatedMlp():
                 machine.linear(
                     matrix,
-                    buffers[phase.norm.inp],
-                    self._norm(phase.norm),
+                    buffers[phase.gate.inp if phase.norm is None else phase.norm.inp],
+                    None if phase.norm is None else self._norm(phase.norm),
                     [self._bias(phase.gate), self._bias(phase.up)],
                     [buffers[phase.activate.out]],
                     _MULTIPLY[phase.activate.function],
