@@ -79,19 +79,19 @@ def plain(rng: Random) -> Dialogue:
 def draw(rng: Random) -> Dialogue:
     """Any dialogue at all, held out or not."""
     pick = rng.random()
-    if pick < 0.50:
+    if pick < 0.38:
         dialogue = chat(rng)
-    elif pick < 0.70:
+    elif pick < 0.53:
         dialogue = Dialogue("memory", memory.memory(rng, filler))
-    elif pick < 0.92:
+    elif pick < 0.90:
         return calls.call(rng, filler)
-    elif pick < 0.945:
+    elif pick < 0.925:
         return persona.named(rng, filler)
-    elif pick < 0.96:
+    elif pick < 0.94:
         return persona.briefed(rng, filler)
-    elif pick < 0.985:
+    elif pick < 0.975:
         return persona.one_word(rng)
-    elif pick < 0.992:
+    elif pick < 0.985:
         return plain(rng)
     else:
         return persona.ruled(rng)
