@@ -48,7 +48,7 @@ class SamplingParams:
 class Request:
     """What a client asked for in one call. Converted from the wire once, in `api.schemas`."""
 
-    id: str
+    id: str  # unique while any part of an answer may still be on its way
     model: str
     messages: tuple[Message, ...]
     sampling: SamplingParams

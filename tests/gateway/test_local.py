@@ -120,7 +120,7 @@ def test_closing_the_stream_early_frees_everything(after: int) -> None:
             async with aclosing(running.stream(ask(max_tokens=2000))) as events:
                 for _ in range(after):
                     await anext(events)
-            assert len(await collect(running, ask())) > 1, "the next request is served"
+            assert len(await collect(running, ask(id="r2"))) > 1, "the next request is served"
 
     asyncio.run(run())
 
