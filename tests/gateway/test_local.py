@@ -181,8 +181,9 @@ def test_an_unknown_model_is_named() -> None:
 
 def test_beyond_the_queue_there_is_queue_full() -> None:
     async def run() -> None:
+        paced = NullBackend(MODEL.program, num_blocks=256, steps_per_s=200)  # the first takes 10 s
         async with (
-            provider(max_sequences=1, max_waiting=0) as running,
+            provider(paced, max_sequences=1, max_waiting=0) as running,
             aclosing(running.stream(ask(max_tokens=2000))) as first,
         ):
             await anext(first)
