@@ -55,13 +55,7 @@ def batch(positions: np.ndarray, num_blocks: int) -> Batch:
         row_sequence=np.zeros(rows, np.int32),
         block_tables=np.arange(num_blocks, dtype=np.int32)[None],
         sample_rows=np.array([rows - 1], np.int32),
-        sampling=Sampling(
-            temperature=np.zeros(1, np.float32),
-            top_k=np.zeros(1, np.int32),
-            top_p=np.ones(1, np.float32),
-            min_p=np.zeros(1, np.float32),
-            seed=np.zeros(1, np.uint64),
-        ),
+        sampling=Sampling.greedy(1),
     )
 
 

@@ -182,13 +182,7 @@ def _reference_tokens(model: LanguageModel, prompt: list[int], count: int) -> li
             row_sequence=np.zeros(rows, np.int32),
             block_tables=np.arange(blocks, dtype=np.int32)[None],
             sample_rows=np.array([rows - 1], np.int32),
-            sampling=Sampling(
-                temperature=np.zeros(1, np.float32),
-                top_k=np.zeros(1, np.int32),
-                top_p=np.ones(1, np.float32),
-                min_p=np.zeros(1, np.float32),
-                seed=np.zeros(1, np.uint64),
-            ),
+            sampling=Sampling.greedy(1),
         )
         position += rows
         fed = backend.step(batch).token_ids.tolist()

@@ -44,17 +44,6 @@ def random_weights(program: Program, seed: int = 0) -> dict[str, NDArray[np.uint
     return weights
 
 
-def greedy(rows: int) -> Sampling:
-    """Greedy sampling for `rows` rows."""
-    return Sampling(
-        temperature=np.zeros(rows, np.float32),
-        top_k=np.zeros(rows, np.int32),
-        top_p=np.ones(rows, np.float32),
-        min_p=np.zeros(rows, np.float32),
-        seed=np.zeros(rows, np.uint64),
-    )
-
-
 def rows_batch(
     pieces: Mapping[int, tuple[int, list[int]]],
     tables: NDArray[np.int32],
@@ -71,7 +60,7 @@ def rows_batch(
         row_sequence=np.array(sequences, np.int32),
         block_tables=tables,
         sample_rows=np.arange(len(token_ids), dtype=np.int32),
-        sampling=greedy(len(token_ids)),
+        sampling=Sampling.greedy(len(token_ids)),
         taps=taps,
         want_logits=True,
     )

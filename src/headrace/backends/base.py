@@ -29,6 +29,17 @@ class Sampling:
     min_p: NDArray[np.float32]  # [M]
     seed: NDArray[np.uint64]  # [M]
 
+    @classmethod
+    def greedy(cls, rows: int) -> "Sampling":
+        """The likeliest token for each of `rows` rows."""
+        return cls(
+            temperature=np.zeros(rows, np.float32),
+            top_k=np.zeros(rows, np.int32),
+            top_p=np.ones(rows, np.float32),
+            min_p=np.zeros(rows, np.float32),
+            seed=np.zeros(rows, np.uint64),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
