@@ -8,16 +8,16 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TypeVar
 
 import headrace.errors as errors
 from headrace.engine import EngineThread
 from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, Tokens
+from headrace.gateway.answer import Answer
 from headrace.gateway.base import ModelCard
 from headrace.gateway.stop_strings import StopStrings
 from headrace.model import Detokenizer, LanguageModel
-from headrace.types import FinishReason, Message, Request, Role, Timing, TokenEvent, Usage
+from headrace.types import Message, Request, Role, TokenEvent
 
 Number = TypeVar("Number", int, float)
 
@@ -84,7 +84,7 @@ class LocalModel:
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
-        answer = _Answer(len(prompt), Detokenizer(self._model.tokenizer), StopStrings(request.stop))
+        answer = Answer(len(prompt), Detokenizer(self._model.tokenizer), StopStrings(request.stop))
         async with aclosing(self._run(self._submit(request, prompt, room))) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
@@ -189,48 +189,6 @@ class LocalProvider:
         if request.model not in self._models:
             raise errors.UnknownModel(request.model)
         return self._models[request.model].stream(request)
-
-
-@dataclass(slots=True)
-class _Answer:
-    """Tokens to events, for one choice."""
-
-    prompt_tokens: int
-    detokenizer: Detokenizer
-    stops: StopStrings
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-    def usage(self) -> Usage:
-        return Usage(
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            cached_tokens=self.cached_tokens,
-        )
-
-    def take(self, message: Tokens) -> TokenEvent:
-        self.completion_tokens += len(message.token_ids)
-        self.cached_tokens = message.cached_tokens
-        text = self.stops.push(self.detokenizer.push(message.token_ids))
-        reason = None if message.finish is None else FinishReason(message.finish)
-        if reason is not None and not self.stops.has_matched:
-            text += self.stops.push(self.detokenizer.flush())
-            text += "" if self.stops.has_matched else self.stops.flush()
-        if self.stops.has_matched:
-            reason = FinishReason.STOP
-        if reason is None:
-            return TokenEvent(text=text, token_ids=message.token_ids)
-        return TokenEvent(
-            text=text,
-            token_ids=message.token_ids,
-            finish=reason,
-            usage=self.usage(),
-            timing=Timing(
-                queue_s=message.queue_s,
-                prompt_s=message.prompt_s,
-                completion_s=message.completion_s,
-            ),
-        )
 
 
 class _Mailbox:
