@@ -1,7 +1,12 @@
-"""The golden cases of tests/golden/, written by tools/make_golden.py, with types."""
+"""The golden cases of tests/golden/, with types.
 
+A case is a folder whose case.json was written by hand and the rest by tools/make_golden.py.
+"""
+
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +26,16 @@ class GoldenCase:
     hidden: NDArray[np.float32]  # [L, P, H], the residual stream after each layer
     greedy: NDArray[np.int32]  # [64], the tokens that follow the prompt
     margins: NDArray[np.float32]  # [64], best logit minus second best, at each of them
+
+
+def describe(name: str) -> dict[str, Any]:
+    """The case.json of case `name`; see tools/make_golden.py."""
+    return json.loads((GOLDEN / name / "case.json").read_text())
+
+
+def config_of(name: str, **changes: object) -> dict[str, Any]:
+    """The config.json of case `name`, with `changes`."""
+    return {**json.loads((GOLDEN / name / "config.json").read_text()), **changes}
 
 
 def load_case(name: str) -> GoldenCase:

@@ -3,7 +3,13 @@
     python -m venv golden && golden/bin/pip install torch==2.13.0 transformers==5.23.0
     golden/bin/python tools/make_golden.py [case ...]
 
-Each case is a complete Hugging Face folder (bf16 weights, tokenizer, chat template) with
+Each case is a folder of tests/golden/ with a `case.json` of your making: `why` it is there, the
+`family` (transformers calls its configuration `<family>Config`, or `config_class`), the `sizes`
+that configuration gets, and if wanted `sharded` (two weight files), `old_rope` (rotary settings as
+written before transformers 5) and `released` (published checkpoints of the family: `name`, `config`
+and number of `parameters`, which tests compare).
+
+From it this makes a complete Hugging Face folder (bf16 weights, tokenizer, chat template) with
 `golden.npz`: prompt [P], logits [P, V], hidden [L, P, H] (the residual stream after each layer),
 greedy [64] token ids and margins [64], the gap between the best and second logit at each step; all
 float32 from eager attention on the bf16 weights. `chat.json`, `rope.npz` hold prompts and rotary
@@ -12,7 +18,6 @@ bf16 changes no token.
 """
 
 import json
-import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -54,145 +59,6 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }
 COMMON = {"max_position_embeddings": 512, "rms_norm_eps": 1e-5}
-CASES: dict[str, dict[str, Any]] = {
-    # 3 query heads on 1 kv head, heads wider than the hidden size, tied
-    "grouped": {
-        "hidden_size": 45,
-        "intermediate_size": 52,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 3,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "vocab_size": 331,
-        "tie_word_embeddings": True,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-    },
-    # as many kv heads as query heads, another theta, untied, the smallest vocabulary
-    "plain": {
-        "hidden_size": 40,
-        "intermediate_size": 44,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 5,
-        "num_key_value_heads": 5,
-        "head_dim": 8,
-        "vocab_size": 257,
-        "tie_word_embeddings": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
-    },
-    # llama3 rope scaling beyond its original context, with a tokenizer and a template of that shape
-    "llama3": {
-        "hidden_size": 72,
-        "intermediate_size": 100,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 2,
-        "head_dim": 12,
-        "vocab_size": 384,
-        "tie_word_embeddings": True,
-        "rope_parameters": LLAMA3_ROPE,
-    },
-    # biases everywhere, in two files, rope written the old way
-    "biases": {
-        "hidden_size": 56,
-        "intermediate_size": 75,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 7,
-        "num_key_value_heads": 7,
-        "head_dim": 10,
-        "vocab_size": 293,
-        "tie_word_embeddings": False,
-        "attention_bias": True,
-        "mlp_bias": True,
-        "rope_parameters": {**LLAMA3_ROPE, "rope_theta": 50_000.0},
-    },
-    # the first layer sees everything, the others a window
-    "qwen2": {
-        "family": "Qwen2",
-        "hidden_size": 56,
-        "intermediate_size": 75,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 7,
-        "num_key_value_heads": 1,
-        "vocab_size": 293,
-        "tie_word_embeddings": True,
-        "use_sliding_window": True,
-        "sliding_window": 21,
-        "max_window_layers": 1,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
-    },
-    # a window that is no whole number of blocks, on every layer
-    "mistral": {
-        "family": "Mistral",
-        "hidden_size": 45,
-        "intermediate_size": 61,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 3,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "vocab_size": 331,
-        "tie_word_embeddings": False,
-        "sliding_window": 27,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-    },
-    # heads wider than the hidden size, no vector's width
-    "qwen3": {
-        "family": "Qwen3",
-        "hidden_size": 44,
-        "intermediate_size": 57,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 18,
-        "vocab_size": 307,
-        "tie_word_embeddings": True,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
-    },
-    "olmo2": {
-        "family": "Olmo2",
-        "hidden_size": 60,
-        "intermediate_size": 52,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 2,
-        "vocab_size": 283,
-        "tie_word_embeddings": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
-    },
-    # one tensor for q, k and v and one for gate and up, cut at rows that fill no block
-    "phi3": {
-        "family": "Phi3",
-        "hidden_size": 56,
-        "intermediate_size": 45,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": 311,
-        "tie_word_embeddings": False,
-        "sliding_window": 31,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-    },
-    # windows on all layers but every third; positions of that one four times as slow
-    "gemma3": {
-        "family": "Gemma3",
-        "hidden_size": 52,
-        "intermediate_size": 70,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 1,
-        "head_dim": 10,
-        "vocab_size": 269,
-        "tie_word_embeddings": True,
-        "sliding_window": 19,
-        "sliding_window_pattern": 3,
-        "query_pre_attn_scalar": 14,
-        "rope_parameters": {
-            "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 4.0},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-        },
-    },
-}
-SHARDED, OLD_ROPE = {"biases"}, {"biases"}
-CONFIG_CLASSES = {"Gemma3": "Gemma3TextConfig"}
 LEARN_FROM = (
     "The miller opens the gate and the water runs down the race to the wheel. "
     "When the wheel turns, the stones turn, and the flour falls into the sack below. "
@@ -350,46 +216,65 @@ def rewrite_rope(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def family_and_sizes(name: str) -> tuple[str, dict[str, Any]]:
-    """What transformers calls the case's family, and what its configuration says."""
-    sizes = dict(CASES[name])
-    return sizes.pop("family", "Llama"), sizes
+def read_case(folder: Path) -> dict[str, Any]:
+    """What case.json asks for; every other file of the folder is taken away."""
+    case = json.loads((folder / "case.json").read_text())
+    for file in folder.iterdir():
+        if file.name != "case.json":
+            file.unlink()
+    return case
 
 
-def write_case(name: str) -> None:
-    """One folder under tests/golden/."""
-    print(name)
-    folder = GOLDEN / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    tokenizer = make_tokenizer(CASES[name]["vocab_size"])
-    end = tokenizer.token_to_id(CONTROL[4])
-    family, sizes = family_and_sizes(name)
-    config = getattr(transformers, CONFIG_CLASSES.get(family, f"{family}Config"))(
-        **COMMON,
-        **sizes,
+def make_config(case: dict[str, Any], tokenizer: Tokenizer) -> PreTrainedConfig:
+    """The configuration `case` describes, in transformers' words."""
+    kind = getattr(transformers, case.get("config_class", f"{case['family']}Config"))
+    return kind(
+        **{**COMMON, **case["sizes"]},
         attn_implementation="eager",
         bos_token_id=tokenizer.token_to_id(CONTROL[0]),
-        eos_token_id=end,
+        eos_token_id=tokenizer.token_to_id(CONTROL[4]),
         pad_token_id=None,
     )
-    seed, prompt = choose_seed(config)
-    model = random_model(config, seed)
+
+
+def write_model(case: dict[str, Any], model: PreTrainedModel, folder: Path) -> None:
+    """Configuration and bf16 weights, as releases have them."""
     size = sum(p.numel() * 2 for p in model.parameters())
-    shard = f"{size * 6 // 10 // 1_000}KB" if name in SHARDED else "1GB"
+    shard = f"{size * 6 // 10 // 1_000}KB" if case.get("sharded") else "1GB"
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=shard)
-    if name in OLD_ROPE:
+    if case.get("old_rope"):
         rewrite_rope(folder)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
+    """The tokenizer; whether it has the control tokens of a chat template."""
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if tokenizer.token_to_id(CONTROL[0]) is not None:
+    has_chat = tokenizer.token_to_id(CONTROL[0]) is not None
+    if has_chat:
         settings |= {"bos_token": CONTROL[0], "chat_template": TEMPLATE}
     settings["eos_token"] = CONTROL[4]
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return has_chat
 
-    model = AutoModelForCausalLM.from_pretrained(
+
+def load(folder: Path) -> PreTrainedModel:
+    """The judge: the written folder in float32, with eager attention."""
+    return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
+
+
+def write_case(folder: Path) -> None:
+    """One folder under tests/golden/."""
+    print(folder.name)
+    case = read_case(folder)
+    tokenizer = make_tokenizer(case["sizes"]["vocab_size"])
+    config = make_config(case, tokenizer)
+    seed, prompt = choose_seed(config)
+    write_model(case, random_model(config, seed), folder)
+    has_chat = write_tokenizer(tokenizer, folder)
+    model = load(folder)
     logits, hidden = forward(model, prompt)
     tokens, margins = greedy(model, prompt)
     np.savez_compressed(
@@ -400,7 +285,7 @@ def write_case(name: str) -> None:
         greedy=np.array(tokens, np.int32),
         margins=np.array(margins, np.float32),
     )
-    if "chat_template" in settings:
+    if has_chat:
         write_chat(folder)
 
 
@@ -453,8 +338,8 @@ def write_rope() -> None:
 def main(names: list[str]) -> None:
     """Write the named cases, or everything."""
     torch.set_num_threads(1)
-    for name in names or CASES:
-        write_case(name)
+    for name in names or sorted(file.parent.name for file in GOLDEN.glob("*/case.json")):
+        write_case(GOLDEN / name)
     write_rope()
 
 

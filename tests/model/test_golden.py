@@ -11,9 +11,10 @@ from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.reference import ReferenceBackend
 from headrace.model import LanguageModel, open_model
 from headrace.model.config_json import ConfigJson
+from headrace.model.registry import builders
 from headrace.model.rotary import rotary_frequencies
 from headrace.types import Message, Role
-from tests.golden_cases import CASES, GOLDEN, GoldenCase, load_case, relative_error
+from tests.golden_cases import CASES, GOLDEN, GoldenCase, config_of, load_case, relative_error
 from tests.tiny_llama import rows_batch, scrambled_tables
 
 # Both sides hold float32 and differ in the order of their sums only; 3e-6 is what was seen.
@@ -30,9 +31,10 @@ def tables(case: GoldenCase, backend: ReferenceBackend) -> np.ndarray:
     return scrambled_tables(1, len(case.prompt) + len(case.greedy), backend.num_blocks)
 
 
-def test_there_are_cases() -> None:
-    llama = {"grouped", "plain", "llama3", "biases"}
-    assert set(CASES) == llama | {"qwen2", "mistral", "qwen3", "olmo2", "phi3", "gemma3"}
+def test_every_family_has_a_case_and_every_case_its_golden_file() -> None:
+    judged = {name for case in CASES for name in config_of(case)["architectures"]}
+    assert judged == set(builders())
+    assert tuple(sorted(file.parent.name for file in GOLDEN.glob("*/case.json"))) == CASES
 
 
 @pytest.mark.parametrize("name", CASES)

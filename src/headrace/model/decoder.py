@@ -156,8 +156,9 @@ class Decoder:
         weight = self._table if tied else Weight(name="lm_head.weight", shape=shape)
         self._ops.append(Head(inp="t", weight=weight))
 
-    def program(self, architecture: str) -> Program:
-        """What was written down."""
+    def program(self) -> Program:
+        """What was written down, under the name the config gives its architecture."""
+        architecture = next(iter(self._config.words("architectures") or ()), "")
         spec = KvSpec(kv_heads=self.kv_heads, head_dim=self.head_dim)
         return Program(
             architecture=architecture,

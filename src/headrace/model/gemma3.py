@@ -12,14 +12,15 @@ from headrace.model.program import Program
 from headrace.model.rotary import scaled_frequencies
 from headrace.model.windows import FULL, SLIDING, layer_windows, window
 
-ARCHITECTURE = "Gemma3ForCausalLM"
+ARCHITECTURES = ("Gemma3ForCausalLM",)
 
 
-def build_gemma3(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of a `Gemma3ForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config, head_dim=256, norm_offset=1.0)
     config.expect("hidden_activation", "gelu_pytorch_tanh")
     config.expect("use_bidirectional_attention", False)
+    config.expect("partial_rotary_factor", 1.0)
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
         config.expect(key, None)
     bias = config.flag("attention_bias", default=False)
@@ -47,7 +48,7 @@ def build_gemma3(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=True)
-    return net.program(ARCHITECTURE)
+    return net.program()
 
 
 def _frequencies(config: ConfigJson, head_dim: int) -> tuple[tuple[float, ...], ...]:

@@ -5,10 +5,10 @@ from headrace.model.decoder import Decoder
 from headrace.model.program import Program
 from headrace.model.rotary import rotary_frequencies
 
-ARCHITECTURE = "LlamaForCausalLM"
+ARCHITECTURES = ("LlamaForCausalLM",)
 
 
-def build_llama(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of a `LlamaForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config)
     config.expect("hidden_act", "silu")
@@ -30,4 +30,4 @@ def build_llama(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=False)
-    return net.program(ARCHITECTURE)
+    return net.program()

@@ -6,10 +6,10 @@ from headrace.model.program import Program
 from headrace.model.rotary import rotary_frequencies
 from headrace.model.windows import window
 
-ARCHITECTURE = "MistralForCausalLM"
+ARCHITECTURES = ("MistralForCausalLM",)
 
 
-def build_mistral(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of a `MistralForCausalLM` checkpoint; raises CheckpointError on a bad config.
 
     `sliding_window` null (7B v0.2 and later): every position is seen.
@@ -33,4 +33,4 @@ def build_mistral(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=False)
-    return net.program(ARCHITECTURE)
+    return net.program()

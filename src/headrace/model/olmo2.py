@@ -5,10 +5,10 @@ from headrace.model.decoder import Decoder
 from headrace.model.program import Program
 from headrace.model.rotary import rotary_frequencies
 
-ARCHITECTURE = "Olmo2ForCausalLM"
+ARCHITECTURES = ("Olmo2ForCausalLM",)
 
 
-def build_olmo2(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of an `Olmo2ForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config, eps=1e-5)
     config.expect("hidden_act", "silu")
@@ -31,4 +31,4 @@ def build_olmo2(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=False)
-    return net.program(ARCHITECTURE)
+    return net.program()

@@ -6,10 +6,10 @@ from headrace.model.program import Program
 from headrace.model.rotary import rotary_frequencies
 from headrace.model.windows import window
 
-ARCHITECTURE = "Phi3ForCausalLM"
+ARCHITECTURES = ("Phi3ForCausalLM",)
 
 
-def build_phi3(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of a `Phi3ForCausalLM` checkpoint; raises CheckpointError on a bad config.
 
     The 128k variants are refused: their rotation ("longrope") depends on the sequence's length.
@@ -34,4 +34,4 @@ def build_phi3(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=False)
-    return net.program(ARCHITECTURE)
+    return net.program()

@@ -9,10 +9,10 @@ from headrace.model.program import Program
 from headrace.model.rotary import rotary_frequencies
 from headrace.model.windows import FULL, SLIDING, layer_windows, window
 
-ARCHITECTURE = "Qwen2ForCausalLM"
+ARCHITECTURES = ("Qwen2ForCausalLM",)
 
 
-def build_qwen2(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of a `Qwen2ForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config)
     config.expect("hidden_act", "silu")
@@ -33,7 +33,7 @@ def build_qwen2(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=False)
-    return net.program(ARCHITECTURE)
+    return net.program()
 
 
 def qwen_windows(config: ConfigJson, layers: int) -> tuple[int | None, ...]:

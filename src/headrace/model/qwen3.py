@@ -6,10 +6,10 @@ from headrace.model.program import Program
 from headrace.model.qwen2 import qwen_windows
 from headrace.model.rotary import rotary_frequencies
 
-ARCHITECTURE = "Qwen3ForCausalLM"
+ARCHITECTURES = ("Qwen3ForCausalLM",)
 
 
-def build_qwen3(config: ConfigJson) -> Program:
+def build(config: ConfigJson) -> Program:
     """The program of a `Qwen3ForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config, head_dim=128)
     config.expect("hidden_act", "silu")
@@ -33,4 +33,4 @@ def build_qwen3(config: ConfigJson) -> Program:
         net.add()
         net.tap(i)
     net.head(tied=False)
-    return net.program(ARCHITECTURE)
+    return net.program()

@@ -1,22 +1,38 @@
-"""Which function builds which architecture."""
+"""Which module builds which architecture: found, not listed.
 
+A family is a module of this package that defines `ARCHITECTURES`, the names `config.json` may give
+it, and `build(config: ConfigJson) -> Program`. Nothing is ever imported by a checkpoint's word.
+"""
+
+import pkgutil
 from collections.abc import Callable, Mapping
-from typing import cast
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
 
 from headrace.errors import CheckpointError
-from headrace.model import gemma3, llama, mistral, olmo2, phi3, qwen2, qwen3
 from headrace.model.config_json import ConfigJson
 from headrace.model.program import Program
 
-BUILDERS: Mapping[str, Callable[[ConfigJson], Program]] = {
-    gemma3.ARCHITECTURE: gemma3.build_gemma3,
-    llama.ARCHITECTURE: llama.build_llama,
-    mistral.ARCHITECTURE: mistral.build_mistral,
-    olmo2.ARCHITECTURE: olmo2.build_olmo2,
-    phi3.ARCHITECTURE: phi3.build_phi3,
-    qwen2.ARCHITECTURE: qwen2.build_qwen2,
-    qwen3.ARCHITECTURE: qwen3.build_qwen3,
-}
+Builder = Callable[[ConfigJson], Program]
+
+
+class _Family(Protocol):
+    ARCHITECTURES: tuple[str, ...]
+    build: Builder
+
+
+@cache
+def builders() -> Mapping[str, Builder]:
+    """The function that builds each known architecture, by name."""
+    found: dict[str, Builder] = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        family = cast("_Family", import_module(f"{__package__}.{module.name}"))
+        for name in getattr(family, "ARCHITECTURES", ()):
+            assert name not in found, f"{name} is built twice"
+            found[name] = family.build
+    return found
 
 
 def build_program(config: Mapping[str, object]) -> Program:
@@ -27,9 +43,10 @@ def build_program(config: Mapping[str, object]) -> Program:
     """
     named = config.get("architectures")
     names = cast("list[object]", named) if isinstance(named, list) else []
+    known = builders()
     for name in names:
-        if isinstance(name, str) and name in BUILDERS:
-            return BUILDERS[name](ConfigJson(config))
+        if isinstance(name, str) and name in known:
+            return known[name](ConfigJson({**config, "architectures": [name]}))
     raise CheckpointError(
-        f"config.json: architecture {named!r} is not known; known: {', '.join(sorted(BUILDERS))}"
+        f"config.json: architecture {named!r} is not known; known: {', '.join(sorted(known))}"
     )
