@@ -79,7 +79,9 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
           const Array<const std::int32_t>& sample_rows, const Array<const float>& temperature,
           const Array<const std::int32_t>& top_k, const Array<const float>& top_p,
           const Array<const float>& min_p, const Array<const std::uint64_t>& seed,
-          const Array<std::int32_t>& tokens, const std::optional<Matrix2<float>>& logits,
+          const Array<const std::int32_t>& bias_offsets, const Array<const std::int32_t>& bias_ids,
+          const Array<const float>& bias_values, const Array<std::int32_t>& tokens,
+          const std::optional<Matrix2<float>>& logits,
           const std::optional<Array<const std::int32_t>>& taps,
           const std::optional<nb::ndarray<float, nb::ndim<3>, nb::c_contig>>& hidden,
           std::size_t vocab, std::size_t hidden_size) {
@@ -95,6 +97,9 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
   input.top_p = span_of(top_p);
   input.min_p = span_of(min_p);
   input.seed = span_of(seed);
+  input.bias_offsets = span_of(bias_offsets);
+  input.bias_ids = span_of(bias_ids);
+  input.bias_values = span_of(bias_values);
   input.tokens = span_of(tokens);
   if (logits) {
     if (logits->shape(0) != sample_rows.shape(0) || logits->shape(1) != vocab) {
@@ -223,7 +228,9 @@ NB_MODULE(_native, module) {
            nb::arg("row_sequence").noconvert(), nb::arg("block_tables").noconvert(),
            nb::arg("sample_rows").noconvert(), nb::arg("temperature").noconvert(),
            nb::arg("top_k").noconvert(), nb::arg("top_p").noconvert(), nb::arg("min_p").noconvert(),
-           nb::arg("seed").noconvert(), nb::arg("tokens").noconvert(),
+           nb::arg("seed").noconvert(), nb::arg("bias_offsets").noconvert(),
+           nb::arg("bias_ids").noconvert(), nb::arg("bias_values").noconvert(),
+           nb::arg("tokens").noconvert(),
            nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
            nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"))
       .def_prop_ro("isa", &Machine::isa)

@@ -242,7 +242,7 @@ void Machine::plan(const StepInput& input) {
   needs_logits_ = false;
   for (std::size_t m = 0; m < input.sample_rows.size(); ++m) {
     passes_[static_cast<std::size_t>(input.sample_rows[m]) / kMaxRows].samples.push_back(m);
-    needs_logits_ |= input.temperature[m] != 0.0f;
+    needs_logits_ |= input.temperature[m] != 0.0f || input.is_biased(m);
   }
   needs_logits_ &= input.logits == nullptr;
   if (needs_logits_) logits_.resize(head_chunk() * geometry_.vocab);

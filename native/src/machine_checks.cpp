@@ -1,6 +1,8 @@
 // What may be declared, and what a batch must look like: nothing past these checks reads out of
 // bounds.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -147,6 +149,7 @@ void Machine::check(const StepInput& input) const {
               input.top_p.size() == samples && input.min_p.size() == samples &&
               input.seed.size() == samples && input.tokens.size() == samples,
           "sample_rows and the sampling parameters differ in length");
+  check_bias(input);
   const std::size_t sequences =
       input.table_width == 0 ? 0 : input.block_tables.size() / input.table_width;
   for (std::size_t row = 0; row < rows; ++row) {
@@ -174,6 +177,32 @@ void Machine::check(const StepInput& input) const {
   for (const std::int32_t tap : input.taps) {
     const bool known = std::find(tap_layers_.begin(), tap_layers_.end(), tap) != tap_layers_.end();
     if (!known) throw std::invalid_argument("layer " + std::to_string(tap) + " has no tap");
+  }
+}
+
+void Machine::check_bias(const StepInput& input) const {
+  constexpr float kMaxBias = 1e30f;  // backends.base.MAX_BIAS
+  const auto& offsets = input.bias_offsets;
+  const std::size_t entries = input.bias_ids.size();
+  require(input.bias_values.size() == entries, "bias ids and values differ in length");
+  if (offsets.empty() && entries == 0) return;
+  require(offsets.size() == input.sample_rows.size() + 1 && offsets.front() == 0 &&
+              offsets.back() == static_cast<std::int64_t>(entries) &&
+              std::is_sorted(offsets.begin(), offsets.end()),
+          "bias offsets do not fit rows and ids");
+  for (std::size_t m = 0; m + 1 < offsets.size(); ++m) {
+    std::int32_t before = -1;
+    std::size_t banned = 0;
+    for (auto b = static_cast<std::size_t>(offsets[m]);
+         b < static_cast<std::size_t>(offsets[m + 1]); ++b) {
+      require_in(input.bias_ids[b], geometry_.vocab, "bias id", m);
+      require(input.bias_ids[b] > before, "bias ids must rise within a row");
+      before = input.bias_ids[b];
+      const bool is_ban = input.bias_values[b] == -std::numeric_limits<float>::infinity();
+      require(is_ban || std::fabs(input.bias_values[b]) <= kMaxBias, "a bias is out of range");
+      banned += is_ban;
+    }
+    require(banned < geometry_.vocab, "every token of a row is banned");
   }
 }
 

@@ -87,14 +87,38 @@ void Machine::head_finish(std::size_t index, std::size_t sample, Scratch& own) {
     }
   }
   std::int32_t token = static_cast<std::int32_t>(id);
-  if (input_->temperature[sample] != 0.0f && finite_.load(std::memory_order_relaxed)) {
-    const Draw draw{input_->temperature[sample], input_->top_k[sample], input_->top_p[sample],
-                    input_->min_p[sample], input_->seed[sample]};
-    const auto row = static_cast<std::size_t>(input_->sample_rows[sample]);
-    token = headrace::sample(logits_row(index, sample), geometry_.vocab, token, draw,
-                             input_->positions[row] + 1, own.sampling);
+  const bool biased = input_->is_biased(sample);
+  if ((biased || input_->temperature[sample] != 0.0f) && finite_.load(std::memory_order_relaxed)) {
+    float* logits = logits_row(index, sample);
+    token = biased ? draw_biased(logits, sample, own) : draw(logits, sample, token, own);
   }
   input_->tokens[sample] = token;
+}
+
+std::int32_t Machine::draw(const float* logits, std::size_t sample, std::int32_t likeliest,
+                           Scratch& own) {
+  const Draw how{input_->temperature[sample], input_->top_k[sample], input_->top_p[sample],
+                 input_->min_p[sample], input_->seed[sample]};
+  const auto row = static_cast<std::size_t>(input_->sample_rows[sample]);
+  return headrace::sample(logits, geometry_.vocab, likeliest, how, input_->positions[row] + 1,
+                          own.sampling);
+}
+
+// Adds the bias where the logits lie and takes it off again: the caller may have asked for them.
+std::int32_t Machine::draw_biased(float* logits, std::size_t sample, Scratch& own) {
+  const auto first = static_cast<std::size_t>(input_->bias_offsets[sample]);
+  const auto end = static_cast<std::size_t>(input_->bias_offsets[sample + 1]);
+  own.unbiased.clear();
+  for (std::size_t b = first; b < end; ++b) {
+    float& logit = logits[input_->bias_ids[b]];
+    own.unbiased.push_back(logit);
+    logit += input_->bias_values[b];
+  }
+  const std::int32_t token = draw(logits, sample, argmax(logits, geometry_.vocab), own);
+  for (std::size_t b = first; b < end; ++b) {
+    logits[input_->bias_ids[b]] = own.unbiased[b - first];
+  }
+  return token;
 }
 
 }  // namespace headrace

@@ -87,7 +87,7 @@ auto at(std::vector<Candidate>& list, std::size_t index) {
 void take_likeliest(const float* logits, std::size_t vocab, std::size_t count, double temperature,
                     std::vector<Candidate>& list) {
   const std::size_t room = 2 * count + 64;
-  float floor = -std::numeric_limits<float>::infinity();
+  float floor = std::numeric_limits<float>::lowest();  // -inf is below it
   list.clear();
   for (std::size_t id = 0; id < vocab; ++id) {
     if (logits[id] < floor) continue;

@@ -82,7 +82,7 @@ def logits_of(result: StepResult) -> NDArray[np.float32]:
 
 
 def drawn(batch: Batch, *, want_logits: bool = False, **sampling: float) -> Batch:
-    """`batch` with every row sampled by `sampling`, each with its own seed."""
+    """`batch` with every row sampled by `sampling`, each with its own seed, none biased."""
     rows = len(batch.sample_rows)
     return replace(
         batch,
@@ -93,5 +93,28 @@ def drawn(batch: Batch, *, want_logits: bool = False, **sampling: float) -> Batc
             top_p=np.full(rows, sampling.get("top_p", 1.0), np.float32),
             min_p=np.full(rows, sampling.get("min_p", 0.0), np.float32),
             seed=np.arange(rows, dtype=np.uint64) + np.uint64(7),
+        ),
+    )
+
+
+def biased(batch: Batch, vocab: int, seed: int = 3) -> Batch:
+    """`batch` with biases that matter, bans among them, on two rows of three."""
+    rng = np.random.default_rng(seed)
+    offsets, ids, values = [0], list[int](), list[float]()
+    for row in range(len(batch.sample_rows)):
+        if row % 3:
+            chosen = np.sort(rng.permutation(vocab)[: rng.integers(1, vocab)])
+            own = rng.normal(0, 4, len(chosen))
+            own[rng.random(len(chosen)) < 0.3] = -np.inf
+            ids += chosen.tolist()
+            values += own.tolist()
+        offsets.append(len(ids))
+    return replace(
+        batch,
+        sampling=replace(
+            batch.sampling,
+            bias_offsets=np.array(offsets, np.int32),
+            bias_ids=np.array(ids, np.int32),
+            bias_values=np.array(values, np.float32),
         ),
     )

@@ -15,10 +15,20 @@ from headrace.backends.cpu import (
     physical_cores,
     read_bandwidth,
 )
+from headrace.backends.reference import ReferenceBackend
 from headrace.backends.sampling import sample
 from headrace.errors import BackendError, KernelMissing
 from headrace.model.program import Program
-from tests.backends.cpu_cases import ISAS, NUM_BLOCKS, SHAPES, drawn, logits_of, make, tokens
+from tests.backends.cpu_cases import (
+    ISAS,
+    NUM_BLOCKS,
+    SHAPES,
+    biased,
+    drawn,
+    logits_of,
+    make,
+    tokens,
+)
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
 TABLES = scrambled_tables(2, 64, num_blocks=NUM_BLOCKS)
@@ -54,6 +64,29 @@ def test_tokens_are_drawn_from_the_logits_as_defined(isa: str, threads: int) -> 
         # Not asking for the logits takes another path to the same tokens.
         blind = backend.step(replace(wanted, want_logits=False))
         assert blind.logits is None
+        np.testing.assert_array_equal(blind.token_ids, expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", ["wide", "tied"])
+def test_biases_move_the_draw_as_defined_and_leave_the_logits_alone(
+    isa: str, threads: int, shape: str
+) -> None:
+    backend = make(shape, isa=isa, threads=threads)
+    batch = prompt_batch(backend.program, 40)
+    vocab = backend.program.vocab_size
+    for options in ({}, {"top_k": 5}, {"top_p": 0.6}, {"min_p": 0.05}, {"temperature": 0.0}):
+        plain = drawn(batch, want_logits=True, **options)
+        unbiased = backend.step(plain)
+        wanted = biased(plain, vocab)
+        result = backend.step(wanted)
+        np.testing.assert_array_equal(logits_of(result), logits_of(unbiased))
+        expected = sample(logits_of(result), wanted.sampling, batch.positions + 1)
+        np.testing.assert_array_equal(result.token_ids, expected)
+        assert (result.token_ids != unbiased.token_ids).any()
+        np.testing.assert_array_equal(result.token_ids[::3], unbiased.token_ids[::3])
+        blind = backend.step(replace(wanted, want_logits=False))
         np.testing.assert_array_equal(blind.token_ids, expected)
 
 
@@ -145,6 +178,47 @@ def test_a_batch_that_is_not_valid_is_refused(message: str, changes: dict[str, A
     with pytest.raises(BackendError, match=message):
         backend.step(replace(good, **changes))
     np.testing.assert_array_equal(logits_of(backend.step(good)), before)
+
+
+BAD_BIASES: Sequence[tuple[list[int], list[int], list[float]]] = [
+    ([0, 1, 1], [1], [0.0]),
+    ([0, 1, 1, 2], [1], [0.0]),
+    ([1, 1, 1, 1], [1], [0.0]),
+    ([0, 2, 1, 2], [1, 2], [0.0, 0.0]),
+    ([0, 1, 1, 1], [1], [0.0, 0.0]),
+    ([], [1], [0.0]),
+    ([0, 1, 1, 1], [101], [0.0]),
+    ([0, 1, 1, 1], [-1], [0.0]),
+    ([0, 2, 2, 2], [4, 4], [0.0, 0.0]),
+    ([0, 2, 2, 2], [4, 3], [0.0, 0.0]),
+    ([0, 1, 1, 1], [1], [np.nan]),
+    ([0, 1, 1, 1], [1], [np.inf]),
+    ([0, 1, 1, 1], [1], [2e30]),
+    ([0, 0, 101, 101], list(range(101)), [-np.inf] * 101),
+]
+
+
+@pytest.mark.parametrize(("offsets", "ids", "values"), BAD_BIASES)
+@pytest.mark.parametrize("kind", ["cpu", "reference"])
+def test_biases_that_are_not_valid_are_refused(
+    kind: str, offsets: list[int], ids: list[int], values: list[float]
+) -> None:
+    program = tiny_program()
+    weights = random_weights(program)
+    backend = (
+        CpuBackend(program, weights, num_blocks=4, threads=2)
+        if kind == "cpu"
+        else ReferenceBackend(program, weights, num_blocks=4)
+    )
+    good = rows_batch({0: (0, [1, 2, 3])}, np.zeros((1, 1), np.int32))
+    sampling = replace(
+        good.sampling,
+        bias_offsets=np.array(offsets, np.int32),
+        bias_ids=np.array(ids, np.int32),
+        bias_values=np.array(values, np.float32),
+    )
+    with pytest.raises(BackendError, match="not valid"):
+        backend.step(replace(good, sampling=sampling))
 
 
 def test_blocks_before_a_later_row_are_checked_too() -> None:

@@ -20,7 +20,11 @@ def expected(row: np.ndarray, position: int, **options: float) -> int:
         top_p=np.array([options["top_p"]], np.float32),
         min_p=np.array([options["min_p"]], np.float32),
         seed=np.array([options["seed"]], np.uint64),
+        bias_offsets=np.array([0, len(banned := np.flatnonzero(row == -np.inf))], np.int32),
+        bias_ids=banned.astype(np.int32),
+        bias_values=np.full(len(banned), -np.inf, np.float32),
     )
+    row = np.where(row == -np.inf, np.float32(50), row)
     return int(defined(row[None], sampling, np.array([position], np.int32))[0])
 
 
@@ -44,6 +48,8 @@ def test_thousands_of_random_rows(vocab: int, spread: float) -> None:
         row = (rng.standard_normal(vocab) * spread).astype(np.float32)
         if trial % 3 == 0:
             row = np.round(row)  # ties
+        if trial % 4 == 0:
+            row[rng.permutation(vocab)[: rng.integers(0, vocab)]] = -np.inf
         options = {
             "temperature": float(np.float32(rng.choice([0.0, 0.05, 0.7, 1.0, 3.0]))),
             "top_k": int(rng.choice([0, 0, 1, 5, vocab, vocab + 9])),
@@ -58,7 +64,9 @@ def test_thousands_of_random_rows(vocab: int, spread: float) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(
-    row=st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=80),
+    row=st.lists(
+        st.one_of(st.floats(-50, 50, width=32), st.just(-np.inf)), min_size=1, max_size=80
+    ).filter(lambda row: max(row) > -np.inf),
     temperature=st.floats(0, 4, width=32),
     top_k=st.integers(0, 90),
     top_p=st.floats(0, 1, width=32),

@@ -5,7 +5,9 @@ import pytest
 
 from headrace.backends.bf16 import round_to_bf16, widen
 from headrace.backends.reference import ReferenceBackend
+from headrace.backends.sampling import sample
 from headrace.errors import BackendError
+from tests.backends.cpu_cases import biased
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
 PROMPT = [5, 99, 3, 3, 42, 17, 100, 0, 64, 28, 7, 81, 2, 55, 13, 9, 31, 77, 20, 46]
@@ -81,6 +83,20 @@ def test_alone_equals_among_others_bit_for_bit() -> None:
     assert alone.logits is not None
     assert both.logits is not None
     np.testing.assert_array_equal(alone.logits, both.logits[len(PROMPT) :])
+
+
+def test_biases_move_the_token_and_not_the_logits() -> None:
+    program = tiny_program()
+    backend = ReferenceBackend(program, random_weights(program), num_blocks=4)
+    plain = rows_batch({0: (0, [5, 6, 7, 8])}, np.zeros((1, 1), np.int32))
+    before = backend.step(plain)
+    moved = biased(plain, program.vocab_size)
+    after = backend.step(moved)
+    assert before.logits is not None
+    assert after.logits is not None
+    np.testing.assert_array_equal(after.logits, before.logits)
+    expected = sample(before.logits, moved.sampling, plain.positions + 1)
+    assert after.token_ids.tolist() == expected.tolist() != before.token_ids.tolist()
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:

@@ -1,5 +1,7 @@
 """The definition of sampling: its distribution, its filters, its independence of the batch."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,16 @@ LOGITS = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
 ROWS = 20_000
 MANY = np.tile(LOGITS, (ROWS, 1))
 POSITIONS = np.arange(ROWS, dtype=np.int32)
+
+
+def biased(rows: int, ids: list[int], values: list[float], **changes: float) -> Sampling:
+    """The same bias for every row."""
+    return replace(
+        params(rows, **changes),  # pyright: ignore[reportArgumentType]
+        bias_offsets=np.arange(rows + 1, dtype=np.int32) * len(ids),
+        bias_ids=np.tile(np.array(ids, np.int32), rows),
+        bias_values=np.tile(np.array(values, np.float32), rows),
+    )
 
 
 def shares(**changes: float) -> np.ndarray:
@@ -66,6 +78,48 @@ def test_min_p_drops_the_unlikely() -> None:
 def test_greedy_breaks_ties_by_the_lowest_id() -> None:
     logits = np.array([[1, 3, 3, 2]], np.float32)
     assert sample(logits, params(1, temperature=0.0), np.array([5], np.int32)).tolist() == [1]
+
+
+def test_a_bias_comes_before_the_temperature() -> None:
+    """Hand-worked: 0.4 e^ln2, 0.3, 0.2 e^-ln2 and 0.1 are 8 : 3 : 1 : 1; halving T squares them."""
+    ids, values = [0, 2], [np.log(2.0), -np.log(2.0)]
+    drawn = sample(MANY, biased(ROWS, ids, values), POSITIONS)
+    expected = np.array([8, 3, 1, 1]) / 13
+    np.testing.assert_allclose(np.bincount(drawn) / ROWS, expected, atol=0.015)
+    drawn = sample(MANY, biased(ROWS, ids, values, temperature=0.5), POSITIONS)
+    expected = np.array([64, 9, 1, 1]) / 75
+    np.testing.assert_allclose(np.bincount(drawn) / ROWS, expected, atol=0.015)
+
+
+def test_a_bias_moves_the_greedy_choice_and_leaves_the_logits_alone() -> None:
+    logits = np.array([[1, 3, 3, 2]], np.float32)
+    position = np.array([5], np.int32)
+    for ids, values, token in (
+        ([1], [-0.5], 2),
+        ([1, 2, 3], [-np.inf, -np.inf, 0.0], 3),
+        ([0], [2.0], 0),
+        ([3], [1.0], 1),
+    ):
+        assert sample(logits, biased(1, ids, values, temperature=0.0), position)[0] == token
+    assert logits.tolist() == [[1, 3, 3, 2]]
+
+
+@given(data=st.data(), seed=st.integers(0, 2**64 - 1))
+def test_a_banned_token_is_never_drawn(data: st.DataObject, seed: int) -> None:
+    vocab = data.draw(st.integers(2, 12))
+    banned = sorted(data.draw(st.sets(st.integers(0, vocab - 1), min_size=1, max_size=vocab - 1)))
+    options = {
+        "temperature": data.draw(st.sampled_from([0.0, 0.1, 1.0, 2.0])),
+        "top_k": data.draw(st.integers(0, vocab + 1)),
+        "top_p": data.draw(st.sampled_from([0.0, 0.5, 0.999, 1.0])),
+        "min_p": data.draw(st.sampled_from([0.0, 0.3, 1.0])),
+    }
+    logits = np.array(
+        [data.draw(st.lists(st.floats(-9, 9, width=32), min_size=vocab, max_size=vocab))]
+    )
+    sampling = biased(1, banned, [-np.inf] * len(banned), seed=seed, **options)
+    drawn = sample(logits.astype(np.float32), sampling, np.array([3], np.int32))
+    assert drawn[0] not in banned
 
 
 @given(seed=st.integers(0, 2**64 - 1), position=st.integers(0, 2**31 - 1), data=st.data())

@@ -102,10 +102,17 @@ struct StepInput {
   std::span<const float> temperature, top_p, min_p;                  // [M]
   std::span<const std::int32_t> top_k;                               // [M]
   std::span<const std::uint64_t> seed;                               // [M]
+  std::span<const std::int32_t> bias_offsets;                        // [M + 1], or empty: none
+  std::span<const std::int32_t> bias_ids;                            // [B], rising within a row
+  std::span<const float> bias_values;                                // [B], -inf: never drawn
   std::span<const std::int32_t> taps;  // distinct layers, in the order of `hidden`
   std::span<std::int32_t> tokens;      // [M], written
   float* logits;                       // [M, V], written; null when not wanted
   float* hidden;                       // [taps, T, hidden width], written; null without taps
+
+  bool is_biased(std::size_t m) const {
+    return !bias_offsets.empty() && bias_offsets[m] != bias_offsets[m + 1];
+  }
 };
 
 struct Geometry {
@@ -182,6 +189,7 @@ class Machine {
     std::vector<float> key;            // one rotated key, or one head being normed
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     std::vector<Candidate> sampling;
+    std::vector<float> unbiased;  // logits to put back
   };
   struct Rounded {
     const std::uint32_t* pairs;
@@ -191,6 +199,7 @@ class Machine {
   void join_attention(AttentionPhase& phase);
   bool only_feeds_products(Id buffer) const;
   void check(const StepInput& input) const;
+  void check_bias(const StepInput& input) const;
   void check(const EmbedPhase& phase) const;
   void check(const NormPhase& phase) const;
   void check(const LinearPhase& phase) const;
@@ -231,6 +240,8 @@ class Machine {
   void head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
                      const Rounded& input, std::size_t worker);
   void head_finish(std::size_t index, std::size_t sample, Scratch& own);
+  std::int32_t draw(const float* logits, std::size_t sample, std::int32_t likeliest, Scratch& own);
+  std::int32_t draw_biased(float* logits, std::size_t sample, Scratch& own);
   // Start of layer's row in the `hidden` output, or null when this layer was not asked for.
   float* tap_row(int layer, std::size_t row) const;
   std::size_t head_chunk() const;

@@ -25,8 +25,8 @@ struct Candidate {
 // The id of the greatest logit, ties to the lowest.
 std::int32_t argmax(const float* logits, std::size_t vocab);
 
-// The token for `position`, from finite logits [vocab] whose argmax is `likeliest`. `list` is
-// memory to reuse.
+// The token for `position`, from logits [vocab] whose argmax is `likeliest`. A logit is finite, or
+// -inf: that token is not drawn; one at least is finite. `list` is memory to reuse.
 std::int32_t sample(const float* logits, std::size_t vocab, std::int32_t likeliest,
                     const Draw& draw, std::int32_t position, std::vector<Candidate>& list);
 

@@ -5,7 +5,7 @@ not change what is computed, and a row's result may not depend on the other rows
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,20 +14,38 @@ from numpy.typing import NDArray
 from headrace.model.program import Program
 
 BLOCK_TOKENS = 16  # tokens per KV block: a whole vector of scores per block, < 8 wasted on average
+MAX_BIAS = 1e30  # a finite logit plus this much is still finite in float32
 
 Bf16 = NDArray[np.uint16]  # numpy has no bfloat16: the 16 bits, as stored
 Weights = Mapping[str, Bf16]  # by checkpoint name; usually memory-mapped, read once while loading
 
 
+def _none_biased() -> NDArray[np.int32]:
+    return np.zeros(0, np.int32)
+
+
+def _no_values() -> NDArray[np.float32]:
+    return np.zeros(0, np.float32)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How each of M sampled rows is drawn; see `types.SamplingParams` for the meaning."""
+    """How each of M sampled rows is drawn; see `types.SamplingParams` for the meaning.
+
+    Before all else `bias_values[b]` is added, in float32, to the row's logit of token
+    `bias_ids[b]`, for b from `bias_offsets[m]` to `bias_offsets[m + 1]`. Within a row the ids rise.
+    A value lies in -MAX_BIAS..MAX_BIAS, or is -inf: that token cannot be drawn. Some token of
+    every row can. Empty offsets: no row has a bias.
+    """
 
     temperature: NDArray[np.float32]  # [M]; 0: greedy
     top_k: NDArray[np.int32]  # [M]; 0: all
     top_p: NDArray[np.float32]  # [M]
     min_p: NDArray[np.float32]  # [M]
     seed: NDArray[np.uint64]  # [M]
+    bias_offsets: NDArray[np.int32] = field(default_factory=_none_biased)  # [M + 1] or [0]
+    bias_ids: NDArray[np.int32] = field(default_factory=_none_biased)  # [B]
+    bias_values: NDArray[np.float32] = field(default_factory=_no_values)  # [B]
 
     @classmethod
     def greedy(cls, rows: int) -> "Sampling":
@@ -65,7 +83,7 @@ class StepResult:
     """What one step gives. The arrays belong to the caller."""
 
     token_ids: NDArray[np.int32]  # [M]; the token for position `positions[sample_rows[m]] + 1`
-    logits: NDArray[np.float32] | None = None  # [M, V], when asked for
+    logits: NDArray[np.float32] | None = None  # [M, V], the model's own, when asked for
     hidden: NDArray[np.float32] | None = None  # [len(taps), T, hidden], when asked for
 
 
@@ -97,7 +115,8 @@ class Backend(Protocol):
     def step(self, batch: Batch) -> StepResult:
         """Run the whole program once over the rows of `batch`, sampling included.
 
-        Raises BackendError when the machine failed; the KV blocks of the batch are then undefined.
+        Raises BackendError when the machine failed, the KV blocks of the batch being undefined
+        then, or when the batch is not valid.
         """
         ...
 

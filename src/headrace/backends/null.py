@@ -41,7 +41,10 @@ class NullBackend:
         return self._num_blocks
 
     def step(self, batch: Batch) -> StepResult:
-        """The successor of each sampled row's token; logits, if wanted, are one-hot."""
+        """The successor of each sampled row's token, whatever its parameters and biases.
+
+        Logits, if wanted, are one-hot.
+        """
         if self._step_s:
             self._sleep(self._step_s)
         vocab = self._program.vocab_size

@@ -19,7 +19,7 @@ from headrace.backends.base import (
     Weights,
 )
 from headrace.backends.bf16 import round_to_bf16, widen
-from headrace.backends.sampling import sample
+from headrace.backends.sampling import check_bias, sample
 from headrace.errors import BackendError
 from headrace.model.program import (
     Activate,
@@ -66,7 +66,11 @@ class ReferenceBackend:
         return self._num_blocks
 
     def step(self, batch: Batch) -> StepResult:
-        """Run every operation over all rows, then sample. Raises BackendError on a non-number."""
+        """Run every operation over all rows, then sample.
+
+        Raises BackendError on a non-number, and on biases that are not valid.
+        """
+        check_bias(batch.sampling, len(batch.sample_rows), self._program.vocab_size)
         rows = len(batch.token_ids)
         buffers: dict[str, F32] = {
             name: np.full((rows, width), np.nan, np.float32)

@@ -1,15 +1,17 @@
 """How a token is drawn from logits: the definition that every backend's own sampler must equal.
 
-Order: temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954; exact sampling
-from the softmax without normalising): argmax of logit / T + noise, the noise being a pure function
-of (seed, position, token id). A row's token thus depends on its own logits and parameters only,
-whoever else is in the batch. Ties go to the lowest token id throughout.
+Order: bias, temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954; exact
+sampling from the softmax without normalising): argmax of logit / T + noise, the noise being a pure
+function of (seed, position, token id). A row's token thus depends on its own logits and parameters
+only, whoever else is in the batch. Ties go to the lowest token id throughout. A token whose bias is
+-inf is never drawn, whatever else is asked for.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.backends.base import Sampling
+from headrace.backends.base import MAX_BIAS, Sampling
+from headrace.errors import BackendError
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -20,10 +22,12 @@ def sample(
 ) -> NDArray[np.int32]:
     """Draw one token per row: logits [M, V] -> ids [M].
 
-    `positions` [M] are those the drawn tokens will take (the sampled row's position + 1).
+    `positions` [M] are those the drawn tokens will take (the sampled row's position + 1). `logits`
+    are finite and stay as they are.
     """
     drawn = np.empty(len(logits), dtype=np.int32)
-    for m, row in enumerate(logits):
+    for m, own in enumerate(logits):
+        row = _biased(own, sampling, m)
         temperature = float(sampling.temperature[m])
         if temperature == 0.0:
             drawn[m] = int(np.argmax(row))
@@ -40,6 +44,25 @@ def sample(
     return drawn
 
 
+def check_bias(sampling: Sampling, rows: int, vocab: int) -> None:
+    """Raise BackendError unless the biases of `rows` rows are as `Sampling` says."""
+    offsets, ids, values = sampling.bias_offsets, sampling.bias_ids, sampling.bias_values
+    if len(offsets) == len(ids) == len(values) == 0:
+        return
+    is_cut = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(ids)
+    if not is_cut or len(values) != len(ids) or (np.diff(offsets) < 0).any():
+        raise BackendError("the batch is not valid: bias offsets do not fit rows and ids")
+    for m in range(rows):
+        own_ids = ids[offsets[m] : offsets[m + 1]]
+        own = values[offsets[m] : offsets[m + 1]]
+        if (np.diff(own_ids, prepend=-1, append=vocab) <= 0).any():
+            raise BackendError(f"the batch is not valid: row {m}: bias ids must rise below {vocab}")
+        if not ((np.abs(own) <= MAX_BIAS) | (own == -np.inf)).all():
+            raise BackendError(f"the batch is not valid: row {m}: a bias is out of range")
+        if np.count_nonzero(own == -np.inf) == vocab:
+            raise BackendError(f"the batch is not valid: row {m}: every token is banned")
+
+
 def gumbel_noise(seed: int, position: int, token_ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Standard Gumbel noise for each token id: -log(-log(u)), u in (0, 1) with 53 bits.
 
@@ -52,12 +75,21 @@ def gumbel_noise(seed: int, position: int, token_ids: NDArray[np.int64]) -> NDAr
     return -np.log(-np.log(uniform))
 
 
+def _biased(row: NDArray[np.float32], sampling: Sampling, m: int) -> NDArray[np.float32]:
+    if len(sampling.bias_offsets) == 0:
+        return row
+    first, end = sampling.bias_offsets[m : m + 2]
+    row = row.copy()
+    row[sampling.bias_ids[first:end]] += sampling.bias_values[first:end]
+    return row
+
+
 def _survivors(
     scaled: NDArray[np.float64], *, top_k: int, top_p: float, min_p: float
 ) -> NDArray[np.int64]:
     """Token ids that may be drawn, in rising order."""
     if top_k <= 0 and top_p >= 1.0 and min_p <= 0.0:
-        return np.arange(len(scaled), dtype=np.int64)
+        return np.flatnonzero(scaled > -np.inf)
     order = np.lexsort((np.arange(len(scaled)), -scaled))  # likeliest first, ties by id
     if top_k > 0:
         order = order[:top_k]
@@ -67,7 +99,7 @@ def _survivors(
         order = order[: int(np.searchsorted(reached, top_p, side="left")) + 1]
     if min_p > 0.0:
         order = order[weights[: len(order)] >= min_p]
-    return np.sort(order)
+    return np.sort(order[scaled[order] > -np.inf])
 
 
 def _mix(x: int) -> int:

@@ -23,7 +23,7 @@ def sample(
     seed: int,
     position: int,
 ) -> int:
-    """Draw one token from finite logits [V]; `position` is the one the token will take."""
+    """Draw one token from logits [V], finite or -inf; `position` is the one it will take."""
 
 class Machine:
     """A program being declared, then loaded, then run. Ids count up from 0 for each kind.
@@ -104,6 +104,9 @@ class Machine:
         top_p: NDArray[np.float32],
         min_p: NDArray[np.float32],
         seed: NDArray[np.uint64],
+        bias_offsets: NDArray[np.int32],
+        bias_ids: NDArray[np.int32],
+        bias_values: NDArray[np.float32],
         tokens: NDArray[np.int32],
         logits: NDArray[np.float32] | None,
         taps: NDArray[np.int32] | None,
