@@ -21,6 +21,8 @@ COMMANDS = {
     "doctor": "headrace.cli.doctor:doctor",
 }
 
+MAX_SENTENCE_CHARS = 900  # of an error
+
 
 class _Commands(TyperGroup):
     """Imports a command when it is asked for: `keys` need not wait for the engine's libraries."""
@@ -86,5 +88,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"headrace: {message}", file=sys.stderr)
+    print(f"headrace: {_one_line(message)}", file=sys.stderr)
     return code
+
+
+def _one_line(message: str) -> str:
+    """Names come from strangers' files: nothing in them breaks the line or steers a terminal."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    return text if len(text) <= MAX_SENTENCE_CHARS else text[:MAX_SENTENCE_CHARS] + "…"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import CheckpointError
 from headrace.model.json_file import read_json_object
+from headrace.model.plain_file import shown
 from headrace.model.program import Program
 from headrace.model.safetensors_file import SafetensorsFile
 
@@ -52,11 +53,11 @@ class StoredWeights(Mapping[str, NDArray[np.uint16]]):
         for name, weight in program.weights().items():
             if name not in self._files:
                 raise CheckpointError(
-                    f"tensor '{name}' is missing from the weights in {self._folder}"
+                    f"tensor {shown(name)} is missing from the weights in {self._folder}"
                 )
             if self.shape(name) != weight.shape:
                 raise CheckpointError(
-                    f"tensor '{name}' in {self._files[name].path} has shape "
+                    f"tensor {shown(name)} in {self._files[name].path} has shape "
                     f"{list(self.shape(name))}, but config.json asks for {list(weight.shape)}"
                 )
             self._files[name].bf16(name)
@@ -127,13 +128,15 @@ def _indexed_files(folder: Path) -> dict[str, SafetensorsFile]:
     opened: dict[str, SafetensorsFile] = {}
     files: dict[str, SafetensorsFile] = {}
     for name, shard in cast("dict[str, object]", named).items():
-        if not isinstance(shard, str) or not shard or Path(shard).name != shard:
+        if not isinstance(shard, str) or not shard or Path(shard).name != shard or shard == "..":
             raise CheckpointError(
-                f"{index} puts tensor '{name}' in {shard!r}, not a file of that folder"
+                f"{index} puts tensor {shown(name)} in {shown(shard)}, not a file of that folder"
             )
         if shard not in opened:
             opened[shard] = SafetensorsFile(folder / shard)
         if name not in opened[shard].tensors:
-            raise CheckpointError(f"tensor '{name}' is not in {folder / shard}, where {index} says")
+            raise CheckpointError(
+                f"tensor {shown(name)} is not in {folder / shard}, where {index} says"
+            )
         files[name] = opened[shard]
     return files

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from headrace.errors import CheckpointError
+from headrace.model.plain_file import shown
 
 
 class ConfigJson:
@@ -19,7 +20,7 @@ class ConfigJson:
             value = default
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise CheckpointError(
-                f"config.json: '{key}' must be an integer in {low}..{high}, not {value!r}"
+                f"config.json: '{key}' must be an integer in {low}..{high}, not {shown(value)}"
             )
         return value
 
@@ -34,7 +35,7 @@ class ConfigJson:
             or not low <= value <= high
         ):
             raise CheckpointError(
-                f"config.json: '{key}' must be a number in {low}..{high}, not {value!r}"
+                f"config.json: '{key}' must be a number in {low}..{high}, not {shown(value)}"
             )
         return float(value)
 
@@ -44,7 +45,7 @@ class ConfigJson:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise CheckpointError(f"config.json: '{key}' must be true or false, not {value!r}")
+            raise CheckpointError(f"config.json: '{key}' must be true or false, not {shown(value)}")
         return value
 
     def word(self, key: str, default: str) -> str:
@@ -53,7 +54,7 @@ class ConfigJson:
         if value is None:
             return default
         if not isinstance(value, str):
-            raise CheckpointError(f"config.json: '{key}' must be a string, not {value!r}")
+            raise CheckpointError(f"config.json: '{key}' must be a string, not {shown(value)}")
         return value
 
     def words(self, key: str) -> tuple[str, ...] | None:
@@ -72,7 +73,7 @@ class ConfigJson:
         value = self._values.get(key)
         if value is not None and value != known:
             raise CheckpointError(
-                f"config.json: '{key}' {value!r} is not known for this architecture; "
+                f"config.json: '{key}' {shown(value)} is not known for this architecture; "
                 f"this version knows {known!r}"
             )
 
@@ -82,7 +83,7 @@ class ConfigJson:
         if value is None:
             return ConfigJson({})
         if not isinstance(value, dict):
-            raise CheckpointError(f"config.json: '{key}' must be an object, not {value!r}")
+            raise CheckpointError(f"config.json: '{key}' must be an object, not {shown(value)}")
         return ConfigJson(cast("dict[str, object]", value))
 
     def __contains__(self, key: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from headrace.errors import CheckpointError
+from headrace.model.plain_file import shown
 from headrace.types import SamplingParams
 
 
@@ -43,7 +44,8 @@ def _ids(value: object, vocab_size: int, file: str) -> tuple[int, ...]:
     for item in ids:
         if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < vocab_size:
             raise CheckpointError(
-                f"{file}: 'eos_token_id' must hold token ids in 0..{vocab_size - 1}, not {item!r}"
+                f"{file}: 'eos_token_id' must hold token ids in 0..{vocab_size - 1}, "
+                f"not {shown(item)}"
             )
         found.append(item)
     return tuple(dict.fromkeys(found))
@@ -55,6 +57,6 @@ def _number(values: Mapping[str, object], key: str, low: float, high: float) -> 
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise CheckpointError(
-            f"generation_config.json: '{key}' must be a number in {low}..{high}, not {value!r}"
+            f"generation_config.json: '{key}' must be a number in {low}..{high}, not {shown(value)}"
         )
     return float(value)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from headrace.errors import CheckpointError
+from headrace.model.plain_file import size_of
 
 MAX_JSON_BYTES = 64 << 20  # the largest tokenizer.json known is about 35 MB
 
@@ -23,12 +24,16 @@ def read_json_object(path: Path) -> dict[str, object]:
 
 def read_text(path: Path) -> str:
     """The UTF-8 text of `path`; raises CheckpointError naming the file."""
+    check_size(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} has {size:,} bytes, more than {MAX_JSON_BYTES:,}")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as exc:
-        raise CheckpointError(f"{path} is missing") from exc
+        with path.open("rb") as file:
+            return file.read(MAX_JSON_BYTES).decode()
     except (OSError, UnicodeDecodeError) as exc:
         raise CheckpointError(f"{path} cannot be read: {exc}") from exc
+
+
+def check_size(path: Path) -> None:
+    """Raises CheckpointError unless `path` is a file of at most MAX_JSON_BYTES."""
+    size = size_of(path)
+    if size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path} has {size:,} bytes, more than {MAX_JSON_BYTES:,}")

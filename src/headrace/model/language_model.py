@@ -1,6 +1,7 @@
 """A model, ready to be loaded by a backend and talked to: everything its folder says, checked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.errors import CheckpointError
 from headrace.model.chat_template import ChatTemplate, load_chat_template
 from headrace.model.checkpoint import open_checkpoint
 from headrace.model.generation_defaults import generation_defaults
@@ -43,14 +45,16 @@ def open_model(path: Path, *, now: Callable[[], datetime] = _local_time) -> Lang
     file (and the tensor), when something is missing, broken or not known to this version.
     """
     checkpoint = open_checkpoint(path)
-    program = build_program(checkpoint.config)
+    with _named(path):
+        program = build_program(checkpoint.config)
     checkpoint.weights.require(program)
     tokenizer = Tokenizer(
         checkpoint.tokenizer_file, checkpoint.tokenizer_config, vocab_size=program.vocab_size
     )
-    defaults = generation_defaults(
-        checkpoint.config, checkpoint.generation_config, program.vocab_size
-    )
+    with _named(path):
+        defaults = generation_defaults(
+            checkpoint.config, checkpoint.generation_config, program.vocab_size
+        )
     return LanguageModel(
         name=path.absolute().name,
         path=path,
@@ -62,3 +66,12 @@ def open_model(path: Path, *, now: Callable[[], datetime] = _local_time) -> Lang
         stop_ids=defaults.stop_ids,
         default_sampling=defaults.sampling,
     )
+
+
+@contextmanager
+def _named(folder: Path) -> Generator[None]:
+    """Which folder's file is meant, where there may be several."""
+    try:
+        yield
+    except CheckpointError as exc:
+        raise CheckpointError(f"{folder}: {exc}") from exc

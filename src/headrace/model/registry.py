@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from headrace.errors import CheckpointError
 from headrace.model.config_json import ConfigJson
+from headrace.model.plain_file import shown
 from headrace.model.program import Program
 
 Builder = Callable[[ConfigJson], Program]
@@ -41,12 +42,13 @@ def build_program(config: Mapping[str, object]) -> Program:
     Raises CheckpointError when the architecture is unknown, with the list of known ones, or when a
     value is missing or out of range.
     """
-    named = config.get("architectures")
+    named: object = config.get("architectures")
     names = cast("list[object]", named) if isinstance(named, list) else []
     known = builders()
     for name in names:
         if isinstance(name, str) and name in known:
             return known[name](ConfigJson({**config, "architectures": [name]}))
     raise CheckpointError(
-        f"config.json: architecture {named!r} is not known; known: {', '.join(sorted(known))}"
+        f"config.json: architecture {shown(cast('object', named))} is not known; "
+        f"known: {', '.join(sorted(known))}"
     )

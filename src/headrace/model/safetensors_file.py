@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from headrace.errors import CheckpointError
+from headrace.model.plain_file import shown, size_of
 
 PREFIX_BYTES = 8
+MAX_HEADER_BYTES = 16 << 20  # more than a hundred thousand tensors; it is read while you wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,15 @@ class SafetensorsFile:
 
         Raises CheckpointError naming the file when it is missing, truncated or its header lies.
         """
+        size = size_of(path)
         self.path = path
         try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(PREFIX_BYTES), "little")
+            if MAX_HEADER_BYTES < length <= size:
+                raise CheckpointError(
+                    f"{path} has a header of {length:,} bytes, more than {MAX_HEADER_BYTES:,}"
+                )
             with safe_open(path, framework="numpy"):  # checks lengths, offsets, overlaps, the size
                 pass
             self._bytes = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
@@ -49,7 +58,7 @@ class SafetensorsFile:
             ) from exc
         except (OSError, ValueError) as exc:
             raise CheckpointError(f"{path} cannot be read: {exc}") from exc
-        self.tensors = self._read_header()
+        self.tensors = self._read_header(PREFIX_BYTES + length)
 
     def bf16(self, name: str) -> NDArray[np.uint16]:
         """The bits of tensor `name`, in its stored shape, read-only, mapped.
@@ -59,16 +68,16 @@ class SafetensorsFile:
         stored = self.tensors[name]
         if stored.dtype != "BF16":
             raise CheckpointError(
-                f"tensor '{name}' in {self.path} is stored as {stored.dtype}, and this version "
-                "reads BF16 only"
+                f"tensor {shown(name)} in {self.path} is stored as {stored.dtype}, and this "
+                "version reads BF16 only"
             )
         bits = self._bytes[stored.begin : stored.end].view(np.uint16).reshape(stored.shape)
         return np.require(bits, requirements="A")  # copies only what a writer misaligned
 
-    def _read_header(self) -> dict[str, StoredTensor]:
-        length = int.from_bytes(self._bytes[:PREFIX_BYTES].tobytes(), "little")
-        data = PREFIX_BYTES + length
-        header = json.loads(self._bytes[PREFIX_BYTES:data].tobytes())
+    def _read_header(self, data: int) -> dict[str, StoredTensor]:
+        """`data`: where the tensors' bytes begin."""
+        text = self._bytes[PREFIX_BYTES:data].tobytes()
+        header = json.loads(text, object_pairs_hook=self._without_doubles)
         tensors: dict[str, StoredTensor] = {}
         for name, entry in cast("dict[str, dict[str, object]]", header).items():
             if name == "__metadata__":
@@ -84,6 +93,16 @@ class SafetensorsFile:
             if stored.end > len(self._bytes) or (
                 stored.dtype == "BF16" and stored.end - stored.begin != size
             ):
-                raise CheckpointError(f"tensor '{name}' in {self.path} does not fit its byte range")
+                raise CheckpointError(
+                    f"tensor {shown(name)} in {self.path} does not fit its byte range"
+                )
             tensors[name] = stored
         return tensors
+
+    def _without_doubles(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        named = dict(pairs)
+        if len(named) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise CheckpointError(f"{self.path} names {shown(twice)} twice")
+        return named

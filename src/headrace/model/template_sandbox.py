@@ -1,16 +1,18 @@
 """Where a model's chat template runs: it can build text from what it is given, and no more.
 
 A template comes from a model folder, so it is a stranger's program. It runs in Jinja's immutable
-sandbox (no attributes that lead to Python's inside, nothing it is given can be changed) with three
-limits more: on its output, on the loop turns it takes, and on operations that blow a value up.
+sandbox (no attributes that lead to Python's inside, nothing it is given can be changed) with four
+limits more: on its output, on the loop turns and the time it takes, and on operations that blow a
+value up.
 The dialect is the one Hugging Face documents for chat templates.
 """
 
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sized
 from datetime import datetime
+from functools import wraps
 from typing import cast
 
 import jinja2
@@ -22,9 +24,14 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from headrace.clock import Clock, SystemClock
+
 MAX_OUTPUT_CHARS = 32 << 20  # about 8 million tokens: beyond any context
 MAX_TURNS = 250_000  # loop turns and macro calls of one rendering; a message takes a few
 MAX_REPEAT = 100_000  # largest number a template may multiply, raise or pad with
+MAX_ITEMS = 1 << 20  # of a list made by adding lists
+MAX_RENDER_S = 3.0  # a rendering takes milliseconds; the start of a server is worth no more
+_CLOCK = SystemClock()
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{4,})")
 
 
@@ -37,14 +44,15 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        """`now` gives the local date and time that `strftime_now` formats."""
+    def __init__(self, now: Callable[[], datetime], clock: Clock = _CLOCK) -> None:
+        """`now` gives the local date and time that `strftime_now` formats; `clock` the limit."""
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[loopcontrols, _Generation],
         )
         self._turns = threading.local()
+        self._clock = clock
 
         def strftime_now(form: str) -> str:
             return now().strftime(form)
@@ -54,8 +62,10 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         del names["lipsum"]
         filters = cast("dict[str, object]", self.filters)  # pyright: ignore[reportUnknownMemberType]
         filters["tojson"] = _tojson
-        for name in ("center", "format", "indent", "wordwrap"):  # they can pad without a limit
-            del filters[name]
+        for name in ("batch", "center", "format", "indent", "slice", "wordwrap"):
+            del filters[name]  # they can pad without a limit
+        for name in ("join", "replace"):
+            filters[name] = _bounded(name, cast("Callable[..., object]", filters[name]))
 
     def compile_chat(self, source: str) -> jinja2.Template:
         """`source` compiled, each loop and macro counting its turns; raises TemplateError."""
@@ -68,6 +78,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
     def render_chat(self, template: jinja2.Template, values: Mapping[str, object]) -> str:
         """What `template` writes for `values`; raises SecurityError when it goes over a limit."""
         self._turns.left = MAX_TURNS
+        self._turns.ends_s = self._clock.now_s() + MAX_RENDER_S
         written: list[str] = []
         room = MAX_OUTPUT_CHARS
         for text in template.generate(values):
@@ -82,6 +93,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         self._turns.left -= turns
         if self._turns.left < 0:
             raise SecurityError(f"it takes more than {MAX_TURNS:,} loop turns")
+        if self._clock.now_s() > self._turns.ends_s:
+            raise SecurityError(f"it takes more than {MAX_RENDER_S:g} seconds")
 
     def join_text(self, *parts: object) -> str:
         """Called by the template for `part ~ part`."""
@@ -92,14 +105,17 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: object, *args: object, **kwargs: object) -> object:
         """Calls `obj`, unless it is unsafe or asked to make something huge."""
-        if any(isinstance(value, int) and value > MAX_REPEAT for value in args):
-            raise SecurityError(f"it calls with a number above {MAX_REPEAT:,}")
+        name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
+        if isinstance(owner, str):
+            _check_call(name, owner, *args, *kwargs.values())
+        else:
+            _check_call("", *args, *kwargs.values())
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """left + right, left * right and the like, unless the result would be huge."""
         if operator == "+":
-            too_large = isinstance(left, str) and len(left) > MAX_OUTPUT_CHARS
+            too_large = _length(left) > (MAX_OUTPUT_CHARS if isinstance(left, str) else MAX_ITEMS)
         elif operator == "%":
             too_large = isinstance(left, str) and _WIDE_FORMAT.search(left) is not None
         elif isinstance(left, int | float) and isinstance(right, int | float):
@@ -155,8 +171,43 @@ def _tojson(
     )
 
 
+def _bounded(name: str, apply: Callable[..., object]) -> Callable[..., object]:
+    """The filter `apply`, refused where it would make something huge."""
+
+    @wraps(apply)  # with the mark that makes Jinja pass its context first
+    def checked(context: object, value: object, *args: object, **kwargs: object) -> object:
+        _check_call(name, value, *args, *kwargs.values())
+        return apply(context, value, *args, **kwargs)
+
+    return checked
+
+
+def _check_call(name: str, *values: object) -> None:
+    """Refuse a call that pads, repeats or joins beyond the limits; `values`: what it is given."""
+    if any(isinstance(value, int) and value > MAX_REPEAT for value in values):
+        raise SecurityError(f"it calls with a number above {MAX_REPEAT:,}")
+    match name, values:
+        case "replace", (str() as text, str() as old, str() as new, *_):
+            size = text.count(old) * len(new)
+        case "join", (left, right, *_):
+            size = _length(left) * _length(right)
+        case "expandtabs", (str() as text, *_):
+            size = text.count("\t") * MAX_REPEAT  # the widest tab that gets here
+        case "format" | "format_map", (str() as text, *_) if ":" in text:
+            raise SecurityError("it formats with a width")
+        case _:
+            size = 0
+    if size > MAX_OUTPUT_CHARS:
+        raise SecurityError(f"it makes more than {MAX_OUTPUT_CHARS:,} characters with {name}")
+
+
+def _length(value: object) -> int:
+    """How many characters or items; of what comes one by one, as many as a loop may take."""
+    if isinstance(value, Sized):
+        return len(value)
+    return MAX_TURNS if isinstance(value, Iterable) else 0
+
+
 def _repeated_size(left: object, right: object) -> int:
     times, sequence = (left, right) if isinstance(left, int) else (right, left)
-    if not isinstance(times, int) or not isinstance(sequence, str | list | tuple):
-        return 0
-    return times * len(cast("Sequence[object]", sequence))
+    return 0 if not isinstance(times, int) else times * _length(sequence)

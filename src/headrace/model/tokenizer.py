@@ -4,8 +4,10 @@ Wraps Hugging Face's `tokenizers` library. Text is always ordinary text here: a 
 out of `encode_rendered` only, for what a chat template wrote itself. Safe to share between threads.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -13,9 +15,11 @@ import tokenizers
 
 from headrace.errors import CheckpointError, InvalidRequest
 from headrace.model.control_tokens import ControlToken, ControlTokens
+from headrace.model.json_file import check_size
 from headrace.model.token_bytes import Decoding, decoding_of
 
 LONG_TEXT_CHARS = 2_000  # from here the call that tracks no offsets is faster: 2-3x at 1 MiB
+_SAMPLES = ("", " ", "Hello, world!\n", "é ﬁ 你好 🙂 \u0301")  # each of them is text it must take
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -32,8 +36,12 @@ class Tokenizer:
         """
         self.vocab_size = vocab_size
         self._file = file
-        self._fast = _load(file)
-        self.special_names = _special_names(settings or {})
+        with _panics_refused(file):
+            self._open(settings or {})
+
+    def _open(self, settings: Mapping[str, object]) -> None:
+        self._fast = _load(self._file)
+        self.special_names = _special_names(settings)
         for spelling in self.special_names.values():
             if self._fast.token_to_id(spelling) is not None:
                 self._fast.add_special_tokens([spelling])  # pyright: ignore[reportUnknownMemberType]
@@ -51,7 +59,7 @@ class Tokenizer:
             }
         )
         literal = {i: "" if t.special else t.content for i, t in added.items()}
-        self._decoding = decoding_of(self._fast, literal, vocab_size, file)
+        self._decoding = decoding_of(self._fast, literal, self.vocab_size, self._file)
         self._check_text_stays_text()
 
     @property
@@ -92,6 +100,10 @@ class Tokenizer:
                 ids = fast.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except TypeError as exc:
             raise InvalidRequest("the text has unpaired surrogates, which are not text") from exc
+        except BaseException as exc:
+            if not _is_panic(exc):
+                raise
+            raise CheckpointError(f"{self._file} fails on a text: {exc}") from exc
         if not self.control.ids.isdisjoint(ids):
             raise InvalidRequest("the text cannot be written in the model's vocabulary")
         return ids
@@ -106,6 +118,8 @@ class Tokenizer:
             )
 
     def _check_text_stays_text(self) -> None:
+        for sample in _SAMPLES:
+            self.encode_text(sample)
         for spelling in self.control.spellings:
             try:
                 self.encode_text(f"{spelling} {spelling} a{spelling}b")
@@ -115,9 +129,33 @@ class Tokenizer:
                 ) from exc
 
 
+@contextmanager
+def _panics_refused(file: Path) -> Generator[None]:
+    """A panic of the library is a CheckpointError, and what it prints about it is not seen.
+
+    It writes a trace to descriptor 2 before anyone can catch the exception.
+    """
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    except BaseException as exc:
+        if not _is_panic(exc):
+            raise
+        raise CheckpointError(f"{file} is not a tokenizer this version can read: {exc}") from exc
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _is_panic(exc: BaseException) -> bool:
+    """Panics arrive as a BaseException of a class that the library does not export."""
+    return type(exc).__name__ == "PanicException"
+
+
 def _load(file: Path) -> tokenizers.Tokenizer:
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing; this version reads tokenizer.json only")
+    check_size(file)
     try:
         fast = tokenizers.Tokenizer.from_file(str(file))
     except Exception as exc:  # the library raises nothing narrower
