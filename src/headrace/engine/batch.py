@@ -1,11 +1,13 @@
 """From a plan to the arrays a backend takes."""
 
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 
 import numpy as np
 
 from headrace.backends.base import Batch, Sampling
 from headrace.engine.scheduler import Chunk
+from headrace.engine.sequence import Sequence
 
 
 def build_batch(plan: Seq[Chunk]) -> Batch:
@@ -14,7 +16,7 @@ def build_batch(plan: Seq[Chunk]) -> Batch:
     positions: list[int] = []
     row_sequence: list[int] = []
     sample_rows: list[int] = []
-    sampled = [chunk.sequence.asked for chunk in plan if chunk.is_sampled]
+    sampled = [chunk.sequence for chunk in plan if chunk.is_sampled]
     width = max(len(chunk.sequence.blocks) for chunk in plan)
     tables = np.zeros((len(plan), width), np.int32)
     for s, chunk in enumerate(plan):
@@ -32,11 +34,28 @@ def build_batch(plan: Seq[Chunk]) -> Batch:
         row_sequence=np.array(row_sequence, np.int32),
         block_tables=tables,
         sample_rows=np.array(sample_rows, np.int32),
-        sampling=Sampling(
-            temperature=np.array([asked.temperature for asked in sampled], np.float32),
-            top_k=np.array([asked.top_k for asked in sampled], np.int32),
-            top_p=np.array([asked.top_p for asked in sampled], np.float32),
-            min_p=np.array([asked.min_p for asked in sampled], np.float32),
-            seed=np.array([asked.seed for asked in sampled], np.uint64),
-        ),
+        sampling=_sampling(sampled),
+        want_logits=any(sequence.asked.logprobs >= 0 for sequence in sampled),
+    )
+
+
+def _sampling(sampled: Seq[Sequence]) -> Sampling:
+    asked = [sequence.asked for sequence in sampled]
+    plain = Sampling(
+        temperature=np.array([each.temperature for each in asked], np.float32),
+        top_k=np.array([each.top_k for each in asked], np.int32),
+        top_p=np.array([each.top_p for each in asked], np.float32),
+        min_p=np.array([each.min_p for each in asked], np.float32),
+        seed=np.array([each.seed for each in asked], np.uint64),
+    )
+    adjustments = [sequence.adjustment for sequence in sampled]
+    present = [adjustment for adjustment in adjustments if adjustment is not None]
+    if not present:
+        return plain
+    sizes = [0 if adjustment is None else len(adjustment.ids) for adjustment in adjustments]
+    return replace(
+        plain,
+        bias_offsets=np.cumsum([0, *sizes], dtype=np.int32),
+        bias_ids=np.concatenate([adjustment.ids for adjustment in present]),
+        bias_values=np.concatenate([adjustment.values for adjustment in present]),
     )

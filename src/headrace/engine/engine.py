@@ -2,10 +2,11 @@
 
 import logging
 
-from headrace.backends.base import BLOCK_TOKENS, Backend
+from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
 from headrace.clock import Clock
 from headrace.engine.batch import build_batch
 from headrace.engine.block_pool import BlockPool
+from headrace.engine.logprobs import MAX_TOP, logprobs_of
 from headrace.engine.messages import (
     Accepted,
     Cancel,
@@ -13,6 +14,7 @@ from headrace.engine.messages import (
     Submit,
     ToEngine,
     ToFront,
+    TokenLogprobs,
     Tokens,
 )
 from headrace.engine.prefix_cache import name_blocks
@@ -81,11 +83,11 @@ class Engine:
                 chunk.sequence.scheduled_s = now_s
                 chunk.sequence.cached = chunk.sequence.computed
         try:
-            drawn = self._backend.step(build_batch(plan)).token_ids.tolist()
+            result = self._backend.step(build_batch(plan))
         except Exception as exc:
             log.exception("event=step_failed sequences=%d", len(plan))
             return [self._fail(chunk.sequence, exc) for chunk in plan]
-        return self._commit(plan, drawn)
+        return self._commit(plan, result)
 
     def fail_all(self, exc: Exception) -> list[ToFront]:
         """End every sequence after an error outside the backend: the engine itself goes on."""
@@ -118,22 +120,32 @@ class Engine:
             raise InvalidRequest(f"prompt and output exceed {self.context_tokens} tokens")
         if not all(0 <= token < vocab for token in asked.prompt):
             raise InvalidRequest(f"a prompt token lies outside the vocabulary of {vocab}")
+        if not all(0 <= token < vocab for token, _ in asked.logit_bias):
+            raise InvalidRequest(f"a biased token lies outside the vocabulary of {vocab}")
+        if not 0 <= asked.min_tokens <= asked.max_tokens or asked.logprobs > MAX_TOP:
+            raise InvalidRequest("min_tokens or logprobs is out of range")
+        if asked.min_tokens and len(set(asked.stop_ids)) >= vocab:
+            raise InvalidRequest("every token ends this sequence, and none may")
 
-    def _commit(self, plan: list[Chunk], drawn: list[int]) -> list[ToFront]:
+    def _commit(self, plan: list[Chunk], result: StepResult) -> list[ToFront]:
         now_s = self._clock.now_s()
         out: list[ToFront] = []
-        tokens = iter(drawn)
+        drawn = result.token_ids.tolist()
+        row = 0
         for chunk in plan:
             sequence, is_sampled = chunk.sequence, chunk.is_sampled
             sequence.computed += chunk.count
             name_blocks(self._pool, sequence, sequence.computed - chunk.count)
             if not is_sampled:
                 continue
-            sequence.tokens.append(next(tokens))
-            out.append(self._report(sequence, now_s))
+            sequence.append(drawn[row])
+            out.append(self._report(sequence, now_s, _logprobs(sequence, result, row)))
+            row += 1
         return out
 
-    def _report(self, sequence: Sequence, now_s: float) -> Tokens:
+    def _report(
+        self, sequence: Sequence, now_s: float, logprobs: tuple[TokenLogprobs, ...] | None
+    ) -> Tokens:
         if sequence.first_token_s is None:
             sequence.first_token_s = now_s
         assert sequence.scheduled_s is not None, "a token from a sequence that never ran"
@@ -149,6 +161,7 @@ class Engine:
             queue_s=sequence.scheduled_s - sequence.arrived_s,
             prompt_s=sequence.first_token_s - sequence.scheduled_s,
             completion_s=now_s - sequence.first_token_s,
+            logprobs=logprobs,
         )
 
     def _fail(self, sequence: Sequence, exc: Exception) -> Failed:
@@ -161,3 +174,11 @@ class Engine:
             error="EngineError",
             message="the engine failed on this request; the server's log has the details",
         )
+
+
+def _logprobs(sequence: Sequence, result: StepResult, row: int) -> tuple[TokenLogprobs, ...] | None:
+    """Those of the last token of `sequence`, drawn as `row` of the step, if it asked for any."""
+    if sequence.asked.logprobs < 0:
+        return None
+    assert result.logits is not None, "the step did not give the logits it was asked for"
+    return (logprobs_of(result.logits[row], sequence.tokens[-1], sequence.asked.logprobs),)

@@ -19,6 +19,11 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     top_p: float
     min_p: float
     seed: int  # 0 .. 2^64 - 1
+    frequency_penalty: float = 0.0  # see `adjustment`
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token id, what to add; each id once
+    min_tokens: int = 0  # output tokens before any of `stop_ids` may come; 0 .. max_tokens
+    logprobs: int = -1  # alternatives wanted with each token's log-probability; -1: neither
     salt: str = ""  # prefixes are shared among equal salts only: one per tenant
 
 
@@ -34,6 +39,13 @@ class Accepted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     id: str
 
 
+class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
+    """Natural log-probabilities at one output token; see `logprobs`."""
+
+    chosen: float  # of the token that was drawn
+    top: tuple[tuple[int, float], ...]  # the likeliest token ids with theirs, likeliest first
+
+
 class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Engine to front: output tokens, in order, and where the time went up to the last of them."""
 
@@ -44,6 +56,7 @@ class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     queue_s: float  # submitted -> first scheduled
     prompt_s: float  # first scheduled -> first output token
     completion_s: float  # first output token -> last of these
+    logprobs: tuple[TokenLogprobs, ...] | None = None  # one per token, when asked for
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from headrace.engine.adjustment import Adjustment
 from headrace.engine.messages import Submit
 from headrace.types import FinishReason
 
@@ -13,6 +14,7 @@ class Sequence:
     asked: Submit
     tokens: list[int]  # prompt, then output
     arrived_s: float
+    adjustment: Adjustment | None  # None: nothing is ever added to its logits
     computed: int = 0  # tokens whose keys and values are in the cache
     blocks: list[int] = field(default_factory=list[int])
     block_names: list[bytes] = field(default_factory=list[bytes])  # see `prefix_cache`
@@ -23,7 +25,18 @@ class Sequence:
     @classmethod
     def begin(cls, asked: Submit, now_s: float) -> "Sequence":
         """A sequence that has run nothing yet."""
-        return cls(asked=asked, tokens=list(asked.prompt), arrived_s=now_s)
+        return cls(
+            asked=asked,
+            tokens=list(asked.prompt),
+            arrived_s=now_s,
+            adjustment=Adjustment.of(asked),
+        )
+
+    def append(self, token_id: int) -> None:
+        """One more output token."""
+        self.tokens.append(token_id)
+        if self.adjustment is not None:
+            self.adjustment.count(token_id)
 
     @property
     def num_output(self) -> int:
