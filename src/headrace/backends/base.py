@@ -6,7 +6,7 @@ not change what is computed, and a row's result may not depend on the other rows
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,23 @@ def _none_biased() -> NDArray[np.int32]:
 
 def _no_values() -> NDArray[np.float32]:
     return np.zeros(0, np.float32)
+
+
+@runtime_checkable
+class MappedWeights(Protocol):
+    """What weights that lie in files can do besides; `Weights` from a checkpoint folder do."""
+
+    def will_read(self, name: str) -> None:
+        """Let the system fetch tensor `name` while other work goes on."""
+        ...
+
+    def was_read(self, name: str) -> None:
+        """Let go of the memory that tensor `name` takes here; asked for again, it is read again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all files until the next tensor is asked for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

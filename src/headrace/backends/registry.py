@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from headrace.backends.base import Backend, Weights
+from headrace.backends.base import Backend, MappedWeights, Weights
 from headrace.errors import ConfigError
 from headrace.model.program import Program
 
@@ -22,9 +22,28 @@ def load_backend(
 ) -> Backend:
     """Load `program` with `weights` on the named backend.
 
-    `threads` is the cpu backend's number of workers, 0 for one per physical core. Raises
-    ConfigError for an unknown name, KernelMissing when the backend cannot run here.
+    `threads` is the cpu backend's number of workers, 0 for one per physical core. Afterwards no
+    file of the weights is open. Raises ConfigError for an unknown name, KernelMissing when the
+    backend cannot run here.
     """
+    try:
+        return _load(
+            name, program, weights, num_blocks=num_blocks, threads=threads, progress=progress
+        )
+    finally:
+        if isinstance(weights, MappedWeights):
+            weights.close()
+
+
+def _load(
+    name: str,
+    program: Program,
+    weights: Weights,
+    *,
+    num_blocks: int,
+    threads: int,
+    progress: Progress | None,
+) -> Backend:
     match name:
         case "cpu":
             from headrace.backends.cpu import CpuBackend

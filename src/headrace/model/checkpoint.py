@@ -4,6 +4,7 @@ Only JSON, safetensors and plain text are read; nothing of the folder is importe
 whatever its configuration says. Pickle-based weight files are refused.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,19 @@ class StoredWeights(Mapping[str, NDArray[np.uint16]]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def will_read(self, name: str) -> None:
+        """Let the system fetch tensor `name` while other work goes on."""
+        self._files[name].will_read(name)
+
+    def was_read(self, name: str) -> None:
+        """Let go of the pages of tensor `name`; asked for again, it is read again."""
+        self._files[name].was_read(name)
+
+    def close(self) -> None:
+        """Unmap the files; a tensor asked for later maps its file again."""
+        for file in set(self._files.values()):
+            file.close()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The stored shape of tensor `name`."""
@@ -106,10 +120,11 @@ def _optional(path: Path) -> dict[str, object]:
 
 
 def _weight_files(folder: Path) -> dict[str, SafetensorsFile]:
+    keeps_cache = _fits_beside_itself(folder)
     if (folder / INDEX_FILE).exists():
-        return _indexed_files(folder)
+        return _indexed_files(folder, keeps_cache=keeps_cache)
     if (folder / SINGLE_FILE).exists():
-        file = SafetensorsFile(folder / SINGLE_FILE)
+        file = SafetensorsFile(folder / SINGLE_FILE, keeps_cache=keeps_cache)
         return dict.fromkeys(file.tensors, file)
     refused = sorted(f.name for f in folder.iterdir() if f.suffix in EXECUTABLE_FORMATS)
     if refused:
@@ -120,7 +135,14 @@ def _weight_files(folder: Path) -> dict[str, SafetensorsFile]:
     raise CheckpointError(f"{folder / SINGLE_FILE} is missing, and so is {INDEX_FILE}")
 
 
-def _indexed_files(folder: Path) -> dict[str, SafetensorsFile]:
+def _fits_beside_itself(folder: Path) -> bool:
+    """Whether memory holds the weights twice: as a backend has them, and in the page cache."""
+    files = (file for file in folder.glob("*.safetensors") if file.is_file())
+    size = sum(file.stat().st_size for file in files)
+    return 2 * size <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _indexed_files(folder: Path, *, keeps_cache: bool) -> dict[str, SafetensorsFile]:
     index = folder / INDEX_FILE
     named = read_json_object(index).get("weight_map")
     if not isinstance(named, dict) or not named:
@@ -133,7 +155,7 @@ def _indexed_files(folder: Path) -> dict[str, SafetensorsFile]:
                 f"{index} puts tensor {shown(name)} in {shown(shard)}, not a file of that folder"
             )
         if shard not in opened:
-            opened[shard] = SafetensorsFile(folder / shard)
+            opened[shard] = SafetensorsFile(folder / shard, keeps_cache=keeps_cache)
         if name not in opened[shard].tensors:
             raise CheckpointError(
                 f"tensor {shown(name)} is not in {folder / shard}, where {index} says"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from headrace.errors import CheckpointError
+from headrace.model.mapped_file import MappedFile
 from headrace.model.plain_file import shown, size_of
 
 PREFIX_BYTES = 8
@@ -34,10 +35,11 @@ class StoredTensor:
 class SafetensorsFile:
     """The tensors of one file, by name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keeps_cache: bool = True) -> None:
         """Validate the header against the file, then map it read-only.
 
-        Raises CheckpointError naming the file when it is missing, truncated or its header lies.
+        `keeps_cache` is as in `MappedFile`. Raises CheckpointError naming the file when it is
+        missing, truncated or its header lies.
         """
         size = size_of(path)
         self.path = path
@@ -50,7 +52,8 @@ class SafetensorsFile:
                 )
             with safe_open(path, framework="numpy"):  # checks lengths, offsets, overlaps, the size
                 pass
-            self._bytes = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+            self._file = MappedFile(path, keeps_cache=keeps_cache)
+            size = len(self._file.bytes)  # of what is mapped
         except SafetensorError as exc:
             reason = str(exc).rstrip(".").replace("\n", " ")
             raise CheckpointError(
@@ -58,7 +61,7 @@ class SafetensorsFile:
             ) from exc
         except (OSError, ValueError) as exc:
             raise CheckpointError(f"{path} cannot be read: {exc}") from exc
-        self.tensors = self._read_header(PREFIX_BYTES + length)
+        self.tensors = self._read_header(PREFIX_BYTES + length, size)
 
     def bf16(self, name: str) -> NDArray[np.uint16]:
         """The bits of tensor `name`, in its stored shape, read-only, mapped.
@@ -71,12 +74,24 @@ class SafetensorsFile:
                 f"tensor {shown(name)} in {self.path} is stored as {stored.dtype}, and this "
                 "version reads BF16 only"
             )
-        bits = self._bytes[stored.begin : stored.end].view(np.uint16).reshape(stored.shape)
+        bits = self._file.bytes[stored.begin : stored.end].view(np.uint16).reshape(stored.shape)
         return np.require(bits, requirements="A")  # copies only what a writer misaligned
 
-    def _read_header(self, data: int) -> dict[str, StoredTensor]:
-        """`data`: where the tensors' bytes begin."""
-        text = self._bytes[PREFIX_BYTES:data].tobytes()
+    def will_read(self, name: str) -> None:
+        """Let the system fetch tensor `name` while other work goes on."""
+        self._file.will_read(self.tensors[name].begin, self.tensors[name].end)
+
+    def was_read(self, name: str) -> None:
+        """Let go of the pages of tensor `name`."""
+        self._file.was_read(self.tensors[name].begin, self.tensors[name].end)
+
+    def close(self) -> None:
+        """Unmap the file; a tensor asked for later maps it again."""
+        self._file.close()
+
+    def _read_header(self, data: int, size: int) -> dict[str, StoredTensor]:
+        """`data`: where the tensors' bytes begin; `size`: where the file ends."""
+        text = self._file.bytes[PREFIX_BYTES:data].tobytes()
         header = json.loads(text, object_pairs_hook=self._without_doubles)
         tensors: dict[str, StoredTensor] = {}
         for name, entry in cast("dict[str, dict[str, object]]", header).items():
@@ -89,9 +104,9 @@ class SafetensorsFile:
                 begin=data + begin,
                 end=data + end,
             )
-            size = 2 * math.prod(stored.shape)
-            if stored.end > len(self._bytes) or (
-                stored.dtype == "BF16" and stored.end - stored.begin != size
+            wanted = 2 * math.prod(stored.shape)
+            if stored.end > size or (
+                stored.dtype == "BF16" and stored.end - stored.begin != wanted
             ):
                 raise CheckpointError(
                     f"tensor {shown(name)} in {self.path} does not fit its byte range"

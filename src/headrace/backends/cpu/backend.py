@@ -29,6 +29,7 @@ import numpy as np
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
 from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
+from headrace.backends.cpu.packing import pack_all
 from headrace.backends.cpu.phases import Declaration, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, KernelMissing
@@ -94,14 +95,7 @@ class CpuBackend:
         except ValueError as error:
             raise BackendError(f"the program does not fit together: {error}") from error
         self._packed = tuple(declaration.tensors())
-        total = 2 * sum(math.prod(weight.shape) for weight, *_ in self._packed)
-        done = 0
-        for weight, matrix, source in self._packed:
-            rows = weights[weight.name][weight.rows]
-            self._machine.pack(matrix, source, np.ascontiguousarray(rows))
-            done += 2 * math.prod(weight.shape)
-            if progress is not None:
-                progress(done, total)
+        pack_all(self._machine, self._packed, weights, progress or _unheard)
         self._sizes = program.vocab_size, program.hidden_size
 
     @property
@@ -195,6 +189,10 @@ def relative_error_bound(program: Program) -> float:
         for phase in lower(program)
     )
     return 12 * 2.0**-8 * math.sqrt(roundings)
+
+
+def _unheard(_: int, __: int) -> None:
+    pass
 
 
 def _suitable_threads(program: Program) -> int:

@@ -1,0 +1,43 @@
+"""Copies a checkpoint's matrices into their packed places, one tensor in memory at a time."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headrace.backends.base import MappedWeights, Weights
+from headrace.model.program import Weight
+
+if TYPE_CHECKING:
+    from headrace.backends.cpu import _native
+
+Place = tuple[Weight, int, int]  # a tensor, its matrix, its place among the matrix's sources
+
+
+def pack_all(
+    machine: "_native.Machine",
+    places: Sequence[Place],
+    weights: Weights,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Pack every tensor of `places`; `progress` hears of (bytes packed, bytes in all).
+
+    The pages of a mapped tensor are asked for while the one before it is packed, and let go after
+    its last use, so that the checkpoint never lies in memory beside its packed form.
+    """
+    mapped = weights if isinstance(weights, MappedWeights) else None
+    if mapped is not None:
+        mapped.close()  # what was read so far, headers and vectors, brought its neighbours along
+    last = {weight.name: i for i, (weight, *_) in enumerate(places)}
+    total = 2 * sum(math.prod(weight.shape) for weight, *_ in places)
+    done = 0
+    for i, (weight, matrix, source) in enumerate(places):
+        if mapped is not None and i + 1 < len(places):
+            mapped.will_read(places[i + 1][0].name)
+        rows = weights[weight.name][weight.rows]
+        machine.pack(matrix, source, np.ascontiguousarray(rows))
+        if mapped is not None and last[weight.name] == i:
+            mapped.was_read(weight.name)
+        done += 2 * math.prod(weight.shape)
+        progress(done, total)

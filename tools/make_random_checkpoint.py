@@ -1,0 +1,198 @@
+"""Write a model folder of a published shape with random weights, to load and time what is too big
+to ship.
+
+    python tools/make_random_checkpoint.py --like llama-3.1-8b --out DIR [--shard-bytes 5000000000]
+
+The folder is laid out as Hugging Face publishes it: config.json, safetensors shards and their
+index, the bundled model's tokenizer and chat template (its ids lie inside every vocabulary here).
+Weights are normal: linears scaled by 1 / sqrt(inputs), those that write to the residual stream by
+another 1 / sqrt(2 layers), so that activations stay of order one; norms are ones. Head rows beyond
+the tokenizer's text are scaled down, so that greedy answers are text and do not end early. A few
+megabytes of a tensor are in memory at a time.
+"""
+
+import argparse
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from headrace.backends.bf16 import round_to_bf16
+from headrace.model import bundled_model
+from headrace.model.program import Weight
+from headrace.model.registry import build_program
+
+LLAMA_3: Mapping[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "attention_bias": False,
+    "hidden_act": "silu",
+    "max_position_embeddings": 131_072,
+    "mlp_bias": False,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-5,
+    "rope_scaling": {
+        "factor": 8.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8_192,
+        "rope_type": "llama3",
+    },
+    "rope_theta": 500_000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 128_256,
+}
+SMALL_ROPE = {"rope_scaling": {**LLAMA_3["rope_scaling"], "factor": 32.0}}
+# The shapes of the published config.json files.
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "llama-3.1-8b": {
+        **LLAMA_3,
+        "hidden_size": 4_096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+    },
+    "llama-3.2-3b": {
+        **LLAMA_3,
+        **SMALL_ROPE,
+        "head_dim": 128,
+        "hidden_size": 3_072,
+        "intermediate_size": 8_192,
+        "num_attention_heads": 24,
+        "num_hidden_layers": 28,
+        "tie_word_embeddings": True,
+    },
+    "llama-3.2-1b": {
+        **LLAMA_3,
+        **SMALL_ROPE,
+        "head_dim": 64,
+        "hidden_size": 2_048,
+        "intermediate_size": 8_192,
+        "num_hidden_layers": 16,
+        "tie_word_embeddings": True,
+    },
+}
+SHARD_BYTES = 5_000_000_000  # what Hugging Face writes by default
+PIECE_VALUES = 1 << 21  # values drawn at a time: 8 MB as float32
+FIRST_CONTROL_ID = 4_080  # of the bundled tokenizer: below it, all ids are text
+QUIET = 2.0**-8  # scale of head rows whose ids shall not be drawn
+
+
+def main() -> None:
+    """Write the folder; say how much."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--like", choices=sorted(SHAPES), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    total = write_checkpoint(
+        asked.out, SHAPES[asked.like], shard_bytes=asked.shard_bytes, seed=asked.seed
+    )
+    print(json.dumps({"folder": str(asked.out), "weight_bytes": total}))
+
+
+def write_checkpoint(
+    folder: Path, config: Mapping[str, Any], *, shard_bytes: int = SHARD_BYTES, seed: int = 0
+) -> int:
+    """Write the folder of `config`; the bytes of its weights.
+
+    A shard holds whole tensors and at most `shard_bytes`, or one tensor that is larger.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = list(build_program(config).weights().values())
+    residual = 1 / math.sqrt(2 * int(config["num_hidden_layers"]))
+    shards = cut(weights, shard_bytes)
+    weight_map: dict[str, str] = {}
+    number = 0
+    for index, shard in enumerate(shards, 1):
+        file = f"model-{index:05}-of-{len(shards):05}.safetensors"
+        weight_map |= dict.fromkeys((weight.name for weight in shard), file)
+        with (folder / file).open("wb") as out:
+            out.write(header(shard))
+            for weight in shard:
+                rng = np.random.Generator(np.random.SFC64([seed, number]))
+                write_tensor(out, weight, residual, rng)
+                number += 1
+    total = sum(map(stored_bytes, weights))
+    index_file = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    write_json(folder / "model.safetensors.index.json", index_file)
+    copy_texts(folder, config)
+    return total
+
+
+def cut(weights: list[Weight], shard_bytes: int) -> list[list[Weight]]:
+    """The tensors of each shard, in order."""
+    shards: list[list[Weight]] = []
+    room = 0
+    for weight in weights:
+        if not shards or stored_bytes(weight) > room:
+            shards.append([])
+            room = shard_bytes
+        shards[-1].append(weight)
+        room -= stored_bytes(weight)
+    return shards
+
+
+def stored_bytes(weight: Weight) -> int:
+    """Bytes of a tensor in bf16."""
+    return 2 * math.prod(weight.shape)
+
+
+def header(shard: list[Weight]) -> bytes:
+    """The safetensors header of tensors that lie one after the other."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    begin = 0
+    for weight in shard:
+        end = begin + stored_bytes(weight)
+        entries[weight.name] = {
+            "dtype": "BF16",
+            "shape": list(weight.shape),
+            "data_offsets": [begin, end],
+        }
+        begin = end
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def write_tensor(out: BinaryIO, weight: Weight, residual: float, rng: np.random.Generator) -> None:
+    """Draw and write the values of one tensor, some rows at a time."""
+    if len(weight.shape) == 1:
+        out.write(round_to_bf16(np.ones(weight.shape, np.float32)).tobytes())
+        return
+    rows, inputs = weight.shape
+    scale = 1.0 if "embed" in weight.name else 1 / math.sqrt(inputs)
+    if weight.name.endswith(("o_proj.weight", "down_proj.weight")):
+        scale *= residual
+    step = max(1, PIECE_VALUES // inputs)
+    for first in range(0, rows, step):
+        values = rng.standard_normal((min(step, rows - first), inputs), np.float32)
+        values *= np.float32(scale)
+        if weight.name.startswith(("lm_head", "model.embed")):
+            values[max(0, FIRST_CONTROL_ID - first) :] *= np.float32(QUIET)
+        out.write(round_to_bf16(values).tobytes())
+
+
+def copy_texts(folder: Path, config: Mapping[str, Any]) -> None:
+    """Tokenizer, chat template and stop ids of the bundled model; config.json as published."""
+    bundled = bundled_model()
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copyfile(bundled / name, folder / name)
+    said = json.loads((bundled / "config.json").read_text(encoding="utf-8"))
+    tokens = {name: said[name] for name in ("bos_token_id", "eos_token_id")}
+    write_json(folder / "config.json", {**config, **tokens})
+
+
+def write_json(file: Path, value: Mapping[str, Any]) -> None:
+    """One object, indented."""
+    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
