@@ -32,7 +32,7 @@ def test_pages_are_let_go_tensor_by_tensor(tmp_path: Path) -> None:
     resident: list[int] = []
 
     def look(_: int, __: int) -> None:
-        resident.appendresident_bytes(folder)
+        resident.append(resident_bytes(folder))
 
     backend = CpuBackend(program, checkpoint.weights, num_blocks=1, threads=2, progress=look)
     matrices = [name for name, weight in program.weights().items() if len(weight.shape) == 2]
