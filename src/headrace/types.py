@@ -32,7 +32,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is drawn. Order: temperature, top-k, top-p, min-p, draw.
+    """How the next token is drawn: penalties and bias, temperature, top-k, top-p, min-p, draw.
 
     None leaves a choice to the checkpoint's own `generation_config.json`.
     """
@@ -42,6 +42,9 @@ class SamplingParams:
     top_p: float | None = None  # (0, 1]; smallest set whose probability reaches this
     min_p: float | None = None  # 0..1; drop tokens below this share of the most likely one
     seed: int | None = None  # any 64-bit integer; None: drawn anew for each request
+    frequency_penalty: float = 0.0  # -2..2; off a token's logit for each time it was drawn
+    presence_penalty: float = 0.0  # -2..2; off the logit of a token that was drawn at all
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token id, -100..100 to add; each id once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Request:
     messages: tuple[Message, ...]
     sampling: SamplingParams
     max_tokens: int | None = None  # output tokens; None: as many as the context holds
+    min_tokens: int | None = 0  # before the model may end its turn; None: it may never
+    logprobs: int | None = None  # 0..20 alternatives beside each token's own; None: neither
     stop: tuple[str, ...] = ()  # the text ends before the first of these
     tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
 
@@ -86,11 +91,25 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """A token and its natural log-probability, as the model gave it.
+
+    That is before penalties, bias and temperature.
+    """
+
+    token: str  # its text, U+FFFD where it is part of a character; or a control token's spelling
+    data: bytes | None  # what it writes; None: nothing
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()  # the likeliest in its place, likeliest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEvent:
     """One step of one choice. The local engine and every provider emit only this."""
 
     text: str  # may be empty while a character or a stop string is incomplete
     token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens whose text begins to be here
     choice: int = 0
     finish: FinishReason | None = None  # set exactly once, on the last event of a choice
     usage: Usage | None = None  # set with `finish`; on the first event, the prompt's

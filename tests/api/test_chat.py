@@ -1,9 +1,11 @@
 """POST /v1/chat/completions without `stream`."""
 
+from dataclasses import replace
+
 import pytest
 
 from headrace.errors import BackendError, ContextTooLong, QueueFull
-from headrace.types import FinishReason, Role
+from headrace.types import FinishReason, Role, TokenEvent, TokenLogprob
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import CARD, ScriptedProvider
 
@@ -93,6 +95,92 @@ def test_what_the_caller_left_open_stays_open():
     assert request.stop == ()
     assert request.sampling.temperature is None
     assert request.sampling.top_k is None
+
+
+def test_the_ways_to_move_the_draw_reach_the_provider():
+    provider = ScriptedProvider("x")
+    got = chat(
+        app_of(provider),
+        frequency_penalty=1,
+        presence_penalty=-0.5,
+        logit_bias={"7": -100, "0": 2.5},
+        min_completion_tokens=3,
+        logprobs=True,
+        top_logprobs=2,
+    )
+    assert got.status == 200, got.json
+    (request,) = provider.requests
+    sampling = request.sampling
+    assert (sampling.frequency_penalty, sampling.presence_penalty) == (1.0, -0.5)
+    assert sampling.logit_bias == ((7, -100.0), (0, 2.5))
+    assert (request.min_tokens, request.logprobs) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "min_tokens", "logprobs"),
+    [
+        ({}, 0, None),
+        ({"min_tokens": -1, "max_tokens": 3}, None, None),
+        ({"min_tokens": 3, "min_completion_tokens": 3, "max_tokens": 3}, 3, None),
+        ({"logprobs": True}, 0, 0),
+        ({"logprobs": False, "top_logprobs": 0}, 0, None),
+        ({"logprobs": None, "top_logprobs": None, "logit_bias": None}, 0, None),
+    ],
+)
+def test_least_tokens_and_log_probabilities_as_they_are_meant(
+    fields: dict[str, object], min_tokens: int | None, logprobs: int | None
+):
+    provider = ScriptedProvider("x")
+    got = chat(app_of(provider), **fields)
+    assert got.status == 200, got.json
+    (request,) = provider.requests
+    assert (request.min_tokens, request.logprobs) == (min_tokens, logprobs)
+    assert request.sampling.logit_bias == ()
+
+
+HALF = TokenLogprob(token="\ufffd", data=b"\xf0\x9f", logprob=-0.5)
+END = TokenLogprob(token="<end>", data=None, logprob=-1.5)
+WAVE = TokenEvent(
+    text="🌊",
+    token_ids=(1, 2),
+    logprobs=(replace(HALF, top=(HALF, END)), replace(HALF, data=b"\x8c\x8a", logprob=-0.25)),
+)
+WAVE_ON_THE_WIRE = [
+    {
+        "token": "\ufffd",
+        "logprob": -0.5,
+        "bytes": [0xF0, 0x9F],
+        "top_logprobs": [
+            {"token": "\ufffd", "logprob": -0.5, "bytes": [0xF0, 0x9F]},
+            {"token": "<end>", "logprob": -1.5, "bytes": None},
+        ],
+    },
+    {"token": "\ufffd", "logprob": -0.25, "bytes": [0x8C, 0x8A], "top_logprobs": []},
+]
+
+
+def test_log_probabilities_have_the_usual_shape():
+    got = chat(app_of(ScriptedProvider(WAVE)), logprobs=True, top_logprobs=2)
+    (choice,) = got.json["choices"]
+    assert choice["logprobs"] == {"content": WAVE_ON_THE_WIRE, "refusal": None}
+    nothing = chat(app_of(ScriptedProvider()), logprobs=True).json["choices"][0]
+    assert nothing["logprobs"] == {"content": [], "refusal": None}
+
+
+def test_chunks_carry_the_log_probabilities_of_their_tokens():
+    silent = TokenEvent(text="", token_ids=(3,), logprobs=(END,))
+    got = chat(app_of(ScriptedProvider(WAVE, silent)), logprobs=True, stream=True)
+    choices = [event["choices"][0] for event in got.events]
+    assert [choice["delta"] for choice in choices] == [
+        {"role": "assistant", "content": ""},
+        {"content": "🌊"},
+        {"content": ""},
+        {},
+    ]
+    role, wave, end, finish = (choice["logprobs"] for choice in choices)
+    assert role is finish is None
+    assert wave == {"content": WAVE_ON_THE_WIRE, "refusal": None}
+    assert [entry["token"] for entry in end["content"]] == ["<end>"]
 
 
 def test_equal_bounds_are_one_bound():
@@ -192,12 +280,6 @@ def test_neutral_values_of_what_is_not_offered_are_accepted_in_silence():
         tool_choice="auto",
         parallel_tool_calls=True,
         response_format={"type": "text"},
-        frequency_penalty=0,
-        presence_penalty=0.0,
-        logit_bias={},
-        logprobs=False,
-        top_logprobs=None,
-        min_tokens=0,
         reasoning_effort="none",
     )
     assert got.status == 200, got.json

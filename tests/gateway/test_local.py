@@ -19,13 +19,14 @@ from headrace.errors import (
     ConfigError,
     ContextTooLong,
     Draining,
+    InvalidRequest,
     QueueFull,
     UnknownModel,
 )
 from headrace.gateway.base import ModelCard
 from headrace.gateway.build import build_local
 from headrace.gateway.local import LocalModel, LocalProvider
-from headrace.model import bundled_model, open_model
+from headrace.model import LanguageModel, bundled_model, open_model
 from headrace.types import FinishReason, Message, Request, Role, SamplingParams, TokenEvent, Usage
 
 MODEL = replace(open_model(bundled_model()), stop_ids=())
@@ -45,7 +46,11 @@ def ask(text: str = "Hello", **changes: object) -> Request:
 
 @asynccontextmanager
 async def provider(
-    backend: Backend | None = None, *, max_sequences: int = 4, max_waiting: int = 8
+    backend: Backend | None = None,
+    *,
+    max_sequences: int = 4,
+    max_waiting: int = 8,
+    model: LanguageModel = MODEL,
 ) -> AsyncGenerator[LocalProvider, None]:
     """A started provider; at the end the engine must be idle, every block free."""
     backend = backend or NullBackend(MODEL.program, num_blocks=256)
@@ -59,8 +64,8 @@ async def provider(
     card = ModelCard(
         id="mini", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
     )
-    model = LocalModel(MODEL, card, lambda wake: EngineThread(engine, wake), draw_seed=lambda: 1234)
-    running = LocalProvider({"mini": model}, close=backend.close)
+    local = LocalModel(model, card, lambda wake: EngineThread(engine, wake), draw_seed=lambda: 1234)
+    running = LocalProvider({"mini": local}, close=backend.close)
     try:
         await running.start()
         yield running
@@ -273,6 +278,75 @@ def test_seeded_sampling_repeats_and_defaults_come_from_the_checkpoint() -> None
     assert first.seed[0] == 1234
     assert second.temperature[0] == 1.5
     assert second.seed[0] == 2**64 - 1
+
+
+def test_what_moves_the_draw_goes_to_the_engine() -> None:
+    seen: list[Batch] = []
+
+    class Watched(NullBackend):
+        def step(self, batch: Batch) -> StepResult:
+            seen.append(batch)
+            return super().step(batch)
+
+    params = replace(GREEDY, frequency_penalty=2.0, logit_bias=((7, 3.0), (5, -100.0)))
+
+    async def run() -> list[TokenEvent]:
+        async with provider(Watched(MODEL.program, num_blocks=256)) as running:
+            await collect(running, ask(sampling=params, max_tokens=3))
+            return await collect(running, ask(logprobs=1, max_tokens=3))
+
+    events = asyncio.run(run())
+    biases = [batch.sampling for batch in seen[2:5]]  # the first two were the start's
+    first = MODEL.chat_template.render_ids(ask().messages)[-1] + 1
+    assert [
+        dict(zip(b.bias_ids.tolist(), b.bias_values.tolist(), strict=True)) for b in biases
+    ] == [
+        {5: -100.0, 7: 3.0},
+        {5: -100.0, 7: 3.0, first: -2.0},
+        {5: -100.0, 7: 3.0, first: -2.0, first + 1: -2.0},
+    ]
+    assert [batch.want_logits for batch in seen[2:]] == [False] * 3 + [True] * 3
+    found = [entry for event in events for entry in event.logprobs]
+    assert [entry.data for entry in found] == [
+        MODEL.tokenizer.token_bytes(first + i) for i in range(3)
+    ]
+    assert [entry.top for entry in found] == [(replace(entry, top=()),) for entry in found]
+
+
+def test_a_bias_for_a_token_that_does_not_exist_is_refused() -> None:
+    vocab = MODEL.program.vocab_size
+
+    async def run() -> None:
+        async with provider() as running:
+            biased = replace(GREEDY, logit_bias=((0, 1.0), (vocab, 1.0)))
+            with pytest.raises(InvalidRequest, match=f"{vocab} is no token") as refused:
+                await collect(running, ask(sampling=biased))
+            assert refused.value.param == "logit_bias"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0, 1), (4, 5), (9, 6), (None, 6)])
+def test_the_least_number_of_tokens_is_clamped_like_the_most(
+    least: int | None, expected: int
+) -> None:
+    class Ends(NullBackend):
+        """Ends its turn as soon as it may."""
+
+        def step(self, batch: Batch) -> StepResult:
+            result = super().step(batch)
+            is_banned = 3 in batch.sampling.bias_ids
+            return replace(result, token_ids=result.token_ids * 0 + (10 if is_banned else 3))
+
+    async def run() -> list[TokenEvent]:
+        ends = replace(MODEL, stop_ids=(3,))
+        backend = Ends(MODEL.program, num_blocks=256)
+        async with provider(backend, model=ends) as running:
+            return await collect(running, ask(min_tokens=least, max_tokens=6))
+
+    last = asyncio.run(run())[-1]
+    assert last.usage is not None
+    assert last.usage.completion_tokens == expected
 
 
 def test_building_names_what_is_wrong(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What goes out: models, usage, and whole answers. `sse` has the streamed ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from headrace import __version__
+from headrace.api.choice import Choice
 from headrace.gateway.base import ModelCard
 from headrace.types import FinishReason, Timing, TokenEvent, Usage
 
@@ -120,12 +122,7 @@ class AnswerHead:
         }
 
 
-def chat_completion(head: AnswerHead, text: str, tally: Tally) -> dict[str, Any]:
-    """The answer of a chat request without `stream`."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": text, "refusal": None},
-        "finish_reason": tally.finish,
-        "logprobs": None,
-    }
-    return {**head.opening("chat.completion"), "choices": [choice], **head.closing(tally)}
+def chat_completion(head: AnswerHead, choices: Sequence[Choice], tally: Tally) -> dict[str, Any]:
+    """The answer of a chat request without `stream`; `choices` by index."""
+    objects = [choice.object() for choice in choices]
+    return {**head.opening("chat.completion"), "choices": objects, **head.closing(tally)}

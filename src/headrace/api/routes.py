@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace.api.answers import JsonResponse, Tally, chat_completion, model_object
 from headrace.api.body import read_json_body
+from headrace.api.choice import Choice
 from headrace.api.connection import Connection
 from headrace.api.pipeline import Answer, Pipeline
 from headrace.api.sse import KEEP_ALIVE_S, ChunkTemplate, EventStream
@@ -105,14 +106,14 @@ async def _send_stream(answer: Answer, stream: EventStream, tally: Tally, scope:
 
 
 async def _whole(answer: Answer, tally: Tally) -> Response:
-    texts = [answer.first.text]
+    has_logprobs = answer.call.request.logprobs is not None
+    choices = [Choice(0, has_logprobs=has_logprobs)]
+    choices[answer.first.choice].add(answer.first)
     tally.add(answer.first)
     async for event in answer.events:
-        texts.append(event.text)
+        choices[event.choice].add(event)
         tally.add(event)
-    return JsonResponse(
-        chat_completion(answer.head, "".join(texts), tally), headers=_ignored(answer)
-    )
+    return JsonResponse(chat_completion(answer.head, choices, tally), headers=_ignored(answer))
 
 
 def _ignored(answer: Answer) -> dict[str, str]:

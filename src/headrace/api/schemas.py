@@ -1,23 +1,18 @@
 """What arrives on the wire, and the one place where it becomes a `types.Request`."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from headrace.api.fields import screen
+from headrace.api.sampling_fields import SamplingFields
+from headrace.api.wire import Integer, Wire, printable
 from headrace.errors import InvalidRequest
-from headrace.types import Message, Request, Role, SamplingParams
+from headrace.types import Message, Request, Role
 
 MAX_OFFENCES = 20  # lines of one error message
-_MAX_SHOWN_CHARS = 120  # of a path built from the caller's own words
-_INT64 = 1 << 63
-
-
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _one_or_many(value: object) -> object:
@@ -43,16 +38,9 @@ def _part(number: int, part: object) -> str:
     return text
 
 
-Integer = Annotated[int, BeforeValidator(_whole)]
 Content = Annotated[str, BeforeValidator(_joined)]
-MaxTokens = Annotated[int, BeforeValidator(_whole), Field(ge=-1)]
+Count = Annotated[Integer, Field(ge=-1)]  # of tokens; -1: no bound
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class Wire(BaseModel):
-    """A wire object: strict types, no unknown fields."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class SystemMessage(Wire):
@@ -86,18 +74,17 @@ class StreamOptions(Wire):
     include_obfuscation: bool | None = None  # ignored
 
 
-class ChatCompletionRequest(Wire):
+class ChatCompletionRequest(SamplingFields):
     """The body of POST /v1/chat/completions, after `fields.screen`."""
 
     model: Annotated[str, Field(min_length=1, max_length=512)]
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    max_tokens: MaxTokens | None = None
-    max_completion_tokens: MaxTokens | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[Integer, Field(ge=-_INT64, lt=_INT64)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[Integer, Field(ge=-_INT64, lt=_INT64)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    min_tokens: Count | None = None
+    min_completion_tokens: Count | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] = 0
     stop: Annotated[list[StopString], BeforeValidator(_one_or_many), Field(max_length=4)] = Field(
         default_factory=list[str]
     )
@@ -105,6 +92,18 @@ class ChatCompletionRequest(Wire):
     stream_options: StreamOptions | None = None
     n: Integer = 1
     user: Annotated[str, Field(max_length=512)] | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """The most output tokens; None: no bound."""
+        bound = _either(self.max_completion_tokens, self.max_tokens)
+        return None if bound == -1 else bound
+
+    @property
+    def shortest(self) -> int | None:
+        """The output tokens before the model may end its turn; None: it may never."""
+        bound = _either(self.min_completion_tokens, self.min_tokens)
+        return None if bound == -1 else bound or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,19 +152,36 @@ _RULES: tuple[tuple[Callable[[ChatCompletionRequest], bool], str], ...] = (
         "max_completion_tokens: must be at least 1, or -1 for no bound",
     ),
     (
-        lambda wire: (
-            None in (wire.max_tokens, wire.max_completion_tokens)
-            or wire.max_tokens == wire.max_completion_tokens
-        ),
+        lambda wire: _agree(wire.max_tokens, wire.max_completion_tokens),
         "max_tokens: differs from max_completion_tokens, send one of them",
+    ),
+    (
+        lambda wire: _agree(wire.min_tokens, wire.min_completion_tokens),
+        "min_tokens: differs from min_completion_tokens, send one of them",
+    ),
+    (
+        lambda wire: wire.longest is None or (wire.shortest or 0) <= wire.longest,
+        "min_tokens: must not be greater than max_completion_tokens",
+    ),
+    (
+        lambda wire: wire.logprobs or wire.top_logprobs == 0,
+        "top_logprobs: needs logprobs to be true",
     ),
 )
 
 _ROLES = {"developer": Role.SYSTEM}
 
 
+def _either(newer: int | None, older: int | None) -> int | None:
+    """A field of two names."""
+    return older if newer is None else newer
+
+
+def _agree(one: int | None, other: int | None) -> bool:
+    return None in (one, other) or one == other
+
+
 def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
-    bound = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
     return Request(
         id=request_id,
         model=wire.model,
@@ -173,20 +189,16 @@ def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
             Message(role=_ROLES.get(said.role) or Role(said.role), content=said.content)
             for said in wire.messages
         ),
-        sampling=SamplingParams(
-            temperature=wire.temperature,
-            top_k=None if wire.top_k is None else max(wire.top_k, 0),
-            top_p=None if wire.top_p is None else max(wire.top_p, sys.float_info.min),
-            min_p=wire.min_p,
-            seed=wire.seed,
-        ),
-        max_tokens=None if bound == -1 else bound,
+        sampling=wire.sampling_params(),
+        max_tokens=wire.longest,
+        min_tokens=wire.shortest,
+        logprobs=wire.top_logprobs if wire.logprobs else None,
         stop=tuple(wire.stop),
     )
 
 
 def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:
-    path = _printable(".".join(str(step) for step in place))
+    path = printable(".".join(str(step) for step in place))
     if kind == "extra_forbidden":
         return f"{path}: property '{path}' is unsupported"
     if kind == "missing":
@@ -206,8 +218,3 @@ def _refusal(offences: list[str]) -> InvalidRequest:
     if len(offences) > MAX_OFFENCES:
         shown.append(f"… and {len(offences) - MAX_OFFENCES} more")
     return InvalidRequest("\n".join(shown), param=param)
-
-
-def _printable(text: str) -> str:
-    text = text[:_MAX_SHOWN_CHARS]
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

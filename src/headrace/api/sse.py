@@ -14,6 +14,7 @@ import msgspec
 from starlette.types import Send
 
 from headrace.api.answers import AnswerHead, Tally, usage_object
+from headrace.api.choice import logprobs_object
 from headrace.api.log import line, logger
 from headrace.api.problems import as_ours, body_of, status_of
 from headrace.errors import EngineError
@@ -56,9 +57,13 @@ class ChunkTemplate:
         """The first chunk."""
         return self._before + b'{"role":"assistant","content":""}' + self._after
 
-    def text(self, text: str) -> bytes:
-        """A piece of the answer."""
-        return self._before_text + _encode(text) + self._after_text
+    def text(self, event: TokenEvent) -> bytes:
+        """A piece of the answer, with the log-probabilities of its tokens if there are any."""
+        chunk = self._before_text + _encode(event.text)
+        if not event.logprobs:
+            return chunk + self._after_text
+        logprobs = _encode(logprobs_object(event.logprobs))
+        return chunk + b'},"finish_reason":null,"logprobs":' + logprobs + b"}]" + self._tail
 
     def finish(self, reason: FinishReason, tally: Tally) -> bytes:
         """The end of the choice, and usage where the caller expects it."""
@@ -113,8 +118,8 @@ class EventStream:
             event = first
             while True:
                 tally.add(event)
-                if event.text:
-                    self._pending.append(template.text(event.text))
+                if event.text or event.logprobs:
+                    self._pending.append(template.text(event))
                 if event.finish is not None:
                     self._pending += (template.finish(event.finish, tally), _DONE)
                     break

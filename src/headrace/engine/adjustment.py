@@ -49,6 +49,8 @@ class Adjustment:
         if was_early and not self._is_early:
             for stop_id in self._asked.stop_ids:
                 self._set(stop_id)
+            matters = self.values != 0.0  # a row without any takes the shorter way
+            self.ids, self.values = self.ids[matters], self.values[matters]
 
     @property
     def _is_early(self) -> bool:

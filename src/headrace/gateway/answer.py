@@ -1,27 +1,34 @@
 """Tokens to events: what one choice of an answer has said so far."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from headrace.engine.messages import Tokens
 from headrace.gateway.stop_strings import StopStrings
-from headrace.model import Detokenizer
-from headrace.types import FinishReason, Timing, TokenEvent, Usage
+from headrace.gateway.token_logprobs import HeldLogprobs
+from headrace.model import Detokenizer, Tokenizer
+from headrace.types import FinishReason, Timing, TokenEvent, TokenLogprob, Usage
 
 
-@dataclass(slots=True)
 class Answer:
-    """Text, stop strings and counts of one choice."""
+    """Text, stop strings, log-probabilities and counts of one choice."""
 
-    prompt_tokens: int
-    detokenizer: Detokenizer
-    stops: StopStrings
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    def __init__(
+        self, tokenizer: Tokenizer, *, prompt_tokens: int, stop: Sequence[str], has_logprobs: bool
+    ) -> None:
+        self.completion_tokens = 0
+        self.cached_tokens = 0
+        self._prompt_tokens = prompt_tokens
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+        self._stops = StopStrings(stop)
+        self._logprobs = HeldLogprobs(tokenizer) if has_logprobs else None
+        self._written = 0  # characters the tokens made; counted for the log-probabilities only
+        self._delivered = 0  # characters that went out; likewise
 
     def usage(self) -> Usage:
         """What was counted so far."""
         return Usage(
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=self._prompt_tokens,
             completion_tokens=self.completion_tokens,
             cached_tokens=self.cached_tokens,
         )
@@ -30,18 +37,21 @@ class Answer:
         """The event that `message` makes; a stop string in its text ends the choice with it."""
         self.completion_tokens += len(message.token_ids)
         self.cached_tokens = message.cached_tokens
-        text = self.stops.push(self.detokenizer.push(message.token_ids))
+        stops = self._stops
+        text = self._read(message)
         reason = None if message.finish is None else FinishReason(message.finish)
-        if reason is not None and not self.stops.has_matched:
-            text += self.stops.push(self.detokenizer.flush())
-            text += "" if self.stops.has_matched else self.stops.flush()
-        if self.stops.has_matched:
+        if reason is not None and not stops.has_matched:
+            text += stops.push(self._detokenizer.flush())
+            text += "" if stops.has_matched else stops.flush()
+        if stops.has_matched:
             reason = FinishReason.STOP
+        logprobs = () if self._logprobs is None else self._let_go(text, is_last=reason is not None)
         if reason is None:
-            return TokenEvent(text=text, token_ids=message.token_ids)
+            return TokenEvent(text=text, token_ids=message.token_ids, logprobs=logprobs)
         return TokenEvent(
             text=text,
             token_ids=message.token_ids,
+            logprobs=logprobs,
             finish=reason,
             usage=self.usage(),
             timing=Timing(
@@ -50,3 +60,29 @@ class Answer:
                 completion_s=message.completion_s,
             ),
         )
+
+    def _read(self, message: Tokens) -> str:
+        """The text of the tokens that may go out, their log-probabilities being kept."""
+        held = self._logprobs
+        if held is None:
+            return self._stops.push(self._detokenizer.push(message.token_ids))
+        assert message.logprobs is not None, "log-probabilities were asked for"
+        text = ""
+        for token_id, said in zip(message.token_ids, message.logprobs, strict=True):
+            if not self._is_silent_end(token_id, message):
+                held.push(token_id, said, self._written)
+            piece = self._detokenizer.push((token_id,))
+            self._written += len(piece)
+            text += self._stops.push(piece)
+        return text
+
+    def _is_silent_end(self, token_id: int, message: Tokens) -> bool:
+        """Whether it is the token that ended the turn: no part of the text, so it has no entry."""
+        is_end = message.finish == FinishReason.STOP and not self._tokenizer.token_bytes(token_id)
+        return is_end and token_id == message.token_ids[-1]
+
+    def _let_go(self, text: str, *, is_last: bool) -> tuple[TokenLogprob, ...]:
+        assert self._logprobs is not None
+        self._delivered += len(text)
+        out = self._logprobs.release(self._delivered)
+        return out + self._logprobs.flush() if is_last and not self._stops.has_matched else out

@@ -15,8 +15,7 @@ from headrace.engine import EngineThread
 from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, Tokens
 from headrace.gateway.answer import Answer
 from headrace.gateway.base import ModelCard
-from headrace.gateway.stop_strings import StopStrings
-from headrace.model import Detokenizer, LanguageModel
+from headrace.model import LanguageModel
 from headrace.types import Message, Request, Role, TokenEvent
 
 Number = TypeVar("Number", int, float)
@@ -84,7 +83,12 @@ class LocalModel:
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
-        answer = Answer(len(prompt), Detokenizer(self._model.tokenizer), StopStrings(request.stop))
+        answer = Answer(
+            self._model.tokenizer,
+            prompt_tokens=len(prompt),
+            stop=request.stop,
+            has_logprobs=request.logprobs is not None,
+        )
         async with aclosing(self._run(self._submit(request, prompt, room))) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
@@ -131,16 +135,29 @@ class LocalModel:
     def _submit(self, request: Request, prompt: list[int], room: int) -> Submit:
         sampling, default = request.sampling, self._model.default_sampling
         seed = self._draw_seed() if sampling.seed is None else sampling.seed
+        vocab = self._model.program.vocab_size
+        for token_id, _ in sampling.logit_bias:
+            if token_id >= vocab:
+                raise errors.InvalidRequest(
+                    f"logit_bias: {token_id} is no token of this model, whose last is {vocab - 1}",
+                    param="logit_bias",
+                )
+        most = room if request.max_tokens is None else min(request.max_tokens, room)
         return Submit(
             id=request.id,
             prompt=tuple(prompt),
-            max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+            max_tokens=most,
             stop_ids=self._model.stop_ids,
             temperature=_first(sampling.temperature, default.temperature, 1.0),
             top_k=min(_first(sampling.top_k, default.top_k, 0), self._model.program.vocab_size),
             top_p=_first(sampling.top_p, default.top_p, 1.0),
             min_p=_first(sampling.min_p, default.min_p, 0.0),
             seed=seed % (1 << 64),
+            frequency_penalty=sampling.frequency_penalty,
+            presence_penalty=sampling.presence_penalty,
+            logit_bias=sampling.logit_bias,
+            min_tokens=most if request.min_tokens is None else min(request.min_tokens, most),
+            logprobs=-1 if request.logprobs is None else request.logprobs,
             salt=request.tenant,
         )
 

@@ -42,7 +42,8 @@ class ControlTokens:
             if len(spelling) < 2 or _MARK in spelling or _ESCAPE in spelling:
                 raise CheckpointError(f"control token {spelling!r} cannot be told from plain text")
         self._tokens = dict(tokens)
-        self.ids = frozenset(token.id for token in tokens.values())
+        self._spelled = {token.id: token.spelling for token in tokens.values()}
+        self.ids = frozenset(self._spelled)
         self._prefixes = {s[:i] for s in tokens for i in range(1, len(s))}
         self._suffixes = {s[i:] for s in tokens for i in range(1, len(s))}
         self._longest = max(map(len, tokens), default=0)
@@ -54,6 +55,10 @@ class ControlTokens:
     def spellings(self) -> tuple[str, ...]:
         """How the control tokens are written, in no particular order."""
         return tuple(self._tokens)
+
+    def spelling(self, token_id: int) -> str:
+        """How control token `token_id` is written; empty for any other id."""
+        return self._spelled.get(token_id, "")
 
     def mask(self, text: str) -> str:
         """`text` with a mark inside each spelling, so that none is left.
