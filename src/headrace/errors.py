@@ -8,8 +8,8 @@ HeadraceError
 │   ├── UnknownModel
 │   ├── UnknownPath, MethodNotAllowed
 │   └── RequestTimeout
-├── CapacityError           ours, passing: QueueFull, Draining, StoreError
-├── EngineError             our fault: BackendError, KernelMissing
+├── CapacityError           ours, passing: QueueFull, Draining, EngineRestarting, StoreError
+├── EngineError             our fault: BackendError, EngineDied, KernelMissing
 └── ConfigError             wrong settings or files, found at start: CheckpointError
 """
 
@@ -152,6 +152,13 @@ class CapacityError(HeadraceError):
     code = "service_unavailable"
     retry_after_s = 1
 
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
 
 class QueueFull(CapacityError):
     """Too many requests wait already."""
@@ -164,6 +171,12 @@ class Draining(CapacityError):
     """The server is starting or stopping and takes no new work."""
 
 
+class EngineRestarting(CapacityError):
+    """The engine ended and the next one is not there yet."""
+
+    code = "engine_restarting"
+
+
 class StoreError(CapacityError):
     """The database does not answer."""
 
@@ -172,6 +185,12 @@ class StoreError(CapacityError):
 
 class EngineError(HeadraceError):
     """Our fault."""
+
+
+class EngineDied(EngineError):
+    """The engine's process ended in the middle of the work."""
+
+    code = "engine_died"
 
 
 class BackendError(EngineError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,14 +11,11 @@ from headrace.api import HttpServer, address, bind, build_app
 from headrace.backends.null import NullBackend
 from headrace.clock import SystemClock
 from headrace.config import Config
-from headrace.engine import Engine, EngineThread
-from headrace.gateway.base import ModelCard
+from headrace.engine import Engine, EngineClient
 from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import bundled_model, open_model
+from tests.threaded import threaded
 
-CARD = ModelCard(
-    id="slow", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
-)
 CHAT = {
     "model": "slow",
     "messages": [{"role": "user", "content": "count"}],
@@ -31,8 +29,8 @@ def slow_provider() -> LocalProvider:
     model = open_model(bundled_model())
     backend = NullBackend(model.program, num_blocks=256, steps_per_s=50)
     engine = Engine(backend, SystemClock(), max_sequences=4, max_step_tokens=64, max_waiting=4)
-    local = LocalModel(model, CARD, lambda wake: EngineThread(engine, wake))
-    return LocalProvider({"slow": local}, close=backend.close)
+    client = EngineClient(threaded(lambda: engine), SystemClock(), greeting=(1,))
+    return LocalProvider({"slow": LocalModel(replace(model, name="slow"), client)})
 
 
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Path) -> None:

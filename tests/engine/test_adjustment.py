@@ -156,7 +156,7 @@ def test_pressure_on_the_cache_changes_no_adjusted_token() -> None:
         messages = run(engine)
         said = [message for message in messages if isinstance(message, Tokens)]
         logprobs = {m.id: [each.logprobs for each in said if each.id == m.id] for m in asked}
-        return [output(messages, m.id) for m in asked], logprobs, engine.num_preempted
+        return [output(messages, m.id) for m in asked], logprobs, engine.stats().preempted
 
     tokens, logprobs, preemptions = run_with(64, 4)
     assert preemptions == 0

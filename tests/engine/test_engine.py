@@ -140,7 +140,7 @@ def test_cache_demand_beyond_the_cache_preempts_and_changes_no_token() -> None:
         for message in asked:
             engine.handle(message)
         messages = run(engine)
-        preemptions.append(engine.num_preempted)
+        preemptions.append(engine.stats().preempted)
         return {m.id: output(messages, m.id) for m in asked}
 
     preemptions: list[int] = []

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,22 +12,23 @@ from headrace.backends.base import Backend, Batch, StepResult
 from headrace.backends.null import NullBackend
 from headrace.clock import SystemClock
 from headrace.config import load
-from headrace.engine import Engine, EngineThread
+from headrace.engine import Engine, EngineClient
 from headrace.errors import (
     BackendError,
     CheckpointError,
     ConfigError,
     ContextTooLong,
     Draining,
+    HeadraceError,
     InvalidRequest,
     QueueFull,
     UnknownModel,
 )
-from headrace.gateway.base import ModelCard
 from headrace.gateway.build import build_local
 from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import LanguageModel, bundled_model, open_model
 from headrace.types import FinishReason, Message, Request, Role, SamplingParams, TokenEvent, Usage
+from tests.threaded import threaded
 
 MODEL = replace(open_model(bundled_model()), stop_ids=())
 GREEDY = SamplingParams(temperature=0.0)
@@ -61,14 +62,13 @@ async def provider(
         max_step_tokens=256,
         max_waiting=max_waiting,
     )
-    card = ModelCard(
-        id="mini", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
-    )
-    local = LocalModel(model, card, lambda wake: EngineThread(engine, wake), draw_seed=lambda: 1234)
-    running = LocalProvider({"mini": local}, close=backend.close)
+    client = EngineClient(threaded(lambda: engine), SystemClock(), greeting=(1, 2, 3))
+    running = LocalProvider({"mini": LocalModel(model, client, draw_seed=lambda: 1234)})
     try:
         await running.start()
         yield running
+        with suppress(HeadraceError):
+            await client.probe()  # when it is answered, all that was said before has been heard
     finally:
         await running.stop()
     assert engine.is_idle, "a stream ended without freeing its sequence"
@@ -240,11 +240,8 @@ def test_stopping_the_server_ends_waiting_streams_with_an_error() -> None:
     async def run() -> None:
         backend = NullBackend(MODEL.program, num_blocks=256, steps_per_s=50)
         engine = Engine(backend, SystemClock(), max_sequences=4, max_step_tokens=64, max_waiting=4)
-        card = ModelCard(
-            id="mini", created=0, owned_by="t", context_tokens=2048, parameters=1, backend="null"
-        )
-        model = LocalModel(MODEL, card, lambda wake: EngineThread(engine, wake))
-        running = LocalProvider({"mini": model}, close=backend.close)
+        client = EngineClient(threaded(lambda: engine), SystemClock(), greeting=(1,))
+        running = LocalProvider({"mini": LocalModel(MODEL, client)})
         await running.start()
         async with aclosing(running.stream(ask(max_tokens=2000))) as events:
             await anext(events)
@@ -357,7 +354,7 @@ def test_building_names_what_is_wrong(tmp_path: Path) -> None:
         build_local([bundled_model(), bundled_model()], config, SystemClock())
     unknown = load(environ={}, flags={"engine.backend": "abacus"})
     with pytest.raises(ConfigError, match="abacus"):
-        build_local([bundled_model()], unknown, SystemClock())
+        asyncio.run(build_local([bundled_model()], unknown, SystemClock()).start())
 
 
 def test_cached_tokens_are_counted_for_their_tenant_only() -> None:

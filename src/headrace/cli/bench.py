@@ -14,7 +14,7 @@ from rich.table import Table
 from headrace import config as settings
 from headrace.bench.decode import DecodeResult, DecodeShape, bench_decode
 from headrace.clock import SystemClock
-from headrace.gateway.build import load_engine, make_engine
+from headrace.engine import build_backend, build_engine
 from headrace.model import bundled_model, open_model
 
 bench_app = typer.Typer(no_args_is_help=True, help="How fast is it?")
@@ -42,7 +42,7 @@ def decode(
     flags = {"engine.threads": threads, "engine.backend": backend, "engine.max_sequences": batch}
     config = settings.load(flags=flags).engine
     opened = open_model(model or bundled_model())
-    machine = load_engine(opened, config)
+    machine = build_backend(opened.program, opened.weights, config)
     shape = DecodeShape(
         prompt_tokens=prompt_tokens, output_tokens=output_tokens, batch=batch, runs=runs
     )
@@ -51,7 +51,7 @@ def decode(
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"decoding on {machine.report().name}", total=runs)
             result = bench_decode(
-                make_engine(machine, config, clock),
+                build_engine(machine, config, clock),
                 opened.program,
                 shape,
                 clock,

@@ -124,15 +124,15 @@ def _converse(talk: Talk) -> None:
 def _here(
     model: str | None, config: Config, runner: asyncio.Runner
 ) -> Generator[tuple[Stream, str], None, None]:
-    """A model loaded into this process, by the same builder as `headrace serve`."""
+    """A model of this machine, by the same builder as `headrace serve`."""
     from headrace.gateway.build import build_local
     from headrace.model import bundled_model
 
     path = Path(model) if model else bundled_model()
-    with loading_bars() as bars:
-        provider = build_local([path], config, SystemClock(), progress=bars)
-    runner.run(provider.start())
+    provider = build_local([path], config, SystemClock())
     try:
+        with loading_bars() as bars:
+            runner.run(provider.start(bars))
         yield provider.stream, provider.models[0].id
     finally:
         runner.run(provider.stop())

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from headrace import config as settings
 from headrace.backends.host import Host, read_host
+from headrace.engine import build_backend
 from headrace.errors import KernelMissing
-from headrace.gateway.build import load_engine
 from headrace.model import LanguageModel, bundled_model, open_model
 
 WORKING_SETS_MB = (1, 12, 512)  # about a core's own cache, the shared cache, main memory
@@ -77,7 +77,7 @@ def _bandwidths() -> dict[str, float]:
 
 
 def _model(model: LanguageModel) -> dict[str, object]:
-    backend = load_engine(model, settings.load().engine)
+    backend = build_backend(model.program, model.weights, settings.load().engine)
     try:
         loaded = backend.report()
         context_tokens = min(model.program.max_positions, backend.num_blocks * 16)

@@ -67,8 +67,7 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
     sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
     accounts = AccountService.open(config, clock) if config.api.auth else None
     try:
-        with loading_bars() as bars:
-            provider = build_local(models or [bundled_model()], config, clock, progress=bars)
+        provider = build_local(models or [bundled_model()], config, clock)
         app = build_app(provider, accounts, config, clock, pages=pages())
 
         def on_ready() -> None:
@@ -87,8 +86,9 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
             threading.Thread(target=_stop_at_eof, args=(server.stop,), daemon=True).start()
 
         async def life() -> None:
-            await provider.start()
             try:
+                with loading_bars() as bars:
+                    await provider.start(bars)
                 await server.run(sock)
             finally:
                 await provider.stop()

@@ -11,6 +11,7 @@ from headrace.engine.messages import (
     Accepted,
     Cancel,
     Failed,
+    Stats,
     Submit,
     ToEngine,
     ToFront,
@@ -49,6 +50,7 @@ class Engine:
             has_prefix_cache=has_prefix_cache,
         )
         self._sequences: dict[str, Sequence] = {}
+        self._steps = self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
         self.context_tokens = min(backend.program.max_positions, backend.num_blocks * BLOCK_TOKENS)
 
     @property
@@ -56,10 +58,20 @@ class Engine:
         """Whether no sequence is waiting or running."""
         return not self._sequences
 
-    @property
-    def num_preempted(self) -> int:
-        """Preemptions since the start."""
-        return self._scheduler.num_preempted
+    def stats(self) -> Stats:
+        """The counters, as of now."""
+        scheduler = self._scheduler
+        return Stats(
+            running=scheduler.num_running,
+            waiting=scheduler.num_waiting,
+            free_blocks=self._pool.num_free,
+            total_blocks=self._pool.total,
+            preempted=scheduler.num_preempted,
+            steps=self._steps,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            output_tokens=self._output_tokens,
+        )
 
     def handle(self, message: ToEngine) -> list[ToFront]:
         """Take one message from the front; what it answers at once."""
@@ -82,6 +94,7 @@ class Engine:
             if chunk.sequence.scheduled_s is None:
                 chunk.sequence.scheduled_s = now_s
                 chunk.sequence.cached = chunk.sequence.computed
+                self._cached_tokens += chunk.sequence.cached
         try:
             result = self._backend.step(build_batch(plan))
         except Exception as exc:
@@ -132,6 +145,9 @@ class Engine:
         out: list[ToFront] = []
         drawn = result.token_ids.tolist()
         row = 0
+        self._steps += 1
+        self._output_tokens += len(drawn)
+        self._prompt_tokens += sum(chunk.count for chunk in plan if chunk.sequence.is_reading)
         for chunk in plan:
             sequence, is_sampled = chunk.sequence, chunk.is_sampled
             sequence.computed += chunk.count

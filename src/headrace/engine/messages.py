@@ -1,13 +1,24 @@
-"""What front and engine say to each other: small frozen frames, token ids only, no live objects.
+"""What front and engine say to each other: small frozen messages, token ids only, no live objects.
 
-msgspec structs, so the same words travel as msgpack over a socket when the engine is a process of
-its own. Times are seconds.
+msgspec structs: they travel as msgpack, positional, over the socket between the two processes
+(`engine.wire`). Times are seconds.
 """
 
 import msgspec
 
+import headrace.errors as errors
+from headrace.config import EngineConfig
 
-class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+
+class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
+    """Front to engine, first and once: load this model."""
+
+    model: str  # the checkpoint folder
+    config: EngineConfig
+    log_level: str
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     """Front to engine: complete this prompt."""
 
     id: str
@@ -27,26 +38,62 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     salt: str = ""  # prefixes are shared among equal salts only: one per tenant
 
 
-class Cancel(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Cancel(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     """Front to engine: stop, and free everything. Unknown ids are ignored: it may have ended."""
 
     id: str
 
 
-class Accepted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Loading(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
+    """Engine to front: how far loading has come."""
+
+    done: int  # bytes
+    total: int
+
+
+class Started(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
+    """Engine to front: the model is loaded, sequences may come."""
+
+    backend: str
+    context_tokens: int  # longest prompt and output together
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
+    """Engine to front: the model cannot be loaded; the process ends."""
+
+    error: str  # name of the class in headrace.errors
+    message: str
+
+
+class Stats(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
+    """Engine to front, now and then while it works: its counters since it started."""
+
+    running: int = 0  # sequences that hold blocks
+    waiting: int = 0
+    free_blocks: int = 0  # nobody holds them; some may be found again by their content
+    total_blocks: int = 0
+    preempted: int = 0
+    steps: int = 0
+    prompt_tokens: int = 0  # read, not found in the cache
+    cached_tokens: int = 0  # found in the cache
+    output_tokens: int = 0
+    restarts: int = 0  # of the engine's process, counted by the front
+
+
+class Accepted(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     """Engine to front: the sequence has a place in the queue."""
 
     id: str
 
 
-class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
+class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Natural log-probabilities at one output token; see `logprobs`."""
 
     chosen: float  # of the token that was drawn
     top: tuple[tuple[int, float], ...]  # the likeliest token ids with theirs, likeliest first
 
 
-class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     """Engine to front: output tokens, in order, and where the time went up to the last of them."""
 
     id: str
@@ -59,7 +106,7 @@ class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     logprobs: tuple[TokenLogprobs, ...] | None = None  # one per token, when asked for
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     """Engine to front: the last word on a sequence that could not be finished."""
 
     id: str
@@ -68,4 +115,24 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 ToEngine = Submit | Cancel
-ToFront = Accepted | Tokens | Failed
+ToFront = Accepted | Tokens | Failed  # of one sequence
+FromEngine = ToFront | Loading | Started | Refused | Stats
+
+
+def error_of(said: Failed | Refused) -> errors.HeadraceError:
+    """The exception that the engine's words stand for."""
+    return _BY_NAME.get(said.error, errors.EngineError)(said.message)
+
+
+_OF_A_MESSAGE = (errors.HeadraceError.__init__, errors.CapacityError.__init__)
+
+
+def _plain(kind: type[errors.HeadraceError]) -> dict[str, type[errors.HeadraceError]]:
+    """`kind` and its descendants by name, those that can be made of a message alone."""
+    found = {kind.__name__: kind} if kind.__init__ in _OF_A_MESSAGE else {}
+    for child in kind.__subclasses__():
+        found |= _plain(child)
+    return found
+
+
+_BY_NAME = _plain(errors.HeadraceError)

@@ -48,6 +48,11 @@ class Sequence:
         """Known tokens not yet computed: 1 while decoding, more while (re)reading a prompt."""
         return len(self.tokens) - self.computed
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether its next tokens are of the prompt (a preempted one reads its output again)."""
+        return self.computed < len(self.asked.prompt)
+
     def finish_reason(self) -> FinishReason | None:
         """Why it is over, judged by its last token; None while it is not."""
         if self.num_output == 0:

@@ -1,90 +1,35 @@
-"""From checkpoint folders to a provider: where model, backend and engine come together."""
+"""From checkpoint folders to a provider: where models and engines come together."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from headrace.backends.base import Backend
-from headrace.backends.registry import Progress, load_backend
 from headrace.clock import Clock
-from headrace.config import Config, EngineConfig
-from headrace.engine import Engine, EngineThread, resolve_num_blocks
+from headrace.config import Config
+from headrace.engine import EngineClient, OpenEngine, start_child
+from headrace.engine.messages import Start
 from headrace.errors import ConfigError
-from headrace.gateway.base import ModelCard
-from headrace.gateway.local import LocalModel, LocalProvider
+from headrace.gateway.local import LocalModel, LocalProvider, greeting
 from headrace.model import LanguageModel, open_model
 
-SWITCH_INTERVAL_S = 0.0005  # how long Python threads wait for one another: 5 ms would stall tokens
 
+def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> LocalProvider:
+    """Open and check every folder; `start` of the provider then loads them, each by its engine.
 
-def load_engine(
-    model: LanguageModel, config: EngineConfig, *, progress: Progress | None = None
-) -> Backend:
-    """Load `model` on the configured backend, with the cache the settings ask for."""
-    num_blocks = resolve_num_blocks(model.program, config.kv_tokens)
-    return load_backend(
-        config.backend,
-        model.program,
-        model.weights,
-        num_blocks=num_blocks,
-        threads=config.threads,
-        progress=progress,
-    )
-
-
-def make_engine(backend: Backend, config: EngineConfig, clock: Clock) -> Engine:
-    """An engine on a loaded backend, with the configured limits."""
-    return Engine(
-        backend,
-        clock,
-        max_sequences=config.max_sequences,
-        max_step_tokens=config.max_step_tokens,
-        max_waiting=config.max_waiting,
-        has_prefix_cache=config.prefix_cache,
-    )
-
-
-def build_local(
-    model_paths: Sequence[Path],
-    config: Config,
-    clock: Clock,
-    *,
-    progress: Callable[[str], Progress] | None = None,
-) -> LocalProvider:
-    """Open and load every folder; the provider is not started yet.
-
-    `progress(name)` gives the callback that follows the loading of that model. Raises ConfigError
-    or CheckpointError naming the folder, file or setting that is wrong.
+    Raises ConfigError or CheckpointError naming the folder, file or setting that is wrong.
     """
     opened = [open_model(path) for path in model_paths]
     names = [model.name for model in opened]
     if len(set(names)) != len(names):
         raise ConfigError(f"two of the models have the same folder name: {', '.join(names)}")
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    served: dict[str, LocalModel] = {}
-    backends: list[Backend] = []
-    for model in opened:
-        backend = load_engine(
-            model, config.engine, progress=progress(model.name) if progress else None
-        )
-        backends.append(backend)
-        served[model.name] = _serve(model, backend, config, clock)
-
-    def close() -> None:
-        for backend in backends:
-            backend.close()
-
-    return LocalProvider(served, close=close)
+    return LocalProvider({model.name: _local_model(model, config, clock) for model in opened})
 
 
-def _serve(model: LanguageModel, backend: Backend, config: Config, clock: Clock) -> LocalModel:
-    engine = make_engine(backend, config.engine, clock)
-    card = ModelCard(
-        id=model.name,
-        created=int(model.created_unix),
-        owned_by="headrace",
-        context_tokens=engine.context_tokens,
-        parameters=model.program.num_parameters,
-        backend=backend.report().name,
-    )
-    return LocalModel(model, card, lambda wake: EngineThread(engine, wake))
+def _local_model(model: LanguageModel, config: Config, clock: Clock) -> LocalModel:
+    engine = EngineClient(_process(model, config), clock, greeting=greeting(model))
+    return LocalModel(model, engine)
+
+
+def _process(model: LanguageModel, config: Config) -> OpenEngine:
+    """Opens an engine for `model` in a process of its own."""
+    start = Start(model=str(model.path.absolute()), config=config.engine, log_level="INFO")
+    return lambda on_messages, on_lost: start_child(start, on_messages, on_lost)

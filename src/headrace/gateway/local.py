@@ -6,13 +6,13 @@ engine sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import TypeVar
 
 import headrace.errors as errors
-from headrace.engine import EngineThread
-from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, Tokens
+from headrace.engine import EngineClient
+from headrace.engine.messages import Accepted, Stats, Submit
 from headrace.gateway.answer import Answer
 from headrace.gateway.base import ModelCard
 from headrace.model import LanguageModel
@@ -20,62 +20,40 @@ from headrace.types import Message, Request, Role, TokenEvent
 
 Number = TypeVar("Number", int, float)
 
+Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all
+
 _HELLO = (Message(role=Role.USER, content="Hello"),)
 LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
 
 
 class LocalModel:
-    """One model, its engine, and the streams that wait for its tokens."""
+    """One model in text: what stands between its callers and its engine."""
 
     def __init__(
         self,
         model: LanguageModel,
-        card: ModelCard,
-        make_thread: Callable[[Callable[[], None]], EngineThread],
+        engine: EngineClient,
         *,
         draw_seed: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
-        """`make_thread(wake)` gives the engine's thread, not yet started."""
-        self.card = card
+        self.engine = engine
         self._model = model
-        self._thread = make_thread(self._wake)
         self._draw_seed = draw_seed
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._mailboxes: dict[str, _Mailbox] = {}
+        self._card: ModelCard | None = None
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the engine runs."""
-        return self._loop is not None and self._thread.is_alive
-
-    async def start(self) -> None:
-        """Start the engine and see it decode; its tokens arrive on this event loop.
-
-        It reads a greeting and gives two tokens, so that no caller pays for first times.
-        Raises EngineError when it cannot: a model that does not decode is not ready.
-        """
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
-        probe = Submit(
-            id="start",
-            prompt=self._greeting(),
-            max_tokens=2,
-            stop_ids=(),
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            min_p=0.0,
-            seed=0,
-        )
-        async with aclosing(self._run(probe)) as messages:
-            async for _ in messages:
-                pass
-
-    def stop(self) -> None:
-        """Stop the engine; every stream that still waits ends with Draining."""
-        self._thread.stop()
-        for request_id, mailbox in self._mailboxes.items():
-            mailbox.put(Failed(id=request_id, error="Draining", message="the server is stopping"))
+    def card(self) -> ModelCard:
+        """What callers may know; known once the engine has started."""
+        if self._card is None or self._card.context_tokens != self.engine.started.context_tokens:
+            self._card = ModelCard(
+                id=self._model.name,
+                created=int(self._model.created_unix),
+                owned_by="headrace",
+                context_tokens=self.engine.started.context_tokens,
+                parameters=self._model.program.num_parameters,
+                backend=self.engine.started.backend,
+            )
+        return self._card
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
@@ -89,7 +67,7 @@ class LocalModel:
             stop=request.stop,
             has_logprobs=request.logprobs is not None,
         )
-        async with aclosing(self._run(self._submit(request, prompt, room))) as messages:
+        async with aclosing(self.engine.run(self._submit(request, prompt, room))) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
                     yield TokenEvent(text="", usage=answer.usage())
@@ -98,33 +76,6 @@ class LocalModel:
                 yield event
                 if event.finish is not None:
                     return
-
-    async def _run(self, asked: Submit) -> AsyncGenerator[Accepted | Tokens, None]:
-        """What the engine says of `asked`, up to its end; leaving early cancels it."""
-        mailbox = self._mailboxes[asked.id] = _Mailbox()
-        is_open = True  # whether the engine still works for us
-        try:
-            self._thread.send(asked)
-            while is_open:
-                for message in await mailbox.take():
-                    if isinstance(message, Failed):
-                        is_open = False
-                        raise _error(message)
-                    if isinstance(message, Tokens):
-                        is_open = message.finish is None
-                    yield message
-        finally:
-            del self._mailboxes[asked.id]
-            if is_open:
-                self._thread.send(Cancel(id=asked.id))
-
-    def _greeting(self) -> tuple[int, ...]:
-        """A short prompt that fits the context; one token for a model without a chat template."""
-        try:
-            greeting = self._model.chat_template.render_ids(_HELLO)
-        except errors.InvalidRequest:
-            return (0,)
-        return tuple(greeting[: self.card.context_tokens - 2])
 
     async def _tokenize(self, request: Request) -> list[int]:
         render = self._model.chat_template.render_ids
@@ -161,24 +112,12 @@ class LocalModel:
             salt=request.tenant,
         )
 
-    def _wake(self) -> None:
-        assert self._loop is not None, "the engine spoke before it was started"
-        self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        for message in self._thread.receive():
-            mailbox = self._mailboxes.get(message.id)
-            if mailbox is not None:  # None: the client left, the engine does not know yet
-                mailbox.put(message)
-
 
 class LocalProvider:
     """The models of this machine, by name."""
 
-    def __init__(self, models: dict[str, LocalModel], *, close: Callable[[], None]) -> None:
-        """`close` frees the backends; called once, after the engines have stopped."""
+    def __init__(self, models: Mapping[str, LocalModel]) -> None:
         self._models = models
-        self._close = close
 
     @property
     def models(self) -> tuple[ModelCard, ...]:
@@ -187,47 +126,32 @@ class LocalProvider:
 
     @property
     def ready(self) -> bool:
-        """Whether every engine runs."""
-        return all(model.is_alive for model in self._models.values())
+        """Whether every engine serves."""
+        return all(model.engine.is_ready for model in self._models.values())
 
-    async def start(self) -> None:
-        """Start the engines; returns when each has decoded."""
-        for model in self._models.values():
-            await model.start()
+    @property
+    def stats(self) -> Mapping[str, Stats]:
+        """The engines' counters, by model."""
+        return {name: model.engine.stats for name, model in self._models.items()}
+
+    async def start(self, progress: Callable[[str], Progress] | None = None) -> None:
+        """Start the engines, one after the other; returns when each has decoded.
+
+        `progress(name)` gives the callback that follows the loading of that model. Raises what
+        `EngineClient.start` raises.
+        """
+        for name, model in self._models.items():
+            await model.engine.start(progress(name) if progress else None)
 
     async def stop(self) -> None:
-        """Stop the engines and free their memory. May be called twice."""
-        for model in self._models.values():
-            model.stop()
-        self._close()
+        """Stop the engines; streams that still run end with Draining. May be called twice."""
+        await asyncio.gather(*(model.engine.stop() for model in self._models.values()))
 
     def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
         if request.model not in self._models:
             raise errors.UnknownModel(request.model)
         return self._models[request.model].stream(request)
-
-
-class _Mailbox:
-    """Messages for one stream. One reader; everything on the event loop's thread."""
-
-    def __init__(self) -> None:
-        self._messages: list[ToFront] = []
-        self._reader: asyncio.Future[None] | None = None
-
-    def put(self, message: ToFront) -> None:
-        self._messages.append(message)
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    async def take(self) -> list[ToFront]:
-        """All that wait, at least one."""
-        if not self._messages:
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
-            self._reader = None
-        messages, self._messages = self._messages, []
-        return messages
 
 
 def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -> Number:
@@ -237,17 +161,9 @@ def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -
     return otherwise if checkpoint is None else checkpoint
 
 
-_ERRORS = {
-    error.__name__: error
-    for error in (
-        errors.InvalidRequest,
-        errors.QueueFull,
-        errors.Draining,
-        errors.BackendError,
-        errors.EngineError,
-    )
-}
-
-
-def _error(message: Failed) -> errors.HeadraceError:
-    return _ERRORS.get(message.error, errors.EngineError)(message.message)
+def greeting(model: LanguageModel) -> tuple[int, ...]:
+    """A short prompt; one token for a model without a chat template."""
+    try:
+        return tuple(model.chat_template.render_ids(_HELLO))
+    except errors.InvalidRequest:
+        return (0,)

@@ -34,6 +34,25 @@ class LanguageModel:
     default_sampling: SamplingParams  # None where the checkpoint is silent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The part of a model folder that a backend needs."""
+
+    program: Program
+    weights: Mapping[str, NDArray[np.uint16]]  # bf16 bits, by checkpoint name; mapped
+
+
+def open_network(path: Path) -> Network:
+    """Open the folder at `path` for its arithmetic only: no tokenizer, no template.
+
+    Raises CheckpointError, one sentence naming the file (and the tensor), when it is broken.
+    """
+    checkpoint = open_checkpoint(path)
+    program = build_program(checkpoint.config)
+    checkpoint.weights.require(program)
+    return Network(program=program, weights=checkpoint.weights)
+
+
 def _local_time() -> datetime:
     return datetime.now().astimezone()
 

@@ -1,0 +1,103 @@
+"""The engine's end of the socket: hear, step, say, until the front closes it.
+
+One thread does everything. Between two steps it looks whether something was said to it and sends
+what the step gave; it never waits for a front that does not read: what cannot be sent is kept and
+joined (`engine.outbox`), so a slow front makes larger frames, not a slower engine.
+"""
+
+import logging
+import select
+import socket
+from collections.abc import Sequence
+
+from headrace.clock import Clock
+from headrace.engine.engine import Engine
+from headrace.engine.messages import FromEngine, Stats, ToEngine
+from headrace.engine.outbox import Outbox
+from headrace.engine.wire import FrameReader, frame
+
+log = logging.getLogger(__name__)
+
+STATS_EVERY_S = 0.25
+RECEIVE_BYTES = 1 << 18
+
+
+class EngineLoop:
+    """Runs `engine` for the front at the other end of `sock`."""
+
+    def __init__(self, engine: Engine, sock: socket.socket, clock: Clock) -> None:
+        sock.setblocking(False)
+        self._engine = engine
+        self._sock = sock
+        self._clock = clock
+        self._reader = FrameReader[ToEngine](ToEngine)  # pyright: ignore[reportArgumentType]
+        self._outbox = Outbox()
+        self._unsent = memoryview(b"")  # the rest of the frame that is on its way
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._is_open = True
+        self._told: Stats = Stats()
+        self._told_s = clock.now_s()
+
+    def run(self) -> None:
+        """Serve until the front closes the socket; what is unfinished then stays unfinished."""
+        engine = self._engine
+        while self._is_open:
+            self._listen(wait=engine.is_idle)
+            if engine.is_idle or not self._is_open:
+                self._say(self._news())
+                continue
+            try:
+                said = engine.step()
+            except Exception as exc:  # noqa: BLE001 (the engine loop: turned into typed errors)
+                said = engine.fail_all(exc)
+            self._say([*said, *self._news()])
+
+    def _listen(self, *, wait: bool) -> None:
+        for _, event in self._poll.poll(None if wait else 0):
+            if event & select.POLLOUT:
+                self._send()
+            if event & ~select.POLLOUT:
+                self._hear()
+
+    def _hear(self) -> None:
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._is_open = False
+        for messages in self._reader.feed(data):
+            for message in messages:
+                self._say(self._engine.handle(message))
+
+    def _say(self, messages: Sequence[FromEngine]) -> None:
+        if messages:
+            self._outbox.put(messages)
+            if not self._unsent:
+                self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent or self._outbox:
+                if not self._unsent:
+                    self._unsent = memoryview(frame(self._outbox.take()))
+                self._unsent = self._unsent[self._sock.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._is_open = False
+        self._poll.modify(self._sock, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+
+    def _news(self) -> Sequence[Stats]:
+        """The counters, if it is time for them, or if they are the last for now."""
+        now_s = self._clock.now_s()
+        if now_s - self._told_s < STATS_EVERY_S and not self._engine.is_idle:
+            return ()
+        stats = self._engine.stats()
+        if stats == self._told:
+            return ()
+        self._told_s, self._told = now_s, stats
+        return (stats,)
