@@ -31,6 +31,8 @@ def test_flags_win_over_variables_over_the_file_over_defaults(tmp_path: Path) ->
         ("[api]\nport = 70000\n", "'api.port' must be between 0 and 65535"),
         ("[api]\nauth = 3\n", "'api.auth'.*must be a bool"),
         ("[api]\nauth = false\nhost = '0.0.0.0'\n", "needs a loopback host"),
+        ("[log]\nformat = 'xml'\n", "'log.format'.*must be text or json, not 'xml'"),
+        ("[log]\nlevel = 7\n", "'log.level'.*must be debug or info or warning"),
         ("[api\n", "headrace.toml cannot be read"),
     ],
 )

@@ -56,7 +56,7 @@ def test_imports_point_down(source: str, target: str) -> None:
 
 def test_every_folder_has_a_row() -> None:
     folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and any(p.glob("*.py"))}
-    assert folders <= set(ROW)
+    assert folders <= set(ROW) | LOOSE
 
 
 def test_no_drawers() -> None:

@@ -8,12 +8,28 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from headrace.errors import ConfigError
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class LogLevel(StrEnum):
+    """From which weight on events are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+class LogFormat(StrEnum):
+    """For people, or one JSON object a line."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +42,15 @@ class ApiConfig:
     max_body_bytes: int = 8 * 1024 * 1024  # 413 above it
     body_timeout_s: float = 60.0  # 408 when the body takes longer
     drain_s: float = 30.0  # how long running streams may finish after SIGTERM
+    metrics: bool = True  # /metrics answers, without a key: counts and times, no names of callers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What goes to stderr."""
+
+    level: LogLevel = LogLevel.INFO
+    format: LogFormat = LogFormat.TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +75,7 @@ class Config:
     home: Path  # database, keys
     api: ApiConfig = field(default_factory=ApiConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 def load(
@@ -130,7 +156,8 @@ def _cast(name: str, value: object, wanted: type, origin: str) -> object:
             return wanted(value)
         except (TypeError, ValueError):
             pass
-    raise ConfigError(f"setting '{name}' ({origin}) must be a {wanted.__name__}, not {value!r}")
+    kind = " or ".join(wanted) if issubclass(wanted, StrEnum) else f"a {wanted.__name__}"
+    raise ConfigError(f"setting '{name}' ({origin}) must be {kind}, not {value!r}")
 
 
 _RANGES: dict[str, tuple[float, float]] = {

@@ -13,7 +13,7 @@ from headrace.errors import HeadraceError, QueueFull
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import CARD, ScriptedProvider
 
-OPEN_PATHS = {"/", "/v1/tcp_warming", "/health/live", "/health/ready"}
+OPEN_PATHS = {"/", "/v1/tcp_warming", "/health/live", "/health/ready", "/metrics"}
 
 
 def test_models_are_listed_and_found():

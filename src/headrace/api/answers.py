@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from headrace import __version__
 from headrace.api.choice import Choice
+from headrace.errors import HeadraceError
 from headrace.gateway.base import ModelCard
 from headrace.types import FinishReason, Timing, TokenEvent, Usage
 
@@ -65,6 +66,7 @@ class Tally:
     completion_tokens: int = 0
     finish: FinishReason | None = None
     timing: Timing | None = None
+    failure: HeadraceError | None = None  # why there will be no finish
     _usage: Usage | None = None
 
     def add(self, event: TokenEvent) -> None:

@@ -1,18 +1,17 @@
 """The ASGI application: the routes, and around them what happens to every exchange."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from headrace.accounts import AccountService, Anyone
 from headrace.api.middleware import (
-    AccessLog,
     BodyLimit,
     CleanPath,
     Cors,
@@ -21,12 +20,14 @@ from headrace.api.middleware import (
     RequestId,
 )
 from headrace.api.pipeline import Pipeline
+from headrace.api.record import OTHER, Record
 from headrace.api.routes import api_routes
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.clock import Clock
 from headrace.config import Config
 from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
 from headrace.gateway.base import Provider
+from headrace.telemetry.metrics import Metrics, ReadStats
 
 
 class App:
@@ -57,33 +58,48 @@ def build_app(
     clock: Clock,
     *,
     pages: Sequence[BaseRoute] = (),
+    read_stats: ReadStats = dict,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> App:
     """The application over a started provider; without `accounts` nobody needs a key.
 
-    `pages` are more routes, behind the same middleware: the console's.
+    `pages` are more routes, behind the same middleware: the console's. `read_stats` gives what the
+    engines say about themselves, by model.
     """
     with_keys = accounts is not None
     pipeline = Pipeline(provider, accounts or Anyone(), clock)
-    routes = api_routes(
-        pipeline, body_timeout_s=config.api.body_timeout_s, keep_alive_s=keep_alive_s
-    )
+    metrics = Metrics(read_stats)
+    routes = [
+        *api_routes(
+            pipeline,
+            metrics if config.api.metrics else None,
+            body_timeout_s=config.api.body_timeout_s,
+            keep_alive_s=keep_alive_s,
+        ),
+        *pages,
+    ]
     middleware = [
         Middleware(CleanPath),
         Middleware(RequestId),
-        Middleware(AccessLog, clock=clock),
+        Middleware(Record, clock=clock, metrics=metrics, route_of=_namer(routes)),
         Middleware(Cors, any_origin=with_keys),
         Middleware(Problems),
         Middleware(HostCheck, local_only=not with_keys),
         Middleware(BodyLimit, max_bytes=config.api.max_body_bytes),
     ]
     inner = Starlette(
-        routes=[*routes, *pages],
+        routes=routes,
         middleware=middleware,
         exception_handlers={HTTPException: _no_route},
     )
     inner.router.redirect_slashes = False
     return App(inner, pipeline)
+
+
+def _namer(routes: Sequence[BaseRoute]) -> Callable[[Scope], str]:
+    """Gives the address of an exchange that was routed, as its route spells it."""
+    names: dict[object, str] = {r.endpoint: r.path for r in routes if isinstance(r, Route)}
+    return lambda scope: names.get(scope.get("endpoint"), OTHER)
 
 
 async def _no_route(_: Request, exc: Exception) -> Response:

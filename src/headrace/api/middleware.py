@@ -9,13 +9,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.connection import HungUp
-from headrace.api.log import line, logger
 from headrace.api.problems import send_problem
-from headrace.clock import Clock
 from headrace.config import LOOPBACK_HOSTS
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, RequestTooLarge
 
-_QUIET_PATHS = frozenset({"/health/live", "/health/ready", "/v1/tcp_warming"})
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\])(?::[0-9]{1,5})?", re.ASCII)
 _EXPOSED = "x-request-id, retry-after, x-should-retry, x-ignored-params"
 
@@ -69,43 +66,6 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_named)
-
-
-class AccessLog:
-    """One line for each exchange when it is over."""
-
-    def __init__(self, app: ASGIApp, clock: Clock) -> None:
-        self._app = app
-        self._clock = clock
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the exchange on, and time it."""
-        if scope["type"] != "http" or scope["path"] in _QUIET_PATHS:
-            await self._app(scope, receive, send)
-            return
-        status = 499  # nobody was answered
-        started_s = self._clock.now_s()
-
-        async def send_watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_watched)
-        finally:
-            logger.info(
-                line(
-                    "request",
-                    id=scope["state"]["request_id"],
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    ms=(self._clock.now_s() - started_s) * 1e3,
-                    **scope["state"]["log"],
-                )
-            )
 
 
 class Cors:

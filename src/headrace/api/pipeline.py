@@ -33,6 +33,7 @@ class Answer:
     account: Account
     call: ChatCall
     head: AnswerHead
+    admitted_s: float  # on the clock's monotonic reading
     first: TokenEvent
     events: AsyncGenerator[TokenEvent, None]  # the rest
 
@@ -79,6 +80,7 @@ class Pipeline:
                     card=_find(self._provider.models, call.request.model),
                     created_unix=self._clock.unix_s(),
                 ),
+                admitted_s=self._clock.now_s(),
                 first=first,
                 events=events,
             )

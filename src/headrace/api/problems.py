@@ -3,13 +3,13 @@
 Some clients read the nested error object, some the flat one; all of them want strings.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from headrace.api.answers import JsonResponse
-from headrace.api.log import line, logger
 from headrace.errors import (
     CapacityError,
     ConfigError,
@@ -26,6 +26,9 @@ from headrace.errors import (
     UnknownPath,
     UnsupportedMediaType,
 )
+from headrace.telemetry.logs import Event
+
+logger = logging.getLogger("headrace.api")
 
 # The nearest class of an error's ancestry decides.
 STATUS: Mapping[type[HeadraceError], int] = {
@@ -97,7 +100,7 @@ async def send_problem(exc: Exception, scope: Scope, receive: Receive, send: Sen
     request_id = scope["state"]["request_id"]
     status = status_of(error)
     if status == 500:
-        logger.error(line("failed", id=request_id, path=scope["path"]), exc_info=exc)
+        logger.error(Event("failed", id=request_id, path=scope["path"]), exc_info=exc)
     scope["state"]["log"]["code"] = error.code
     response = JsonResponse(body_of(error, request_id), status, headers=headers_of(error))
     await response(scope, receive, send)

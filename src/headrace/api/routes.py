@@ -12,16 +12,26 @@ from headrace.api.body import read_json_body
 from headrace.api.choice import Choice
 from headrace.api.connection import Connection
 from headrace.api.pipeline import Answer, Pipeline
+from headrace.api.problems import as_ours
+from headrace.api.record import Completion
 from headrace.api.sse import KEEP_ALIVE_S, ChunkTemplate, EventStream
 from headrace.errors import Draining, InvalidRequest
+from headrace.telemetry.metrics import CONTENT_TYPE, Metrics
 
 _HELLO = "/console"
 
 
 def api_routes(
-    pipeline: Pipeline, *, body_timeout_s: float, keep_alive_s: float = KEEP_ALIVE_S
+    pipeline: Pipeline,
+    metrics: Metrics | None,
+    *,
+    body_timeout_s: float,
+    keep_alive_s: float = KEEP_ALIVE_S,
 ) -> Sequence[BaseRoute]:
-    """All routes of the API. Only the last four answer without a key."""
+    """All routes of the API. Only those after the models answer without a key.
+
+    Without `metrics` they have no address.
+    """
 
     async def models(request: Request) -> Response:
         if request.query_params.get("format", "default") != "default":
@@ -47,6 +57,10 @@ def api_routes(
     async def hello(_: Request) -> Response:
         return RedirectResponse(_HELLO)
 
+    async def numbers(_: Request) -> Response:
+        assert metrics is not None, "the address is there without them"
+        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
+
     return (
         Route(
             "/v1/chat/completions",
@@ -59,6 +73,7 @@ def api_routes(
         Route("/health/live", live),
         Route("/health/ready", ready),
         Route("/", hello),
+        *(() if metrics is None else (Route("/metrics", numbers),)),
     )
 
 
@@ -72,6 +87,7 @@ class ChatCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, then work on it for as long as the client is there."""
+        scope["state"]["completion"] = Completion()
         body = await read_json_body(scope, receive, self._body_timeout_s)
         client = Connection(receive, send)
         stream = EventStream(client.send)
@@ -81,7 +97,7 @@ class ChatCompletions:
     async def _answer(
         self, body: bytes, scope: Scope, receive: Receive, stream: EventStream, send: Send
     ) -> None:
-        tally = Tally()
+        tally: Tally = scope["state"]["completion"].tally
         try:
             async with self._pipeline.chat(_key(scope), body) as answer:
                 _note(scope, answer)
@@ -89,6 +105,9 @@ class ChatCompletions:
                     await _send_stream(answer, stream, tally, scope)
                 else:
                     await (await _whole(answer, tally))(scope, receive, send)
+        except Exception as exc:
+            tally.failure = as_ours(exc)
+            raise
         finally:
             scope["state"]["log"]["completion_tokens"] = tally.completion_tokens
             scope["state"]["log"]["finish"] = tally.finish
@@ -128,6 +147,8 @@ def _note(scope: Scope, answer: Answer) -> None:
         "answer": answer.head.id,
         "stream": answer.call.stream,
     }
+    asked: Completion = scope["state"]["completion"]
+    asked.model, asked.admitted_s = answer.head.card.id, answer.admitted_s
 
 
 def _key(scope: Scope) -> str | None:

@@ -6,6 +6,7 @@ the moment the next one has to be waited for, what was collected goes to the soc
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import coroutine
 from typing import Any
@@ -15,10 +16,12 @@ from starlette.types import Send
 
 from headrace.api.answers import AnswerHead, Tally, usage_object
 from headrace.api.choice import logprobs_object
-from headrace.api.log import line, logger
 from headrace.api.problems import as_ours, body_of, status_of
 from headrace.errors import EngineError
+from headrace.telemetry.logs import Event
 from headrace.types import FinishReason, TokenEvent
+
+logger = logging.getLogger("headrace.api")
 
 KEEP_ALIVE_S = 15.0
 STALLED_BEATS = 4  # a write that waits this many keep-alive periods: the client reads no more
@@ -127,8 +130,9 @@ class EventStream:
                     await self._flush()
                     await asyncio.sleep(0)
                 event = await _next(events, self._flush)
-        except Exception as exc:  # noqa: BLE001 (the status is spent: the stream says what happened)
-            logger.error(line("stream_failed", request_id=request_id), exc_info=exc)
+        except Exception as exc:  # the status is spent: the stream says what happened
+            tally.failure = as_ours(exc)
+            logger.error(Event("stream_failed", request_id=request_id), exc_info=exc)
             self._pending.append(template.error(exc, tally, request_id))  # and no [DONE]
         await self._flush(more=False)
 

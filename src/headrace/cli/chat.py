@@ -1,6 +1,7 @@
 """`headrace chat`: talk to a model in the terminal, and watch its speed."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ import typer
 
 from headrace import config as settings
 from headrace.cli.live_text import LiveText
-from headrace.cli.output import loading_bars, print_json, say, set_up_logging
+from headrace.cli.output import loading_bars, print_json, say
 from headrace.clock import SystemClock
 from headrace.config import Config
 from headrace.errors import ConfigError, HeadraceError, Unauthenticated
+from headrace.telemetry.logs import set_up_logging
 from headrace.types import Message, Request, Role, SamplingParams, TokenEvent
 
 Stream = Callable[[Request], AsyncGenerator[TokenEvent, None]]
@@ -75,7 +77,7 @@ def chat(
     """Talk to a model here, without a server, or to a running one with --url."""
     if as_json and message is None:
         raise ConfigError("--json needs --message: one question, one object")
-    set_up_logging("warning")
+    set_up_logging("warning", "text", sys.stderr)
     flags = {"engine.backend": backend, "engine.threads": threads}
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())

@@ -1,6 +1,5 @@
 """How commands speak: JSON for programs on stdout, everything else for people on stderr."""
 
-import logging
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,16 +18,6 @@ def print_json(value: object) -> None:
 def say(text: str = "", *, style: str = "") -> None:
     """A line for people, on stderr."""
     Console(stderr=True, highlight=False).print(text, style=style, markup=False)
-
-
-def set_up_logging(level: str) -> None:
-    """Send the log to stderr, one line per event."""
-    logging.basicConfig(
-        level=level.upper(),
-        format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
 
 
 @contextmanager

@@ -4,23 +4,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headrace import config as settings
-from headrace.cli.output import loading_bars, print_json, say, set_up_logging
-from headrace.config import Config
-
-
-class LogLevel(StrEnum):
-    """How much goes to the log."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
+from headrace.cli.output import loading_bars, print_json, say
+from headrace.config import Config, LogFormat, LogLevel
+from headrace.telemetry.logs import set_up_logging
 
 
 def serve(
@@ -33,7 +25,8 @@ def serve(
     no_auth: Annotated[bool, typer.Option("--no-auth", help="no keys; loopback only")] = False,
     backend: Annotated[str | None, typer.Option(help="cpu, reference or null")] = None,
     threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="how much to log")] = LogLevel.INFO,
+    log_level: Annotated[LogLevel | None, typer.Option(help="how much to log [info]")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="of the log's lines [text]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="say so as one JSON object")] = False,
     with_stdin: Annotated[
         bool, typer.Option("--with-stdin", hidden=True, help="stop when stdin closes")
@@ -46,9 +39,11 @@ def serve(
         "api.auth": False if no_auth else None,
         "engine.backend": backend,
         "engine.threads": threads,
+        "log.level": log_level,
+        "log.format": log_format,
     }
-    set_up_logging(log_level)
     loaded = settings.load(file=config, flags=flags)
+    set_up_logging(loaded.log.level, loaded.log.format, sys.stderr)
     run_server(models or [], loaded, as_json=as_json, with_stdin=with_stdin)
 
 

@@ -22,6 +22,7 @@ from headrace.engine.prefix_cache import name_blocks
 from headrace.engine.scheduler import Chunk, Scheduler
 from headrace.engine.sequence import Sequence
 from headrace.errors import HeadraceError, InvalidRequest
+from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
 
@@ -98,13 +99,13 @@ class Engine:
         try:
             result = self._backend.step(build_batch(plan))
         except Exception as exc:
-            log.exception("event=step_failed sequences=%d", len(plan))
+            log.exception(Event("step_failed", sequences=len(plan)))
             return [self._fail(chunk.sequence, exc) for chunk in plan]
         return self._commit(plan, result)
 
     def fail_all(self, exc: Exception) -> list[ToFront]:
         """End every sequence after an error outside the backend: the engine itself goes on."""
-        log.error("event=engine_failed sequences=%d", len(self._sequences), exc_info=exc)
+        log.error(Event("engine_failed", sequences=len(self._sequences)), exc_info=exc)
         return [self._fail(sequence, exc) for sequence in list(self._sequences.values())]
 
     def check_integrity(self) -> None:
