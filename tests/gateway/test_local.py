@@ -302,7 +302,7 @@ def test_what_moves_the_draw_goes_to_the_engine() -> None:
         {5: -100.0, 7: 3.0, first: -2.0},
         {5: -100.0, 7: 3.0, first: -2.0, first + 1: -2.0},
     ]
-    assert [batch.want_logits for batch in seen[2:]] == [False] * 3 + [True] * 3
+    assert [batch.want_logits for batch in seen[2:8]] == [False] * 3 + [True] * 3
     found = [entry for event in events for entry in event.logprobs]
     assert [entry.data for entry in found] == [
         MODEL.tokenizer.token_bytes(first + i) for i in range(3)
