@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.model import LanguageModel, open_model
+
 GOLDEN = Path(__file__).parent / "golden"
 CASES = tuple(sorted(file.parent.name for file in GOLDEN.glob("*/golden.npz")))
 
@@ -21,6 +23,7 @@ class GoldenCase:
 
     name: str
     path: Path  # a complete model folder
+    context: int | None  # tokens served, where that decides something
     prompt: NDArray[np.int32]  # [P]
     logits: NDArray[np.float32]  # [P, V], of every prompt position
     hidden: NDArray[np.float32]  # [L, P, H], the residual stream after each layer
@@ -38,6 +41,11 @@ def config_of(name: str, **changes: object) -> dict[str, Any]:
     return {**json.loads((GOLDEN / name / "config.json").read_text()), **changes}
 
 
+def open_case(case: GoldenCase) -> LanguageModel:
+    """Its model, as it would be served."""
+    return open_model(case.path, context=case.context)
+
+
 def load_case(name: str) -> GoldenCase:
     """The case called `name`, one of `CASES`."""
     path = GOLDEN / name
@@ -45,6 +53,7 @@ def load_case(name: str) -> GoldenCase:
         return GoldenCase(
             name=name,
             path=path,
+            context=describe(name).get("context"),
             prompt=arrays["prompt"],
             logits=arrays["logits"],
             hidden=arrays["hidden"],

@@ -6,15 +6,15 @@
 Each case is a folder of tests/golden/ with a `case.json` of your making: `why` it is there, the
 `family` (transformers calls its configuration `<family>Config`, or `config_class`), the `sizes`
 that configuration gets, and if wanted `sharded` (two weight files), `old_rope` (rotary settings as
-written before transformers 5) and `released` (published checkpoints of the family: `name`, `config`
-and number of `parameters`, which tests compare).
+written before transformers 5), `context` (tokens served, for the tests) and `released` (published
+checkpoints of the family: `name`, `config` and number of `parameters`, which tests compare).
 
 From it this makes a complete Hugging Face folder (bf16 weights, tokenizer, chat template) with
 `golden.npz`: prompt [P], logits [P, V], hidden [L, P, H] (the residual stream after each layer),
 greedy [64] token ids and margins [64], the gap between the best and second logit at each step; all
-float32 from eager attention on the bf16 weights. `chat.json`, `rope.npz` hold prompts and rotary
-frequencies. Seeds are searched for greedy paths without near-ties, so that rounding the cache to
-bf16 changes no token.
+float32 from eager attention on the bf16 weights. `chat.json` holds prompts; `rope.npz` the rotary
+frequencies of the settings in `rope.json`, which are those of published models. Seeds are searched
+for greedy paths without near-ties, so that rounding the cache to bf16 changes no token.
 """
 
 import json
@@ -316,23 +316,21 @@ def write_chat(folder: Path) -> None:
 
 
 def write_rope() -> None:
-    """Radians per position of Llama 3.1 8B and Llama 3.2 1B, from their published settings."""
-    frequencies = {}
-    for name, heads, head_dim, factor in (("llama31", 32, 128, 8.0), ("llama32", 32, 64, 32.0)):
-        config = LlamaConfig(
-            hidden_size=heads * head_dim,
-            num_attention_heads=heads,
-            head_dim=head_dim,
-            max_position_embeddings=131_072,
-            rope_parameters={
-                **LLAMA3_ROPE,
-                "rope_theta": 500_000.0,
-                "factor": factor,
-                "original_max_position_embeddings": 8_192,
-            },
-        )
-        frequencies[name] = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))[0].numpy()
-    np.savez_compressed(GOLDEN / "rope.npz", **frequencies)
+    """Frequencies and scale for the settings of published models in rope.json."""
+    found = {}
+    for name, asked in json.loads((GOLDEN / "rope.json").read_text()).items():
+        published = asked["config"]
+        rope = {**published["rope_scaling"]}
+        rope["rope_type"] = rope.pop("type", rope.get("rope_type"))
+        rope["rope_theta"] = published["rope_theta"]
+        rope["partial_rotary_factor"] = published.get("partial_rotary_factor", 1.0)
+        sizes = {key: published[key] for key in published if not key.startswith("rope")}
+        config = LlamaConfig(**sizes, head_dim=asked["head_dim"], rope_parameters=rope)
+        length = asked.get("context", published["max_position_embeddings"])
+        compute = ROPE_INIT_FUNCTIONS[rope["rope_type"]]
+        frequencies, scale = compute(config, torch.device("cpu"), seq_len=length)
+        found |= {name: frequencies.numpy(), f"{name}_scale": np.float64(scale)}
+    np.savez_compressed(GOLDEN / "rope.npz", **found)
 
 
 def main(names: list[str]) -> None:

@@ -48,13 +48,14 @@ std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, std::
 }
 
 Id add_matrix(Machine& machine, std::vector<std::size_t> source_rows, std::size_t inputs,
-              const Matrix2<const std::uint32_t>& order, std::size_t unit, std::size_t grain) {
+              const Matrix2<const std::uint32_t>& order, std::size_t unit, std::size_t grain,
+              bool apart) {
   std::vector<Block> blocks(order.shape(0));
   if (order.shape(1) != 2) throw std::invalid_argument("order must be [blocks, 2]");
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     blocks[i] = {order.data()[2 * i], order.data()[2 * i + 1]};
   }
-  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit, grain);
+  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit, grain, apart);
 }
 
 void pack(Machine& machine, Id matrix, std::size_t source,
@@ -147,10 +148,12 @@ void bind_phases(nb::class_<Machine>& machine) {
           nb::arg("out"), nb::arg("matrix"), nb::arg("scale") = 1.0f)
       .def(
           "norm",
-          [](Machine& m, Id inp, Id out, Id weight, float eps, std::size_t heads) {
-            m.add_phase(NormPhase{inp, out, {weight, eps}, heads});
+          [](Machine& m, Id inp, Id out, Id weight, float eps, std::size_t heads,
+             std::size_t rest) {
+            m.add_phase(NormPhase{inp, out, {weight, eps}, heads, rest});
           },
-          nb::arg("inp"), nb::arg("out"), nb::arg("weight"), nb::arg("eps"), nb::arg("heads") = 1)
+          nb::arg("inp"), nb::arg("out"), nb::arg("weight"), nb::arg("eps"), nb::arg("heads") = 1,
+          nb::arg("rest") = 0)
       .def(
           "linear",
           [](Machine& m, Id matrix, Id inp, const Norm& norm, Ids biases, std::vector<Id> outs,
@@ -160,6 +163,8 @@ void bind_phases(nb::class_<Machine>& machine) {
           },
           nb::arg("matrix"), nb::arg("inp"), nb::arg("norm").none(), nb::arg("biases"),
           nb::arg("outs"), nb::arg("finish"), nb::arg("tap").none())
+      .def("head_linear", [](Machine& m, Id matrix, Id inp,
+                             Id out) { m.add_phase(HeadLinearPhase{matrix, inp, out}); })
       .def(
           "attention",
           [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
@@ -216,11 +221,16 @@ NB_MODULE(_native, module) {
            [](Machine& m, const Array<const float>& values) {
              return m.add_vector(span_of(values));
            })
-      .def("add_rope",
-           [](Machine& m, const Array<const float>& f) { return m.add_rope(span_of(f)); })
-      .def("add_layer", &Machine::add_layer)
+      .def(
+          "add_rope",
+          [](Machine& m, const Array<const float>& frequencies, std::size_t first, bool interleaved,
+             float scale) { return m.add_rope(span_of(frequencies), first, interleaved, scale); },
+          nb::arg("frequencies"), nb::arg("first") = 0, nb::arg("interleaved") = false,
+          nb::arg("scale") = 1.0f)
+      .def("add_layer", &Machine::add_layer, nb::arg("kv_heads"), nb::arg("head_dim"),
+           nb::arg("value_dim") = nb::none())
       .def("add_matrix", &add_matrix, nb::arg("source_rows"), nb::arg("inputs"), nb::arg("order"),
-           nb::arg("unit"), nb::arg("grain"))
+           nb::arg("unit"), nb::arg("grain"), nb::arg("apart") = false)
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 #include <type_traits>
 
@@ -16,7 +17,8 @@ bool touches(const Phase& phase, Id buffer) {
       [buffer](const auto& kind) {
         using Kind = std::decay_t<decltype(kind)>;
         if constexpr (std::is_same_v<Kind, EmbedPhase>) return kind.out == buffer;
-        if constexpr (std::is_same_v<Kind, NormPhase> || std::is_same_v<Kind, AddPhase>) {
+        if constexpr (std::is_same_v<Kind, NormPhase> || std::is_same_v<Kind, AddPhase> ||
+                      std::is_same_v<Kind, HeadLinearPhase>) {
           return kind.inp == buffer || kind.out == buffer;
         }
         if constexpr (std::is_same_v<Kind, RopePhase>) return kind.buffer == buffer;
@@ -50,25 +52,34 @@ Id Machine::add_vector(std::span<const float> values) {
   return vectors_.size() - 1;
 }
 
-Id Machine::add_rope(std::span<const float> frequencies) {
+Id Machine::add_rope(std::span<const float> frequencies, std::size_t first, bool interleaved,
+                     float scale) {
   Rope rope;
   rope.frequencies.assign(frequencies.begin(), frequencies.end());
+  rope.first = first;
+  rope.interleaved = interleaved;
+  rope.scale = scale;
   rope.cos.resize(kMaxRows * frequencies.size());
   rope.sin.resize(kMaxRows * frequencies.size());
   ropes_.push_back(std::move(rope));
   return ropes_.size() - 1;
 }
 
-Id Machine::add_layer(std::size_t kv_heads, std::size_t head_dim) {
-  const std::size_t chunks = (head_dim + 31) / 32;
-  layers_.push_back({kv_heads, head_dim, chunks, head_dim / 2 * kLanes,
-                     kBlockTokens * chunks * kLanes, nullptr, nullptr});
+Id Machine::add_layer(std::size_t kv_heads, std::size_t head_dim,
+                      std::optional<std::size_t> value_dim) {
+  if (value_dim && (*value_dim == 0 || *value_dim > head_dim)) {
+    throw std::invalid_argument("layer: a value is longer than the key it lies in");
+  }
+  const std::size_t values = value_dim.value_or(head_dim);
+  const std::size_t chunks = (values + 31) / 32;
+  layers_.push_back({kv_heads, head_dim, values, chunks, head_dim / 2 * kLanes,
+                     value_dim ? 0 : kBlockTokens * chunks * kLanes, nullptr, nullptr});
   return layers_.size() - 1;
 }
 
 Id Machine::add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs,
-                       std::vector<Block> blocks, std::size_t unit, std::size_t grain) {
-  matrices_.emplace_back(std::move(source_rows), inputs, std::move(blocks), unit, grain,
+                       std::vector<Block> blocks, std::size_t unit, std::size_t grain, bool apart) {
+  matrices_.emplace_back(std::move(source_rows), inputs, std::move(blocks), unit, grain, apart,
                          static_cast<std::size_t>(workers()), kernels_.max_panel);
   return matrices_.size() - 1;
 }
@@ -85,7 +96,7 @@ void Machine::add_phase(Phase phase) {
 
 void Machine::join_attention(AttentionPhase& phase) {
   auto* before = phases_.empty() ? nullptr : std::get_if<LinearPhase>(&phases_.back());
-  if (before == nullptr || before->finish != Finish::kStore || !phase.k || !phase.q) return;
+  if (before == nullptr || before->finish != Finish::kStore || !phase.v || !phase.q) return;
   if (before->outs != std::vector<Id>{*phase.q, *phase.k, *phase.v} || *phase.out == before->inp) {
     return;
   }
@@ -148,6 +159,12 @@ void Machine::allocate() {
     floats += buffer.stride * kMaxRows;
     widest = std::max(widest, buffer.stride);
   }
+  std::size_t tile = widest;  // values of the widest input a worker rounds for itself
+  for (const Phase& phase : phases_) {
+    if (const auto* linear = std::get_if<HeadLinearPhase>(&phase)) {
+      tile = std::max(tile, 2 * matrices_[linear->matrix].pairs() * kTileRows);
+    }
+  }
   buffer_arena_ = Arena(floats * sizeof(float));
   auto* data = buffer_arena_.as<float>();
   for (Id id = 0; id < buffers_.size(); ++id) {
@@ -163,7 +180,7 @@ void Machine::allocate() {
   std::size_t head_dim = 0;
   for (const KvLayer& layer : layers_) {
     kv_words += geometry_.num_blocks * layer.kv_heads * (layer.key_words + layer.value_words);
-    head_dim = std::max(head_dim, layer.chunks * 32);
+    head_dim = std::max({head_dim, layer.head_dim, layer.chunks * 32});
   }
   kv_arena_ = Arena(kv_words * 4);
   auto* words = kv_arena_.as<std::uint32_t>();
@@ -176,7 +193,7 @@ void Machine::allocate() {
   rounded_.resize(kMaxRows * widest);
   scratch_.resize(count);
   for (Scratch& own : scratch_) {
-    own.input.resize(widest);
+    own.input.resize(tile);
     own.product.resize(kTileRows * kMaxPanel * kLanes);
     own.queries.resize(kMaxQueries * head_dim);
     own.scores.resize(kMaxQueries * kSpanTokens);
@@ -294,10 +311,22 @@ void Machine::prepare_ropes(const Pass& pass, std::size_t worker) {
     for (std::size_t i = items * worker / count; i < items * (worker + 1) / count; ++i) {
       const auto position = static_cast<float>(input_->positions[pass.first + i / half]);
       const float angle = position * rope.frequencies[i % half];
-      rope.cos[i] = std::cos(angle);
-      rope.sin[i] = std::sin(angle);
+      rope.cos[i] = std::cos(angle) * rope.scale;
+      rope.sin[i] = std::sin(angle) * rope.scale;
     }
   }
+}
+
+void Machine::rotate(const Rope& rope, std::size_t row, const float* from, std::size_t dim,
+                     float* to) const {
+  const std::size_t half = rope.frequencies.size();
+  const auto turn = rope.interleaved ? kernels_.rotate_pairs : kernels_.rotate;
+  if (from != to) {
+    std::memcpy(to, from, rope.first * sizeof(float));
+    std::memcpy(to + rope.end(), from + rope.end(), (dim - rope.end()) * sizeof(float));
+  }
+  turn(from + rope.first, rope.cos.data() + row * half, rope.sin.data() + row * half, half,
+       to + rope.first);
 }
 
 float* Machine::tap_row(int layer, std::size_t row) const {

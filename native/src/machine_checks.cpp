@@ -43,7 +43,8 @@ void Machine::check(const EmbedPhase& phase) const {
 
 void Machine::check(const NormPhase& phase) const {
   require(phase.inp < buffers_.size() && phase.norm.weight < vectors_.size() && phase.heads > 0 &&
-              vectors_[phase.norm.weight].width * phase.heads == buffers_[phase.inp].width,
+              (vectors_[phase.norm.weight].width + phase.rest) * phase.heads ==
+                  buffers_[phase.inp].width,
           "norm: the weight does not fit its input");
   require(phase.out < buffers_.size() && buffers_[phase.out].width == buffers_[phase.inp].width,
           "norm: input and output differ in width");
@@ -80,13 +81,35 @@ void Machine::check(const LinearPhase& phase) const {
   }
 }
 
+void Machine::check(const HeadLinearPhase& phase) const {
+  require(phase.matrix < matrices_.size() && phase.inp < buffers_.size() &&
+              phase.out < buffers_.size() && phase.inp != phase.out,
+          "head linear: unknown id, or one buffer for input and output");
+  const Matrix& matrix = matrices_[phase.matrix];
+  const std::size_t heads = matrix.sources();
+  const std::size_t outputs = matrix.source_rows(0);
+  const std::size_t inp = buffers_[phase.inp].width / heads;
+  const std::size_t out = buffers_[phase.out].width / heads;
+  require(matrix.apart(), "head linear: the heads' matrices must stay apart");
+  const std::vector<Block>& blocks = matrix.blocks();
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    const bool first = b == 0 || blocks[b].source != blocks[b - 1].source;
+    require(matrix.source_rows(blocks[b].source) == outputs &&
+                blocks[b].first_row == (first ? 0 : blocks[b - 1].first_row + kLanes),
+            "head linear: the heads' matrices differ, or their blocks do not follow one another");
+  }
+  require(inp * heads == buffers_[phase.inp].width && out * heads == buffers_[phase.out].width &&
+              inp >= matrix.inputs() && out >= outputs && inp - matrix.inputs() == out - outputs,
+          "head linear: input or output do not fit");
+}
+
 void Machine::check(const AttentionPhase& phase) const {
   require(phase.layer < layers_.size(), "attention: unknown layer");
   require(phase.window > 0, "attention: a window holds at least the row's own token");
   const KvLayer& layer = layers_[phase.layer];
-  require(
-      phase.k.has_value() == phase.v.has_value() && phase.q.has_value() == phase.out.has_value(),
-      "attention: k and v, q and out go together");
+  require(phase.v.has_value() == (phase.k.has_value() && !layer.shared()) &&
+              phase.q.has_value() == phase.out.has_value(),
+          "attention: k and v, unless keys hold the values, and q and out go together");
   for (const auto& buffer : {phase.k, phase.v}) {
     require(!buffer || (*buffer < buffers_.size() &&
                         buffers_[*buffer].width == layer.kv_heads * layer.head_dim),
@@ -94,21 +117,21 @@ void Machine::check(const AttentionPhase& phase) const {
   }
   require(!phase.q || (phase.heads > 0 && phase.heads % layer.kv_heads == 0),
           "attention: query heads do not share kv heads evenly");
-  for (const auto& buffer : {phase.q, phase.out}) {
-    require(!buffer || (*buffer < buffers_.size() &&
-                        buffers_[*buffer].width == phase.heads * layer.head_dim),
-            "attention: q or its output does not fit");
-  }
+  require(!phase.q || (*phase.q < buffers_.size() && *phase.out < buffers_.size() &&
+                       buffers_[*phase.q].width == phase.heads * layer.head_dim &&
+                       buffers_[*phase.out].width == phase.heads * layer.value_dim),
+          "attention: q or its output does not fit");
   for (const auto& rope : {phase.rope_q, phase.rope_k}) {
-    require(
-        !rope || (*rope < ropes_.size() && ropes_[*rope].frequencies.size() * 2 == layer.head_dim),
-        "attention: the rotation does not fit");
+    require(!rope || (*rope < ropes_.size() && ropes_[*rope].end() <= layer.head_dim),
+            "attention: the rotation does not fit");
   }
 }
 
 void Machine::check(const RopePhase& phase) const {
   require(phase.buffer < buffers_.size() && phase.rope < ropes_.size(), "rope: unknown id");
-  require(buffers_[phase.buffer].width == phase.heads * 2 * ropes_[phase.rope].frequencies.size(),
+  const std::size_t width = buffers_[phase.buffer].width;
+  require(phase.heads > 0 && width % phase.heads == 0 &&
+              ropes_[phase.rope].end() <= width / phase.heads,
           "rope: heads and frequencies do not fit the buffer");
 }
 

@@ -107,6 +107,47 @@ void Machine::finish_linear(const LinearPhase& phase, const Pass& pass, const Pa
   }
 }
 
+// Whoever has a panel rounds its input himself: that is 1 part in 16 * blocks of the work.
+void Machine::run(const HeadLinearPhase& phase, const Pass& pass, std::size_t worker) {
+  const Matrix& matrix = matrices_[phase.matrix];
+  const Buffer& inp = buffers_[phase.inp];
+  const std::size_t part = inp.width / matrix.sources();
+  const std::size_t stride = 2 * matrix.pairs();
+  std::uint16_t* rounded = scratch_[worker].input.data();
+  const auto* pairs = reinterpret_cast<const std::uint32_t*>(rounded);
+  float* product = scratch_[worker].product.data();
+  for (const Panel& panel : matrix.panels(worker)) {
+    const float* from = inp.data + panel.runs[0].source * part;
+    for (std::size_t row = 0; row < pass.rows; row += kTileRows) {
+      const std::size_t rows = std::min(kTileRows, pass.rows - row);
+      for (std::size_t r = 0; r < rows; ++r) {
+        rounded[r * stride + stride - 1] = 0;  // the padding of an odd number of inputs
+        kernels_.round(from + (row + r) * inp.stride, matrix.inputs(), rounded + r * stride);
+      }
+      kernels_.linear(pairs, matrix.pairs(), rows, panel.words, panel.blocks, matrix.pairs(),
+                      product, panel.blocks * kLanes);
+      for (std::size_t r = 0; r < rows; ++r) {
+        finish_head(phase, panel, row + r, product + r * panel.blocks * kLanes);
+      }
+    }
+  }
+}
+
+void Machine::finish_head(const HeadLinearPhase& phase, const Panel& panel, std::size_t row,
+                          const float* product) {
+  const Matrix& matrix = matrices_[phase.matrix];
+  const Run& run = panel.runs[0];
+  const std::size_t outputs = matrix.source_rows(0);
+  const std::size_t out_part = buffers_[phase.out].width / matrix.sources();
+  float* out = buffers_[phase.out].row(row) + run.source * out_part;
+  const std::size_t end = std::min(outputs, run.first_row + panel.blocks * kLanes);
+  std::memcpy(out + run.first_row, product, (end - run.first_row) * sizeof(float));
+  if (end < outputs) return;
+  const std::size_t part = buffers_[phase.inp].width / matrix.sources();
+  const float* rest = buffers_[phase.inp].row(row) + run.source * part + matrix.inputs();
+  std::memcpy(out + outputs, rest, (out_part - outputs) * sizeof(float));
+}
+
 void Machine::run(const EmbedPhase& phase, const Pass& pass, std::size_t worker) {
   const Matrix& table = matrices_[phase.matrix];
   const auto workers = static_cast<std::size_t>(workers_.count());
@@ -133,17 +174,21 @@ void Machine::run(const EmbedPhase& phase, const Pass& pass, std::size_t worker)
 void Machine::run(const NormPhase& phase, const Pass& pass, std::size_t worker) {
   const auto workers = static_cast<std::size_t>(workers_.count());
   const Buffer& inp = buffers_[phase.inp];
-  if (phase.heads > 1) {
+  if (phase.heads > 1 || phase.rest > 0) {
     // The kernel wants rows padded with zeros, and heads stand one against the next.
     const Vector& weight = vectors_[phase.norm.weight];
     float* head = scratch_[worker].key.data();
     for (std::size_t i = worker; i < pass.rows * phase.heads; i += workers) {
       const std::size_t row = i / phase.heads;
-      const std::size_t first = i % phase.heads * weight.width;
+      const std::size_t first = i % phase.heads * (weight.width + phase.rest);
       std::fill(head, head + weight.values.size(), 0.0f);
       std::memcpy(head, inp.row(row) + first, weight.width * sizeof(float));
       kernels_.norm(head, weight.values.data(), weight.width, phase.norm.eps, head);
-      std::memcpy(buffers_[phase.out].row(row) + first, head, weight.width * sizeof(float));
+      float* out = buffers_[phase.out].row(row) + first;
+      std::memcpy(out, head, weight.width * sizeof(float));
+      if (phase.inp == phase.out) continue;
+      std::memcpy(out + weight.width, inp.row(row) + first + weight.width,
+                  phase.rest * sizeof(float));
     }
     return;
   }
@@ -154,13 +199,12 @@ void Machine::run(const NormPhase& phase, const Pass& pass, std::size_t worker) 
 }
 
 void Machine::run(const RopePhase& phase, const Pass& pass, std::size_t worker) {
-  const Rope& rope = ropes_[phase.rope];
-  const std::size_t half = rope.frequencies.size();
+  const std::size_t dim = buffers_[phase.buffer].width / phase.heads;
   const auto workers = static_cast<std::size_t>(workers_.count());
   for (std::size_t i = worker; i < pass.rows * phase.heads; i += workers) {
     const std::size_t row = i / phase.heads;
-    float* head = buffers_[phase.buffer].row(row) + i % phase.heads * 2 * half;
-    kernels_.rotate(head, rope.cos.data() + row * half, rope.sin.data() + row * half, half, head);
+    float* head = buffers_[phase.buffer].row(row) + i % phase.heads * dim;
+    rotate(ropes_[phase.rope], row, head, dim, head);
   }
 }
 

@@ -31,17 +31,19 @@ std::vector<Run> runs_of(const std::vector<Block>& blocks, std::size_t first, st
 }  // namespace
 
 Matrix::Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-               std::size_t unit, std::size_t grain, std::size_t workers, std::size_t max_panel)
+               std::size_t unit, std::size_t grain, bool apart, std::size_t workers,
+               std::size_t max_panel)
     : source_rows_(std::move(source_rows)),
       inputs_(inputs),
       grain_(grain),
+      apart_(apart),
       blocks_(std::move(blocks)) {
   std::size_t expected = 0;
   for (const std::size_t rows : source_rows_) {
     places_.emplace_back((rows + kLanes - 1) / kLanes);
     expected += places_.back().size();
   }
-  if (inputs == 0 || grain == 0 || grain > max_panel || unit == 0 || unit % grain != 0 ||
+  if (inputs == 0 || grain == 0 || grain > max_panel || (apart && grain > 1) || unit == 0 || unit % grain != 0 ||
       blocks_.size() != expected || blocks_.size() % unit != 0) {
     throw std::invalid_argument("matrix: sizes do not fit");
   }
@@ -56,25 +58,38 @@ Matrix::Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::ve
     seen[block.source][block.first_row / kLanes] = true;
   }
   const std::size_t units = blocks_.size() / unit;
-  const std::size_t grains_per_panel = max_panel / grain;
   for (std::size_t worker = 0; worker < workers; ++worker) {
-    const std::size_t begin = share_start(units, workers, worker) * unit;
-    const std::size_t grains = (share_start(units, workers, worker + 1) * unit - begin) / grain;
-    const std::size_t panels = (grains + grains_per_panel - 1) / grains_per_panel;
-    std::vector<Panel>& mine = panels_.emplace_back();
-    for (std::size_t i = 0; i < panels; ++i) {
-      Panel panel;
-      panel.first_block = begin + share_start(grains, panels, i) * grain;
-      panel.blocks = begin + share_start(grains, panels, i + 1) * grain - panel.first_block;
-      panel.runs = runs_of(blocks_, panel.first_block, panel.blocks);
-      for (std::size_t b = 0; b < panel.blocks; ++b) {
-        const Block& block = blocks_[panel.first_block + b];
-        places_[block.source][block.first_row / kLanes] = {static_cast<std::uint32_t>(worker),
-                                                           static_cast<std::uint32_t>(i),
-                                                           static_cast<std::uint32_t>(b)};
-      }
-      mine.push_back(std::move(panel));
+    panels_.emplace_back();
+    const std::size_t end = share_start(units, workers, worker + 1) * unit;
+    std::size_t begin = share_start(units, workers, worker) * unit;
+    for (std::size_t i = begin; apart && i < end; ++i) {
+      if (blocks_[i].source == blocks_[begin].source) continue;
+      add_panels(worker, begin, i, max_panel);
+      begin = i;
     }
+    add_panels(worker, begin, end, max_panel);
+  }
+}
+
+// Cuts blocks begin..end - 1 into panels that differ by one grain at most.
+void Matrix::add_panels(std::size_t worker, std::size_t begin, std::size_t end,
+                        std::size_t max_panel) {
+  const std::size_t grains_per_panel = max_panel / grain_;
+  const std::size_t grains = (end - begin) / grain_;
+  const std::size_t panels = (grains + grains_per_panel - 1) / grains_per_panel;
+  std::vector<Panel>& mine = panels_[worker];
+  for (std::size_t i = 0; i < panels; ++i) {
+    Panel panel;
+    panel.first_block = begin + share_start(grains, panels, i) * grain_;
+    panel.blocks = begin + share_start(grains, panels, i + 1) * grain_ - panel.first_block;
+    panel.runs = runs_of(blocks_, panel.first_block, panel.blocks);
+    for (std::size_t b = 0; b < panel.blocks; ++b) {
+      const Block& block = blocks_[panel.first_block + b];
+      places_[block.source][block.first_row / kLanes] = {static_cast<std::uint32_t>(worker),
+                                                         static_cast<std::uint32_t>(mine.size()),
+                                                         static_cast<std::uint32_t>(b)};
+    }
+    mine.push_back(std::move(panel));
   }
 }
 

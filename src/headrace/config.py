@@ -62,6 +62,7 @@ class EngineConfig:
     kv_tokens: int = (
         0  # cached tokens over all sequences; 0: 16 full contexts or 1 GiB, the smaller
     )
+    context_tokens: int = 0  # longest context served; 0: the model's own
     max_sequences: int = 32  # sequences that run together
     max_step_tokens: int = 256  # rows of one step; bounds the token gap while prompts are read
     max_waiting: int = 256  # requests that may wait; 503 beyond
@@ -167,6 +168,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "api.drain_s": (0, 3_600),
     "engine.threads": (0, 1_024),
     "engine.kv_tokens": (0, 1 << 40),
+    "engine.context_tokens": (0, 1 << 30),
     "engine.max_sequences": (1, 4_096),
     "engine.max_step_tokens": (1, 65_536),
     "engine.max_waiting": (0, 1_000_000),

@@ -9,7 +9,6 @@ from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.bf16 import round_to_bf16, widen
 from headrace.backends.cpu import CpuBackend, relative_error_bound
 from headrace.backends.reference import ReferenceBackend
-from headrace.model import open_model
 from tests.backends.cpu_cases import (
     ISAS,
     NUM_BLOCKS,
@@ -20,7 +19,7 @@ from tests.backends.cpu_cases import (
     row_rms,
     tokens,
 )
-from tests.golden_cases import CASES, load_case
+from tests.golden_cases import CASES, load_case, open_case
 from tests.tiny_llama import rows_batch, scrambled_tables, tiny_program
 
 PROMPT = 70
@@ -137,7 +136,7 @@ def test_more_rows_than_one_pass_holds_and_more_tokens_than_one_span(isa: str) -
 @pytest.mark.parametrize("name", CASES)
 def test_golden_logits_and_tokens_of_transformers(name: str, isa: str) -> None:
     case = load_case(name)
-    model = open_model(case.path)
+    model = open_case(case)
     total = len(case.prompt) + len(case.greedy)
     num_blocks = -(-total // BLOCK_TOKENS) + 3
     backend = CpuBackend(model.program, model.weights, num_blocks=num_blocks, threads=2, isa=isa)

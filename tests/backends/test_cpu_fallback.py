@@ -168,7 +168,7 @@ def test_optional_fields_of_operations_alone(isa: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(lowering, "CARRIED", {})
     program = tiny_program(attention_bias=True)
     alone = agree(with_ops(program, [varied(op) for op in program.ops]), isa)
-    assert {"Embed", "Norm", "Attend", "Activate", "Linear"} <= set(alone)
+    assert {"Embed", "Norm", "Rope", "Attend", "Activate", "Linear"} <= set(alone)
 
 
 def varied(op: Op) -> Op:
@@ -177,12 +177,36 @@ def varied(op: Op) -> Op:
             return replace(op, scale=0.7)
         case Norm():
             return replace(op, offset=0.25)
+        case Rope():
+            part = 2, op.head_dim - 2
+            turned = {"part": part, "frequencies": op.frequencies[1:]}
+            return replace(op, interleaved=True, scale=1.25, **turned)
         case Attend():
             return replace(op, window=9)
         case Activate():
             return replace(op, function="gelu_tanh")
         case _:
             return op
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("part", [None, (0, 8), (4, 6), (2, 34), (6, 32)])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_heads_turned_in_part(
+    interleaved: bool, part: tuple[int, int] | None, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tiny_program(head_dim=38)
+    width = 38 if part is None else part[1]
+    ops = [
+        replace(op, part=part, interleaved=interleaved, frequencies=op.frequencies[: width // 2])
+        if isinstance(op, Rope)
+        else op
+        for op in program.ops
+    ]
+    assert agree(with_ops(program, ops), isa) == {}
+    monkeypatch.setattr(lowering, "CARRIED", {Rope: frozenset()})
+    alone = agree(with_ops(program, ops), isa)
+    assert ("Rope" in alone) == (interleaved or part is not None)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -196,6 +220,20 @@ def test_norms_of_heads_run_alone(head_dim: int, isa: str) -> None:
             ops.append(Norm(inp=op.buffer, out=op.buffer, weight=weight, eps=1e-5, heads=op.heads))
         ops.append(op)
     assert agree(with_ops(program, ops), isa)["Norm"] == 4
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("heads", "rest"), [(1, 5), (6, 3)])
+def test_norms_of_a_part(heads: int, rest: int, isa: str) -> None:
+    program = tiny_program()
+    ops: list[Op] = []
+    for op in program.ops:
+        if isinstance(op, Rope) and op.buffer == "q":
+            weight = Weight(name="norm.part", shape=(48 // heads - rest,))
+            norm = Norm(inp="q", out="q", weight=weight, eps=1e-5, heads=heads, rest=rest)
+            ops += [replace(norm, out="z"), replace(norm, inp="z")]
+        ops.append(op)
+    assert agree(with_ops(program, ops, z=48), isa)["Norm"] == 4
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -8,6 +8,7 @@ from headrace.backends.reference import ReferenceBackend
 from headrace.backends.sampling import sample
 from headrace.errors import BackendError
 from tests.backends.cpu_cases import biased
+from tests.latent_program import LatentSizes, latent_program
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
 PROMPT = [5, 99, 3, 3, 42, 17, 100, 0, 64, 28, 7, 81, 2, 55, 13, 9, 31, 77, 20, 46]
@@ -50,6 +51,50 @@ def test_one_layer_equals_the_equations_written_out() -> None:
     np.testing.assert_allclose(result.logits, expected, rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(result.hidden[0], h, rtol=2e-5, atol=2e-5)
     assert result.token_ids.tolist() == expected.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_latent_attention_equals_keys_and_values_written_out(interleaved: bool) -> None:
+    sizes = LatentSizes(layers=1, interleaved=interleaved)
+    program = latent_program(sizes)
+    bits = random_weights(program)
+    w = {name.split(".", 1)[1]: widen(b).astype(np.float64) for name, b in bits.items()}
+    tokens = [7, 3, 90, 90, 12]
+    heads, nope, rope, rank = sizes.heads, sizes.nope, sizes.rope, sizes.rank
+    turn = np.exp(1j * np.outer(np.arange(len(tokens)), 0.5 ** np.arange(rope // 2))) * 1.125
+
+    def norm(x: np.ndarray, name: str, eps: float = 1e-5) -> np.ndarray:
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * w[f"{name}.weight"]
+
+    def rotate(x: np.ndarray) -> np.ndarray:  # as complex numbers; the pairs' order is no matter
+        even, odd = (x[:, 0::2], x[:, 1::2]) if interleaved else np.hsplit(x, 2)
+        z = (even + 1j * odd) * turn
+        return np.hstack([z.real, z.imag])
+
+    a = "layers.0.self_attn"
+    h = w["embed_tokens.weight"][tokens]
+    t = norm(h, "layers.0.input_layernorm")
+    q = (t @ w[f"{a}.q_proj.weight"].T).reshape(len(tokens), heads, nope + rope)
+    down = t @ w[f"{a}.kv_a_proj.weight"].T
+    latent = norm(down[:, :rank], f"{a}.kv_a_norm", 1e-6)
+    up = (latent @ w[f"{a}.kv_b_proj.weight"].T).reshape(len(tokens), heads, -1)
+    attended: list[np.ndarray] = []
+    for head in range(heads):
+        query = np.hstack([q[:, head, :nope], rotate(q[:, head, nope:])])
+        key = np.hstack([up[:, head, :nope], rotate(down[:, rank:])])
+        scores = query @ key.T * 0.25
+        scores[np.triu_indices(len(tokens), 1)] = -np.inf
+        p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+        attended.append(p @ up[:, head, nope:])
+    h = h + np.hstack(attended) @ w[f"{a}.o_proj.weight"].T
+    t = norm(h, "layers.0.post_attention_layernorm")
+    gate, more = (t @ w[f"layers.0.mlp.{n}_proj.weight"].T for n in ("gate", "up"))
+    h = h + (gate / (1 + np.exp(-gate)) * more) @ w["layers.0.mlp.down_proj.weight"].T
+
+    backend = ReferenceBackend(program, bits, num_blocks=1, round_kv=False)
+    result = backend.step(rows_batch({0: (0, tokens)}, np.zeros((1, 1), np.int32), taps=(0,)))
+    assert result.hidden is not None
+    np.testing.assert_allclose(result.hidden[0], h, rtol=3e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 16, 19])

@@ -12,9 +12,17 @@ from headrace.backends.reference import ReferenceBackend
 from headrace.model import LanguageModel, open_model
 from headrace.model.config_json import ConfigJson
 from headrace.model.registry import builders
-from headrace.model.rotary import rotary_frequencies
+from headrace.model.rotary import rotation
 from headrace.types import Message, Role
-from tests.golden_cases import CASES, GOLDEN, GoldenCase, config_of, load_case, relative_error
+from tests.golden_cases import (
+    CASES,
+    GOLDEN,
+    GoldenCase,
+    config_of,
+    load_case,
+    open_case,
+    relative_error,
+)
 from tests.tiny_llama import rows_batch, scrambled_tables
 
 # Both sides hold float32 and differ in the order of their sums only; 3e-6 is what was seen.
@@ -40,7 +48,7 @@ def test_every_family_has_a_case_and_every_case_its_golden_file() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_logits_and_hidden_states_equal_transformers(name: str) -> None:
     case = load_case(name)
-    model = open_model(case.path)
+    model = open_case(case)
     backend = reference(case, model, round_kv=False)
     layers = tuple(range(len(case.hidden)))
     batch = rows_batch({0: (0, case.prompt.tolist())}, tables(case, backend), taps=layers)
@@ -56,7 +64,7 @@ def test_logits_and_hidden_states_equal_transformers(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_prompt_in_chunks_gives_the_same_logits(name: str, chunk: int) -> None:
     case = load_case(name)
-    model = open_model(case.path)
+    model = open_case(case)
     backend = reference(case, model, round_kv=False)
     slots = tables(case, backend)
     prompt = case.prompt.tolist()
@@ -71,7 +79,7 @@ def test_a_prompt_in_chunks_gives_the_same_logits(name: str, chunk: int) -> None
 @pytest.mark.parametrize("name", CASES)
 def test_greedy_tokens_equal_transformers_with_the_cache_in_bf16(name: str) -> None:
     case = load_case(name)
-    model = open_model(case.path)
+    model = open_case(case)
     backend = reference(case, model, round_kv=True)
     slots = tables(case, backend)
     result = backend.step(rows_batch({0: (0, case.prompt.tolist())}, slots))
@@ -83,26 +91,26 @@ def test_greedy_tokens_equal_transformers_with_the_cache_in_bf16(name: str) -> N
     assert found == case.greedy.tolist()
 
 
-@pytest.mark.parametrize(
-    ("name", "head_dim", "factor"), [("llama31", 128, 8.0), ("llama32", 64, 32.0)]
-)
-def test_rotary_frequencies_of_published_models_equal_transformers(
-    name: str, head_dim: int, factor: float
-) -> None:
-    scaling = {
-        "rope_type": "llama3",
-        "factor": factor,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 8_192,
-    }
-    old = ConfigJson({"rope_theta": 500_000.0, "rope_scaling": scaling})
-    new = ConfigJson({"rope_parameters": {**scaling, "rope_theta": 500_000.0}})
+ROPES: dict[str, dict[str, Any]] = json.loads((GOLDEN / "rope.json").read_text())
+
+
+@pytest.mark.parametrize("name", ROPES)
+def test_rotations_of_published_models_equal_transformers(name: str) -> None:
+    old = ROPES[name]["config"]
+    scaling = {**old["rope_scaling"], "rope_theta": old["rope_theta"]}
+    scaling["rope_type"] = scaling.pop("type", scaling.get("rope_type"))
+    new = {key: value for key, value in old.items() if not key.startswith("rope")}
+    new["rope_parameters"] = scaling
     with np.load(GOLDEN / "rope.npz") as arrays:
-        expected = arrays[name]
-    for config in (old, new):
-        found = np.array(rotary_frequencies(config, head_dim))
-        np.testing.assert_allclose(found, expected, rtol=3e-6)  # a few float32 roundings of pow
+        expected, scale = arrays[name], float(arrays[f"{name}_scale"])
+    for values in (old, new):
+        config = ConfigJson(values, context=ROPES[name].get("context"))
+        found = rotation(config, ROPES[name]["head_dim"], partial=True)
+        assert found.scale == pytest.approx(scale, rel=1e-15)
+        # Powers may round another way; all else is the same float32 arithmetic.
+        frequencies = np.array(found.frequencies, np.float32)
+        np.testing.assert_array_max_ulp(frequencies, expected, maxulp=1)
+        assert (frequencies == expected).mean() > 0.95
 
 
 CHAT_CASES = [name for name in CASES if (GOLDEN / name / "chat.json").exists()]

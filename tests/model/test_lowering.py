@@ -11,6 +11,7 @@ from headrace.model.lowering import (
     Attention,
     EmbedRows,
     GatedMlp,
+    HeadLinears,
     HeadSample,
     LinearResidual,
     NormLinear,
@@ -23,13 +24,17 @@ from headrace.model.program import (
     Add,
     Attend,
     Embed,
+    HeadLinear,
     Linear,
     Norm,
     Op,
     Program,
+    Rope,
     Tap,
     Weight,
+    variations,
 )
+from tests.latent_program import ODD, latent_program
 from tests.tiny_llama import tiny_program
 
 
@@ -39,6 +44,8 @@ def ops_of(phase: Phase) -> list[Op]:
             return [phase.embed]
         case NormLinear():
             return [*([phase.norm] if phase.norm else []), *phase.linears]
+        case HeadLinears():
+            return [phase.linear]
         case Attention():
             return [*phase.ropes, phase.append, phase.attend]
         case LinearResidual():
@@ -66,6 +73,24 @@ def test_a_llama_layer_is_five_phases_and_nothing_falls_back() -> None:
         GatedMlp: 3,
         HeadSample: 1,
     }
+
+
+def test_a_latent_layer_is_seven_phases_and_a_norm() -> None:
+    program = latent_program(ODD)
+    phases = lower(program)
+    assert [op for phase in phases for op in ops_of(phase)] == list(program.ops)
+    kinds = Counter(type(phase) for phase in phases)
+    assert kinds == {
+        EmbedRows: 1,
+        NormLinear: 2,
+        Single: 2,
+        HeadLinears: 4,
+        Attention: 2,
+        LinearResidual: 4,
+        GatedMlp: 2,
+        HeadSample: 1,
+    }
+    assert all(isinstance(p.op, Norm) for p in phases if isinstance(p, Single))
 
 
 def test_linears_and_a_gated_mlp_need_no_norm_before_them() -> None:
@@ -150,8 +175,14 @@ VARIATIONS: dict[tuple[type[Op], str], object] = {
     (Embed, "scale"): 2.0,
     (Norm, "offset"): 1.0,
     (Norm, "heads"): 2,
+    (Norm, "rest"): 3,
     (Linear, "bias"): Weight(name="bias", shape=(1,)),
+    (HeadLinear, "transposed"): True,
+    (Rope, "part"): (2, 4),
+    (Rope, "interleaved"): True,
+    (Rope, "scale"): 1.5,
     (Attend, "window"): 5,
+    (Attend, "value_dim"): 4,
     (Activate, "function"): "gelu_tanh",
 }
 
@@ -171,14 +202,16 @@ def test_a_field_that_no_phase_carries_leaves_the_operation_alone(
     kind: type[Op], field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change = {field: VARIATIONS[kind, field]}
-    program = tiny_program()
+    program = latent_program(ODD) if kind is HeadLinear else tiny_program()
     ops = [replace(op, **change) if isinstance(op, kind) else op for op in program.ops]
     carried = field in lowering.CARRIED.get(kind, ())
-    varied = [op for op in ops if isinstance(op, kind)]
+    varied = [op for op in ops if isinstance(op, kind) and variations(op)]
+    assert varied
     for known in (carried, False):
         if not known:  # as it would be for a field that was added to the program only
             monkeypatch.setattr(lowering, "CARRIED", {})
         phases = lower(with_ops(program, ops))
         assert [op for phase in phases for op in ops_of(phase)] == ops
         alone = [phase.op for phase in phases if isinstance(phase, Single)]
-        assert [op for op in alone if isinstance(op, kind)] == ([] if known else varied)
+        alone = [op for op in alone if isinstance(op, kind) and variations(op)]
+        assert alone == ([] if known else varied)

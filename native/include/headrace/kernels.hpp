@@ -21,14 +21,16 @@ struct AttendTile {
   const std::int32_t* table;    // the sequence's KV blocks
   const std::uint32_t* keys;    // block b of this head: keys + b * key_stride, [head_dim / 2][16]
   std::size_t key_stride;       // words
-  const std::uint32_t* values;  // values + b * value_stride, [16][chunks][16]: dims i and i + 16
+  const std::uint32_t* values;  // values + b * value_stride, [16][chunks][16]: dims i and i + 16;
+                                // null: a value is the first value_dim numbers of its key
   std::size_t value_stride;     // words
-  int head_dim;                 // even
-  int chunks;                   // head_dim / 32, rounded up
+  int head_dim;                 // of queries and keys; even
+  int value_dim;                // <= head_dim
+  int chunks;                   // value_dim / 32, rounded up
   float scale;
   float* scores;      // scratch [kMaxQueries][kSpanTokens]
   float* sums;        // scratch [kMaxQueries][chunks * 32]
-  float* const* out;  // [queries] -> [head_dim]
+  float* const* out;  // [queries] -> [value_dim]
 };
 
 // Running argmax of one row of logits, by lane; ties keep the earlier id.
@@ -63,8 +65,11 @@ struct Kernels {
                         float* out);
   // Rotates one head's halves: (x1 cos - x2 sin, x2 cos + x1 sin); out may be x.
   void (*rotate)(const float* x, const float* cos, const float* sin, std::size_t half, float* out);
+  // Rotates neighbours: (x[0] cos - x[1] sin, x[1] cos + x[0] sin), and so on; out may be x.
+  void (*rotate_pairs)(const float* x, const float* cos, const float* sin, std::size_t half,
+                       float* out);
   // Stores one token's key and value [dim], rounded to bf16. Pair i of the key goes to keys[16 i];
-  // the value, in words of dims i and i + 16 of each 32, to values[0 ...].
+  // the value, if any, in words of dims i and i + 16 of each 32, to values[0 ...].
   void (*append)(const float* key, const float* value, std::size_t dim, std::uint32_t* keys,
                  std::uint32_t* values);
   void (*attend)(const AttendTile& tile);

@@ -39,6 +39,7 @@ struct NormPhase {
   Id inp, out;
   NormInput norm;
   std::size_t heads = 1;  // equal parts of the row, each normed by itself
+  std::size_t rest = 0;   // values at the end of each part that pass as they are
 };
 enum class Finish { kStore, kAdd, kSiluMultiply, kGeluMultiply };
 inline bool is_gated(Finish finish) {
@@ -56,11 +57,16 @@ struct LinearPhase {
   std::optional<int> tap;  // layer whose residual stream outs[0] then is
   bool joined = false;     // set by the machine: see AttentionPhase::owners
 };
+// Source h of the matrix times the beginning of part h of the row; the rest of the part follows.
+struct HeadLinearPhase {
+  Id matrix;
+  Id inp, out;
+};
 // Rotate q and k, append k and v, attend; each part may be absent.
 struct AttentionPhase {
   Id layer;
   std::optional<Id> rope_q, rope_k;
-  std::optional<Id> k, v;    // both or none: nothing to append
+  std::optional<Id> k, v;    // none: nothing to append; no v where the layer's keys hold it
   std::optional<Id> q, out;  // both or none: nothing to attend
   std::size_t heads;
   float scale;
@@ -90,8 +96,8 @@ struct HeadPhase {
   std::optional<NormInput> norm;
 };
 
-using Phase = std::variant<EmbedPhase, NormPhase, LinearPhase, AttentionPhase, RopePhase,
-                           ActivatePhase, AddPhase, TapPhase, HeadPhase>;
+using Phase = std::variant<EmbedPhase, NormPhase, LinearPhase, HeadLinearPhase, AttentionPhase,
+                           RopePhase, ActivatePhase, AddPhase, TapPhase, HeadPhase>;
 
 // One step's arguments; see backends.base.Batch. Pointers must stay valid during the call.
 struct StepInput {
@@ -126,10 +132,12 @@ class Machine {
   // Declarations, in any order but before `allocate`. All throw std::invalid_argument on misuse.
   Id add_buffer(std::size_t width);
   Id add_vector(std::span<const float> values);
-  Id add_rope(std::span<const float> frequencies);
-  Id add_layer(std::size_t kv_heads, std::size_t head_dim);
+  // Turns 2 * frequencies values of a head from `first` on; cos and sin are multiplied by `scale`.
+  Id add_rope(std::span<const float> frequencies, std::size_t first, bool interleaved, float scale);
+  // With `value_dim`, a value is the beginning of its key.
+  Id add_layer(std::size_t kv_heads, std::size_t head_dim, std::optional<std::size_t> value_dim);
   Id add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-                std::size_t unit, std::size_t grain);
+                std::size_t unit, std::size_t grain, bool apart);
   void add_phase(Phase phase);
 
   // Reserves memory for everything declared; weights lie in order of declaration.
@@ -162,12 +170,17 @@ class Machine {
   };
   struct Rope {
     std::vector<float> frequencies;
+    std::size_t first;
+    bool interleaved;
+    float scale;
     std::vector<float> cos, sin;  // [kMaxRows][half], of the pass
+    std::size_t end() const { return first + 2 * frequencies.size(); }
   };
   struct KvLayer {
-    std::size_t kv_heads, head_dim, chunks;
-    std::size_t key_words, value_words;  // per block and head
+    std::size_t kv_heads, head_dim, value_dim, chunks;
+    std::size_t key_words, value_words;  // per block and head; no value_words: they are in the keys
     std::uint32_t *keys, *values;
+    bool shared() const { return value_words == 0; }
   };
   // Rows of one sequence that share the reading of keys and values.
   struct RowTile {
@@ -181,7 +194,7 @@ class Machine {
   };
   // What one worker needs for itself.
   struct alignas(2 * kCacheLine) Scratch {
-    std::vector<std::uint16_t> input;  // one row, rounded
+    std::vector<std::uint16_t> input;  // one row, rounded; or kTileRows rows of one head's input
     std::vector<float> product;        // [kTileRows][kMaxPanel * kLanes]
     std::vector<float> queries;        // [tile queries][head_dim], rotated
     std::vector<float> scores, sums;   // of one AttendTile
@@ -203,6 +216,7 @@ class Machine {
   void check(const EmbedPhase& phase) const;
   void check(const NormPhase& phase) const;
   void check(const LinearPhase& phase) const;
+  void check(const HeadLinearPhase& phase) const;
   void check(const AttentionPhase& phase) const;
   void check(const RopePhase& phase) const;
   void check(const ActivatePhase& phase) const;
@@ -222,6 +236,7 @@ class Machine {
   void run(const EmbedPhase& phase, const Pass& pass, std::size_t worker);
   void run(const NormPhase& phase, const Pass& pass, std::size_t worker);
   void run(const LinearPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const HeadLinearPhase& phase, const Pass& pass, std::size_t worker);
   void run(const AttentionPhase& phase, const Pass& pass, std::size_t worker);
   void run(const RopePhase& phase, const Pass& pass, std::size_t worker);
   void run(const ActivatePhase& phase, const Pass& pass, std::size_t worker);
@@ -233,10 +248,16 @@ class Machine {
                 std::size_t step, float* out) const;
   void finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,
                      std::size_t first_row, std::size_t rows, float* product);
+  void finish_head(const HeadLinearPhase& phase, const Panel& panel, std::size_t row,
+                   const float* product);
+  // `from` with its part turned as the pass' row asks, in `to`, which may be `from`.
+  void rotate(const Rope& rope, std::size_t row, const float* from, std::size_t dim,
+              float* to) const;
   void append(const AttentionPhase& phase, const Pass& pass, std::size_t row, std::size_t head,
               Scratch& own);
+  // Attends for every `step`-th group of the tile's queries, from group `first` on.
   void attend(const AttentionPhase& phase, const Pass& pass, const RowTile& tile, std::size_t head,
-              Scratch& own);
+              std::size_t first, std::size_t step, Scratch& own);
   void head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
                      const Rounded& input, std::size_t worker);
   void head_finish(std::size_t index, std::size_t sample, Scratch& own);

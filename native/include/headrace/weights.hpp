@@ -44,13 +44,16 @@ struct Panel {
 class Matrix {
  public:
   // `source_rows`: outputs of each source; `unit`: blocks that must stay with one worker (those of
-  // a kv head, say); `grain`: blocks that must stay in one panel (2 for gate and up). Throws
-  // std::invalid_argument unless `blocks` holds every block once.
+  // a kv head, say); `grain`: blocks that must stay in one panel (2 for gate and up); `apart`: no
+  // panel holds blocks of two sources. Throws std::invalid_argument unless `blocks` holds every
+  // block once.
   Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-         std::size_t unit, std::size_t grain, std::size_t workers, std::size_t max_panel);
+         std::size_t unit, std::size_t grain, bool apart, std::size_t workers,
+         std::size_t max_panel);
 
   std::size_t inputs() const { return inputs_; }
   std::size_t grain() const { return grain_; }
+  bool apart() const { return apart_; }
   std::size_t pairs() const { return (inputs_ + 1) / 2; }
   std::size_t sources() const { return source_rows_.size(); }
   std::size_t source_rows(std::size_t source) const { return source_rows_[source]; }
@@ -71,6 +74,8 @@ class Matrix {
   void gather(std::size_t row, std::size_t first_input, std::size_t end_input, float* out) const;
 
  private:
+  void add_panels(std::size_t worker, std::size_t begin, std::size_t end, std::size_t max_panel);
+
   struct Place {
     std::uint32_t worker;
     std::uint32_t panel;
@@ -80,6 +85,7 @@ class Matrix {
   std::vector<std::size_t> source_rows_;
   std::size_t inputs_;
   std::size_t grain_;
+  bool apart_;
   std::vector<Block> blocks_;
   std::vector<std::vector<Panel>> panels_;  // [worker]
   std::vector<std::vector<Place>> places_;  // [source][row / 16]

@@ -27,6 +27,7 @@
       .silu_multiply = HEADRACE_ISA::silu_multiply, \
       .gelu_multiply = HEADRACE_ISA::gelu_multiply, \
       .rotate = HEADRACE_ISA::rotate,               \
+      .rotate_pairs = HEADRACE_ISA::rotate_pairs,   \
       .append = HEADRACE_ISA::append,               \
       .attend = HEADRACE_ISA::attend,               \
       .scan = HEADRACE_ISA::scan,                   \

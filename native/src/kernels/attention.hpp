@@ -97,6 +97,62 @@ HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::siz
   }
 }
 
+// The same where a value is the beginning of its key: tokens lie across lanes there, so a span's
+// sum is taken by lane, and over the lanes at its end. `Pairs` pairs of dims at a time.
+template <int Queries, int Pairs>
+HEADRACE_INLINE void add_pairs_of_keys(const AttendTile& t, std::size_t start, std::size_t from,
+                                       std::size_t end, int first_pair) {
+  F even[Queries][Pairs];
+  F odd[Queries][Pairs];
+#pragma GCC unroll 8
+  for (int q = 0; q < Queries; ++q) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Pairs; ++i) even[q][i] = odd[q][i] = splat(0.0f);
+  }
+  for (std::size_t block = from / 16; block * 16 < end; ++block) {
+    const std::uint32_t* keys = t.keys +
+                                static_cast<std::size_t>(t.table[block]) * t.key_stride +
+                                static_cast<std::size_t>(first_pair) * 16;
+    const float* weights = t.scores + (block * 16 - start);
+    // Slots past the last visible token may hold anything, infinities too: they count as 0.
+    const bool whole = end - block * 16 >= 16;
+    const M real = gt(splat(whole ? 16.0f : static_cast<float>(end - block * 16)), lanes());
+    F weight[Queries];
+#pragma GCC unroll 8
+    for (int q = 0; q < Queries; ++q) weight[q] = load(weights + q * kSpanTokens);
+#pragma GCC unroll 8
+    for (int i = 0; i < Pairs; ++i) {
+      const P pairs = load_pairs(keys + i * 16);
+      const F first = whole ? low(pairs) : select(real, low(pairs), splat(0.0f));
+      const F second = whole ? high(pairs) : select(real, high(pairs), splat(0.0f));
+#pragma GCC unroll 8
+      for (int q = 0; q < Queries; ++q) {
+        even[q][i] = fma(first, weight[q], even[q][i]);
+        odd[q][i] = fma(second, weight[q], odd[q][i]);
+      }
+    }
+  }
+  for (int q = 0; q < Queries; ++q) {
+    float* sums = t.sums + q * t.chunks * 32 + 2 * first_pair;
+    for (int i = 0; i < Pairs; ++i) {
+      sums[2 * i] += hsum(even[q][i]);
+      sums[2 * i + 1] += hsum(odd[q][i]);
+    }
+  }
+}
+
+template <int Queries>
+HEADRACE_INLINE void add_keys(const AttendTile& t, std::size_t start, std::size_t from,
+                              std::size_t end) {
+  constexpr int kPairs = Queries == 1 ? 8 : Queries == 2 ? 4 : 2;
+  const int pairs = (t.value_dim + 1) / 2;
+  int pair = 0;
+  for (; pair + kPairs <= pairs; pair += kPairs) {
+    add_pairs_of_keys<Queries, kPairs>(t, start, from, end, pair);
+  }
+  for (; pair < pairs; ++pair) add_pairs_of_keys<Queries, 1>(t, start, from, end, pair);
+}
+
 // Turns the span's scores from `skip` to `tokens` (multiples of 16) into weights against the
 // running maximum; rescales what was summed.
 HEADRACE_INLINE void weigh(const AttendTile& t, int q, std::size_t skip, std::size_t tokens,
@@ -163,15 +219,19 @@ void attend_queries(const AttendTile& t) {
       weigh(t, q, from - start, (end_block - start / 16) * 16, hmax(highest[q]), &highest_so_far[q],
             &total[q]);
     }
-    add_values<Queries>(t, start, from, end);
+    if (t.values == nullptr) {
+      add_keys<Queries>(t, start, from, end);
+    } else {
+      add_values<Queries>(t, start, from, end);
+    }
   }
   for (int q = 0; q < Queries; ++q) {
     // Chunks hold dims [0, 16) and [16, 32) of each 32, in order; the last may be part-filled.
     const float* sums = t.sums + q * t.chunks * 32;
     const float share = 1.0f / total[q];
     int d = 0;
-    for (; d + 16 <= t.head_dim; d += 16) store(t.out[q] + d, mul(load(sums + d), splat(share)));
-    for (; d < t.head_dim; ++d) t.out[q][d] = sums[d] * share;
+    for (; d + 16 <= t.value_dim; d += 16) store(t.out[q] + d, mul(load(sums + d), splat(share)));
+    for (; d < t.value_dim; ++d) t.out[q][d] = sums[d] * share;
   }
 }
 

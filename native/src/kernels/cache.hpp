@@ -20,6 +20,7 @@ void append(const float* key, const float* value, std::size_t dim, std::uint32_t
       keys[(d + i) * 8] = bits[i] | static_cast<std::uint32_t>(bits[i + 1]) << 16;
     }
   }
+  if (value == nullptr) return;
   for (std::size_t d = 0; d < dim; d += 32) {
     alignas(64) std::uint16_t lower[16];
     alignas(64) std::uint16_t upper[16] = {};

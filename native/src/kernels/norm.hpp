@@ -65,5 +65,15 @@ void rotate(const float* x, const float* cos, const float* sin, std::size_t half
   }
 }
 
+void rotate_pairs(const float* x, const float* cos, const float* sin, std::size_t half,
+                  float* out) {
+  for (std::size_t i = 0; i < half; ++i) {
+    const float first = x[2 * i];
+    const float second = x[2 * i + 1];
+    out[2 * i] = first * cos[i] - second * sin[i];
+    out[2 * i + 1] = second * cos[i] + first * sin[i];
+  }
+}
+
 }  // namespace
 }  // namespace headrace::HEADRACE_ISA

@@ -28,6 +28,8 @@ from headrace.model.program import (
     Attend,
     Embed,
     Head,
+    HeadLinear,
+    KvSpec,
     Linear,
     Norm,
     Op,
@@ -50,10 +52,12 @@ class ReferenceBackend:
         self._program = program
         self._round_kv = round_kv
         self._weights = {name: widen(weights[name]) for name in program.weights()}
-        slots = num_blocks * BLOCK_TOKENS
         self._num_blocks = num_blocks
-        self._keys = [np.zeros((slots, s.kv_heads, s.head_dim), np.float32) for s in program.kv]
-        self._values = [np.zeros((slots, s.kv_heads, s.head_dim), np.float32) for s in program.kv]
+        self._keys = [_slots(spec, num_blocks) for spec in program.kv]
+        self._values = [
+            _slots(spec, num_blocks) if spec.value_dim is None else keys[:, :, : spec.value_dim]
+            for spec, keys in zip(program.kv, self._keys, strict=True)
+        ]
 
     @property
     def program(self) -> Program:
@@ -100,7 +104,7 @@ class ReferenceBackend:
             name="reference",
             device="NumPy float32, one operation at a time",
             weight_bytes=sum(w.nbytes for w in self._weights.values()),
-            kv_bytes=sum(k.nbytes for k in self._keys) + sum(v.nbytes for v in self._values),
+            kv_bytes=sum(a.nbytes for a in self._keys + self._values if a.base is None),
             phases={},
             fallback_ops=dict(Counter(type(op).__name__ for op in self._program.ops)),
         )
@@ -117,15 +121,9 @@ class ReferenceBackend:
                 table = self._values_of(op.table)
                 buffers[op.out][:] = table[batch.token_ids] * np.float32(op.scale)
             case Norm():
-                x = buffers[op.inp].reshape(len(batch.token_ids), op.heads, -1)
-                mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-                scale = np.float32(1) / np.sqrt(mean_square + np.float32(op.eps))
-                weight = self._values_of(op.weight) + np.float32(op.offset)
-                buffers[op.out][:] = (x * scale * weight).reshape(buffers[op.out].shape)
-            case Linear():
-                product = _matmul(buffers[op.inp], self._values_of(op.weight))
-                bias = 0 if op.bias is None else self._values_of(op.bias)
-                buffers[op.out][:] = product + bias
+                self._norm(op, buffers)
+            case Linear() | HeadLinear():
+                self._linear(op, buffers)
             case Rope():
                 _rotate(op, buffers[op.buffer], batch.positions)
             case AppendKv():
@@ -143,10 +141,36 @@ class ReferenceBackend:
     def _values_of(self, weight: Weight) -> F32:
         return self._weights[weight.name][weight.rows]
 
+    def _norm(self, op: Norm, buffers: dict[str, F32]) -> None:
+        whole = buffers[op.inp].reshape(len(buffers[op.inp]), op.heads, -1)
+        x, rest = np.split(whole, [whole.shape[-1] - op.rest], axis=-1)
+        mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
+        scale = np.float32(1) / np.sqrt(mean_square + np.float32(op.eps))
+        weight = self._values_of(op.weight) + np.float32(op.offset)
+        normed = np.concatenate([x * scale * weight, rest], axis=-1)
+        buffers[op.out][:] = normed.reshape(buffers[op.out].shape)
+
+    def _linear(self, op: Linear | HeadLinear, buffers: dict[str, F32]) -> None:
+        if isinstance(op, Linear):
+            product = _matmul(buffers[op.inp], self._values_of(op.weight))
+            bias = 0 if op.bias is None else self._values_of(op.bias)
+            buffers[op.out][:] = product + bias
+            return
+        shape = len(buffers[op.inp]), len(op.weights), -1
+        inp, out = buffers[op.inp].reshape(shape), buffers[op.out].reshape(shape)
+        for head, weight in enumerate(op.weights):
+            matrix = self._values_of(weight)
+            matrix = np.ascontiguousarray(matrix.T) if op.transposed else matrix
+            outputs, inputs = matrix.shape
+            out[:, head, :outputs] = _matmul(inp[:, head, :inputs], matrix)
+            out[:, head, outputs:] = inp[:, head, inputs:]
+
     def _append(self, op: AppendKv, buffers: dict[str, F32], batch: Batch) -> None:
         blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]
         slots = blocks * BLOCK_TOKENS + batch.positions % BLOCK_TOKENS
         for cache, name in ((self._keys[op.layer], op.k), (self._values[op.layer], op.v)):
+            if name is None:
+                continue
             rows = buffers[name]
             stored = widen(round_to_bf16(rows)) if self._round_kv else rows
             cache[slots] = stored.reshape(len(slots), *cache.shape[1:])
@@ -166,6 +190,10 @@ class ReferenceBackend:
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
             buffers[op.out][t] = np.einsum("hgs,shd->hgd", weights, v).reshape(-1)
+
+
+def _slots(spec: KvSpec, num_blocks: int) -> F32:
+    return np.zeros((num_blocks * BLOCK_TOKENS, spec.kv_heads, spec.head_dim), np.float32)
 
 
 def _matmul(rows: F32, weight: F32) -> F32:
@@ -189,8 +217,12 @@ def _gelu_tanh(x: F32) -> F32:
 
 def _rotate(op: Rope, rows: F32, positions: NDArray[np.int32]) -> None:
     angles = positions[:, None].astype(np.float32) * np.asarray(op.frequencies, np.float32)
-    cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]  # [T, 1, D / 2]
-    x = rows.reshape(len(rows), op.heads, 2, op.head_dim // 2)
-    first, second = x[:, :, 0].copy(), x[:, :, 1].copy()
-    x[:, :, 0] = first * cos - second * sin
-    x[:, :, 1] = second * cos + first * sin
+    scale = np.float32(op.scale)
+    cos, sin = (np.cos(angles) * scale)[:, None], (np.sin(angles) * scale)[:, None]  # [T, 1, w / 2]
+    first, width = (0, op.head_dim) if op.part is None else op.part
+    x = rows.reshape(len(rows), op.heads, op.head_dim)[:, :, first : first + width]
+    if op.interleaved:
+        x1, x2 = x[:, :, 0::2], x[:, :, 1::2]
+    else:
+        x1, x2 = x[:, :, : width // 2], x[:, :, width // 2 :]
+    x1[:], x2[:] = x1 * cos - x2 * sin, x2 * cos + x1 * sin

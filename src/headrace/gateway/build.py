@@ -17,7 +17,8 @@ def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> Lo
 
     Raises ConfigError or CheckpointError naming the folder, file or setting that is wrong.
     """
-    opened = [open_model(path) for path in model_paths]
+    context = config.engine.context_tokens or None
+    opened = [open_model(path, context=context) for path in model_paths]
     names = [model.name for model in opened]
     if len(set(names)) != len(names):
         raise ConfigError(f"two of the models have the same folder name: {', '.join(names)}")

@@ -8,10 +8,14 @@ from headrace.model.plain_file import shown
 
 
 class ConfigJson:
-    """The values of one `config.json`; every reader raises CheckpointError naming the key."""
+    """The values of one `config.json`; every reader raises CheckpointError naming the key.
 
-    def __init__(self, values: Mapping[str, object]) -> None:
+    `context`: tokens a sequence may have where it is served; None: what the checkpoint allows.
+    """
+
+    def __init__(self, values: Mapping[str, object], *, context: int | None = None) -> None:
         self._values = values
+        self.context = context
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """An integer in low..high; `default` when absent or null, else absence is an error."""
@@ -38,6 +42,21 @@ class ConfigJson:
                 f"config.json: '{key}' must be a number in {low}..{high}, not {shown(value)}"
             )
         return float(value)
+
+    def numbers(self, key: str, low: float, high: float, *, count: int) -> tuple[float, ...]:
+        """A list of `count` numbers, each in low..high."""
+        value = self._values.get(key)
+        items = cast("list[object]", value) if isinstance(value, list) else []
+        found = tuple(
+            float(item)
+            for item in items
+            if isinstance(item, int | float) and not isinstance(item, bool) and low <= item <= high
+        )
+        if len(items) != count or len(found) != count:
+            raise CheckpointError(
+                f"config.json: '{key}' must be a list of {count} numbers in {low}..{high}"
+            )
+        return found
 
     def flag(self, key: str, default: bool) -> bool:
         """A boolean; `default` when absent or null."""

@@ -18,6 +18,7 @@ from headrace.model.program import (
     Attend,
     Embed,
     Head,
+    HeadLinear,
     KvSpec,
     Linear,
     Norm,
@@ -27,6 +28,7 @@ from headrace.model.program import (
     Tap,
     Weight,
 )
+from headrace.model.rotary import Rotation, longest_context
 
 
 class Decoder:
@@ -65,19 +67,44 @@ class Decoder:
         self._buffers = dict.fromkeys("htd", self.hidden) | {"q": q, "k": kv, "v": kv}
         self._buffers |= {"a": q, "g": ffn, "u": ffn, "m": ffn}
         self._table = Weight(name="model.embed_tokens.weight", shape=(self._vocab, self.hidden))
+        self._kv = KvSpec(kv_heads=self.kv_heads, head_dim=self.head_dim)
         self._ops: list[Op] = []
+
+    def cache(self, kv: KvSpec, **widths: int) -> None:
+        """Another cache than that of plain attention, and the buffers to use instead of q k v a."""
+        plain = {name: width for name, width in self._buffers.items() if name not in set("qkva")}
+        self._buffers = plain | widths
+        self._kv = kv
 
     def embed(self, scale: float = 1.0) -> None:
         """The residual stream starts as the tokens' embeddings."""
         self._ops.append(Embed(out="h", table=self._table, scale=scale))
 
-    def norm(self, name: str, inp: str = "h", out: str = "t", *, heads: int = 1) -> None:
-        """The norm called `name`; of each head by itself with `heads`."""
-        weight = Weight(name=f"model.{name}.weight", shape=(self._buffers[inp] // heads,))
-        offset = self._norm_offset
-        self._ops.append(
-            Norm(inp=inp, out=out, weight=weight, eps=self._eps, offset=offset, heads=heads)
+    def norm(
+        self,
+        name: str,
+        inp: str = "h",
+        out: str = "t",
+        *,
+        heads: int = 1,
+        rest: int = 0,
+        eps: float | None = None,
+    ) -> None:
+        """The norm called `name`; of each head by itself with `heads`, but for `rest` values.
+
+        `eps`: where it is not the config's.
+        """
+        shape = (self._buffers[inp] // heads - rest,)
+        norm = Norm(
+            inp=inp,
+            out=out,
+            weight=Weight(name=f"model.{name}.weight", shape=shape),
+            eps=self._eps if eps is None else eps,
+            offset=self._norm_offset,
+            heads=heads,
+            rest=rest,
         )
+        self._ops.append(norm)
 
     def linear(self, name: str, inp: str, out: str, *, bias: bool = False) -> None:
         """The linear called `name`."""
@@ -98,6 +125,32 @@ class Decoder:
             self._ops.append(Linear(inp=inp, out=out, weight=weight))
             first += shape[0]
 
+    def head_linear(
+        self,
+        name: str,
+        inp: str,
+        out: str,
+        *,
+        tensor: tuple[int, int],
+        rows: slice,
+        transposed: bool = False,
+    ) -> None:
+        """Each head of `inp` by its own matrix: `rows` of the head's share of the linear `name`.
+
+        `tensor`: [rows, inputs] of that linear, whose rows the heads share evenly.
+        """
+        share = tensor[0] // self.heads
+        weights = tuple(
+            Weight(
+                name=f"model.{name}.weight",
+                shape=(rows.stop - rows.start, tensor[1]),
+                first_row=head * share + rows.start,
+                tensor_rows=tensor[0],
+            )
+            for head in range(self.heads)
+        )
+        self._ops.append(HeadLinear(inp=inp, out=out, weights=weights, transposed=transposed))
+
     def qkv(self, attention: str, inp: str = "t", *, bias: bool = False) -> None:
         """Queries, keys and values, each by a linear of its own."""
         for name in "qkv":
@@ -106,28 +159,41 @@ class Decoder:
     def attend(
         self,
         layer: int,
-        frequencies: tuple[float, ...],
+        rotation: Rotation,
         *,
         window: int | None = None,
         scale: float | None = None,
+        first: int = 0,
+        interleaved: bool = False,
     ) -> None:
         """Rotate q and k, append k and v to the cache, attend into a.
 
-        Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given.
+        Values of a head turn from `first` on, as many as the rotation has; `interleaved` says which
+        make a pair. Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given.
         """
-        for buffer, heads in (("q", self.heads), ("k", self.kv_heads)):
-            rope = Rope(buffer=buffer, heads=heads, head_dim=self.head_dim, frequencies=frequencies)
+        kv = self._kv
+        for buffer, heads in (("q", self.heads), ("k", kv.kv_heads)):
+            rope = Rope(
+                buffer=buffer,
+                heads=heads,
+                head_dim=kv.head_dim,
+                frequencies=rotation.frequencies,
+                part=None if rotation.width == kv.head_dim else (first, rotation.width),
+                interleaved=interleaved,
+                scale=rotation.scale,
+            )
             self._ops.append(rope)
-        self._ops.append(AppendKv(layer=layer, k="k", v="v"))
+        self._ops.append(AppendKv(layer=layer, k="k", v="v" if kv.value_dim is None else None))
         attend = Attend(
             layer=layer,
             q="q",
             out="a",
             heads=self.heads,
-            kv_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            scale=1 / math.sqrt(self.head_dim) if scale is None else scale,
+            kv_heads=kv.kv_heads,
+            head_dim=kv.head_dim,
+            scale=1 / math.sqrt(kv.head_dim) if scale is None else scale,
             window=window,
+            value_dim=kv.value_dim,
         )
         self._ops.append(attend)
 
@@ -159,13 +225,12 @@ class Decoder:
     def program(self) -> Program:
         """What was written down, under the name the config gives its architecture."""
         architecture = next(iter(self._config.words("architectures") or ()), "")
-        spec = KvSpec(kv_heads=self.kv_heads, head_dim=self.head_dim)
         return Program(
             architecture=architecture,
             vocab_size=self._vocab,
             hidden_size=self.hidden,
-            max_positions=self._config.integer("max_position_embeddings", 1, 1 << 30, 2_048),
+            max_positions=longest_context(self._config),
             buffers=self._buffers,
-            kv=(spec,) * self.layers,
+            kv=(self._kv,) * self.layers,
             ops=tuple(self._ops),
         )

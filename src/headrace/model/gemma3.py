@@ -9,7 +9,7 @@ import math
 from headrace.model.config_json import ConfigJson
 from headrace.model.decoder import Decoder
 from headrace.model.program import Program
-from headrace.model.rotary import scaled_frequencies
+from headrace.model.rotary import Rotation, scaled_rotation
 from headrace.model.windows import FULL, SLIDING, layer_windows, window
 
 ARCHITECTURES = ("Gemma3ForCausalLM",)
@@ -28,7 +28,7 @@ def build(config: ConfigJson) -> Program:
     period = config.integer("sliding_window_pattern", 1, 1 << 20, 6)
     kinds = tuple(SLIDING if (i + 1) % period else FULL for i in range(net.layers))
     windows = layer_windows(config, window(config, default=4_096), kinds)
-    near, far = _frequencies(config, net.head_dim)
+    near, far = _rotations(config, net.head_dim)
     net.embed(math.sqrt(net.hidden))
     for i, width in enumerate(windows):
         attention, mlp = f"layers.{i}.self_attn", f"layers.{i}.mlp"
@@ -51,7 +51,7 @@ def build(config: ConfigJson) -> Program:
     return net.program()
 
 
-def _frequencies(config: ConfigJson, head_dim: int) -> tuple[tuple[float, ...], ...]:
+def _rotations(config: ConfigJson, head_dim: int) -> tuple[Rotation, Rotation]:
     """Of the layers with a window, and of those without; in the older and the newer writing."""
     rope = config.section("rope_parameters")
     near, far = rope.section(SLIDING), rope.section(FULL)
@@ -59,7 +59,9 @@ def _frequencies(config: ConfigJson, head_dim: int) -> tuple[tuple[float, ...], 
         far = config.section("rope_scaling")
     near_theta = config.number("rope_local_base_freq", 1.0, 1e12, 10_000.0)
     far_theta = config.number("rope_theta", 1.0, 1e12, 1_000_000.0)
+    near_theta = near.number("rope_theta", 1.0, 1e12, near_theta)
+    far_theta = far.number("rope_theta", 1.0, 1e12, far_theta)
     return (
-        scaled_frequencies(near, near.number("rope_theta", 1.0, 1e12, near_theta), head_dim),
-        scaled_frequencies(far, far.number("rope_theta", 1.0, 1e12, far_theta), head_dim),
+        scaled_rotation(config, near, near_theta, head_dim),
+        scaled_rotation(config, far, far_theta, head_dim),
     )

@@ -57,15 +57,18 @@ def _local_time() -> datetime:
     return datetime.now().astimezone()
 
 
-def open_model(path: Path, *, now: Callable[[], datetime] = _local_time) -> LanguageModel:
+def open_model(
+    path: Path, *, now: Callable[[], datetime] = _local_time, context: int | None = None
+) -> LanguageModel:
     """Open and check the Hugging Face folder at `path`; allocates nothing of the weights' size.
 
-    `now` is the date that chat templates may print. Raises CheckpointError, one sentence naming the
-    file (and the tensor), when something is missing, broken or not known to this version.
+    `now` is the date that chat templates may print; `context` the longest sequence that will be
+    served, in tokens, None for the model's own longest. Raises CheckpointError, one sentence naming
+    the file (and the tensor), when something is missing, broken or not known to this version.
     """
     checkpoint = open_checkpoint(path)
     with _named(path):
-        program = build_program(checkpoint.config)
+        program = build_program(checkpoint.config, context=context)
     checkpoint.weights.require(program)
     tokenizer = Tokenizer(
         checkpoint.tokenizer_file, checkpoint.tokenizer_config, vocab_size=program.vocab_size

@@ -3,7 +3,7 @@
 from headrace.model.config_json import ConfigJson
 from headrace.model.decoder import Decoder
 from headrace.model.program import Program
-from headrace.model.rotary import rotary_frequencies
+from headrace.model.rotary import rotation
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 
@@ -12,7 +12,7 @@ def build(config: ConfigJson) -> Program:
     """The program of a `LlamaForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config)
     config.expect("hidden_act", "silu")
-    frequencies = rotary_frequencies(config, net.head_dim)
+    turn = rotation(config, net.head_dim)
     attention_bias = config.flag("attention_bias", default=False)
     mlp_bias = config.flag("mlp_bias", default=False)
     net.embed()
@@ -20,7 +20,7 @@ def build(config: ConfigJson) -> Program:
         attention, mlp = f"layers.{i}.self_attn", f"layers.{i}.mlp"
         net.norm(f"layers.{i}.input_layernorm")
         net.qkv(attention, bias=attention_bias)
-        net.attend(i, frequencies)
+        net.attend(i, turn)
         net.linear(f"{attention}.o_proj", "a", "d", bias=attention_bias)
         net.add()
         net.norm(f"layers.{i}.post_attention_layernorm")

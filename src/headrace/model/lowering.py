@@ -16,6 +16,7 @@ from headrace.model.program import (
     Attend,
     Embed,
     Head,
+    HeadLinear,
     Linear,
     Norm,
     Op,
@@ -50,6 +51,13 @@ class Attention:
     ropes: tuple[Rope, ...]
     append: AppendKv
     attend: Attend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLinears:
+    """Each head's part of the row by the head's own matrix."""
+
+    linear: HeadLinear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +99,22 @@ CARRIED: Mapping[type[Op], frozenset[str]] = {
     Embed: frozenset({"scale"}),
     Norm: frozenset({"offset"}),
     Linear: frozenset({"bias"}),
-    Attend: frozenset({"window"}),
+    HeadLinear: frozenset({"transposed"}),
+    Rope: frozenset({"part", "interleaved", "scale"}),
+    Attend: frozenset({"window", "value_dim"}),
     Activate: frozenset({"function"}),
 }
 
-Phase = EmbedRows | NormLinear | Attention | LinearResidual | GatedMlp | HeadSample | Single
+Phase = (
+    EmbedRows
+    | NormLinear
+    | HeadLinears
+    | Attention
+    | LinearResidual
+    | GatedMlp
+    | HeadSample
+    | Single
+)
 
 
 def lower(program: Program) -> tuple[Phase, ...]:
@@ -125,6 +144,11 @@ def _carried(op: Op) -> bool:
 def _embed(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
     op = ops[start]
     return (EmbedRows(embed=op), 1) if isinstance(op, Embed) else None
+
+
+def _head_linears(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
+    op = ops[start]
+    return (HeadLinears(linear=op), 1) if isinstance(op, HeadLinear) else None
 
 
 def _gated_mlp(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
@@ -206,7 +230,8 @@ def _attention(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
             same_layer = append.layer == attend.layer
             rotated = {rope.buffer for rope in ropes}
             apart = len(rotated) == len(ropes) and rotated <= {attend.q, append.k}
-            if same_layer and apart and _unread(ops, middle + 2, attend.q, append.k, append.v):
+            inner = (attend.q, *reads(append))
+            if same_layer and apart and _unread(ops, middle + 2, *inner):
                 phase = Attention(ropes=tuple(ropes), append=append, attend=attend)
                 return phase, middle + 2 - start
         case _:
@@ -247,6 +272,7 @@ _PATTERNS = (
     _bare_gated_mlp,
     _head,
     _norm_linear,
+    _head_linears,
     _attention,
     _linear_residual,
     _bare_linears,

@@ -3,7 +3,7 @@
 from headrace.model.config_json import ConfigJson
 from headrace.model.decoder import Decoder
 from headrace.model.program import Program
-from headrace.model.rotary import rotary_frequencies
+from headrace.model.rotary import rotation
 from headrace.model.windows import window
 
 ARCHITECTURES = ("MistralForCausalLM",)
@@ -16,14 +16,14 @@ def build(config: ConfigJson) -> Program:
     """
     net = Decoder(config)
     config.expect("hidden_act", "silu")
-    frequencies = rotary_frequencies(config, net.head_dim)
+    turn = rotation(config, net.head_dim)
     width = window(config)
     net.embed()
     for i in range(net.layers):
         attention, mlp = f"layers.{i}.self_attn", f"layers.{i}.mlp"
         net.norm(f"layers.{i}.input_layernorm")
         net.qkv(attention)
-        net.attend(i, frequencies, window=width)
+        net.attend(i, turn, window=width)
         net.linear(f"{attention}.o_proj", "a", "d")
         net.add()
         net.norm(f"layers.{i}.post_attention_layernorm")

@@ -3,7 +3,7 @@
 from headrace.model.config_json import ConfigJson
 from headrace.model.decoder import Decoder
 from headrace.model.program import Program
-from headrace.model.rotary import rotary_frequencies
+from headrace.model.rotary import rotation
 
 ARCHITECTURES = ("Olmo2ForCausalLM",)
 
@@ -13,14 +13,14 @@ def build(config: ConfigJson) -> Program:
     net = Decoder(config, eps=1e-5)
     config.expect("hidden_act", "silu")
     bias = config.flag("attention_bias", default=False)
-    frequencies = rotary_frequencies(config, net.head_dim)
+    turn = rotation(config, net.head_dim)
     net.embed()
     for i in range(net.layers):
         attention, mlp = f"layers.{i}.self_attn", f"layers.{i}.mlp"
         net.qkv(attention, "h", bias=bias)
         net.norm(f"{attention}.q_norm", "q", "q")
         net.norm(f"{attention}.k_norm", "k", "k")
-        net.attend(i, frequencies)
+        net.attend(i, turn)
         net.linear(f"{attention}.o_proj", "a", "d", bias=bias)
         net.norm(f"layers.{i}.post_attention_layernorm", "d", "d")
         net.add()

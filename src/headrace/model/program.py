@@ -55,7 +55,8 @@ class Norm:
     """Root-mean-square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * (weight + offset).
 
     With `heads`, each of so many equal parts of the row is normed by itself, and weight
-    [width / heads] is the same for all (Qwen3's q and k, Gemma 3's); else weight [width].
+    [width / heads] is the same for all (Qwen3's q and k, Gemma 3's); else weight [width]. With
+    `rest`, so many values at the end of each part pass as they are, and weight has none for them.
     """
 
     inp: str
@@ -64,6 +65,7 @@ class Norm:
     eps: float
     offset: float = 0.0  # 1 in Gemma, whose checkpoints hold the distance from 1
     heads: int = 1
+    rest: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,26 +79,51 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLinear:
+    """Each head's part of the row times that head's own matrix: [W x, what follows x].
+
+    Rows of `inp` and `out`, two buffers, are cut into as many equal parts as there are `weights`.
+    W [N, K] takes the first K values of a part to N; what follows them is copied behind. The
+    weights are [K, N] if `transposed`. So latent attention takes queries to the latents' space and
+    what it attended to back out of it (DeepSeek-AI 2024, DeepSeek-V2, 2.1, absorbed).
+    """
+
+    inp: str
+    out: str
+    weights: tuple[Weight, ...]
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rope:
     """Rotate, in place, each head's halves (x1, x2) by angle position * frequencies[i].
 
     `frequencies` [head_dim / 2], radians per position: (x1 cos - x2 sin, x2 cos + x1 sin), the
-    half-split form (Su et al. 2021, as laid out in Hugging Face checkpoints).
+    half-split form (Su et al. 2021, as laid out in Hugging Face checkpoints). Angle, cos and sin
+    are float32. With `part`, only values first..first + width - 1 of each head turn, and
+    `frequencies` [width / 2]. `interleaved`: x1 is every other value from the first on, x2 the ones
+    between. Both cos and sin are multiplied by `scale` (YaRN's attention factor).
     """
 
     buffer: str
     heads: int
     head_dim: int
     frequencies: tuple[float, ...]
+    part: tuple[int, int] | None = None  # first, width
+    interleaved: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendKv:
-    """Write k and v `[T, kv_heads * head_dim]`, rounded to bf16, to the row's slot of `layer`."""
+    """Write k and v `[T, kv_heads * head_dim]`, rounded to bf16, to the row's slot of `layer`.
+
+    No v where the values of the layer lie in its keys (`KvSpec.value_dim`).
+    """
 
     layer: int
     k: str
-    v: str
+    v: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +133,9 @@ class Attend:
     q, out `[T, heads * head_dim]`; query head i reads kv head i // (heads // kv_heads); a row at
     position p sees positions 0..p of its own sequence, of which `window` keeps the last: from
     max(0, p - window + 1) on (Beltagy et al. 2020). Softmax in float32 of q.k * scale.
+
+    With `value_dim`, that of the layer's cache, a value is the first so many numbers of its key,
+    and out `[T, heads * value_dim]`.
     """
 
     layer: int
@@ -116,6 +146,7 @@ class Attend:
     head_dim: int
     scale: float
     window: int | None = None  # tokens, the row's own among them
+    value_dim: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,20 +188,25 @@ class Head:
     weight: Weight
 
 
-Op = Embed | Norm | Linear | Rope | AppendKv | Attend | Activate | Add | Tap | Head
+Op = Embed | Norm | Linear | HeadLinear | Rope | AppendKv | Attend | Activate | Add | Tap | Head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvSpec:
-    """The cache of one layer: per token, `kv_heads * head_dim` keys and as many values, in bf16."""
+    """The cache of one layer: per token, `kv_heads * head_dim` keys and as many values, in bf16.
+
+    With `value_dim`, a value is the first so many numbers of its key and is not stored again.
+    """
 
     kv_heads: int
     head_dim: int
+    value_dim: int | None = None
 
     @property
     def bytes_per_token(self) -> int:
         """Bytes of keys and values one token takes."""
-        return 2 * 2 * self.kv_heads * self.head_dim
+        stored = 2 if self.value_dim is None else 1
+        return 2 * stored * self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +255,9 @@ class Program:
 
 def op_weights(op: Op) -> Iterator[Weight]:
     """The weights `op` reads."""
+    if isinstance(op, HeadLinear):
+        yield from op.weights
+        return
     for field in fields(op):
         value = getattr(op, field.name)
         if isinstance(value, Weight):
@@ -230,12 +269,12 @@ def reads(op: Op) -> tuple[str, ...]:
     match op:
         case Embed():
             return ()
-        case Norm() | Linear() | Tap() | Head():
+        case Norm() | Linear() | HeadLinear() | Tap() | Head():
             return (op.inp,)
         case Rope():
             return (op.buffer,)
         case AppendKv():
-            return (op.k, op.v)
+            return (op.k,) if op.v is None else (op.k, op.v)
         case Attend():
             return (op.q,)
         case Activate():
@@ -247,7 +286,7 @@ def reads(op: Op) -> tuple[str, ...]:
 def writes(op: Op) -> str | None:
     """The buffer `op` writes, if any."""
     match op:
-        case Embed() | Norm() | Linear() | Attend() | Activate() | Add():
+        case Embed() | Norm() | Linear() | HeadLinear() | Attend() | Activate() | Add():
             return op.out
         case Rope():
             return op.buffer

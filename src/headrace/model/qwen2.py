@@ -6,7 +6,7 @@ Optional windows: layers from `max_window_layers` on see `sliding_window` tokens
 from headrace.model.config_json import ConfigJson
 from headrace.model.decoder import Decoder
 from headrace.model.program import Program
-from headrace.model.rotary import rotary_frequencies
+from headrace.model.rotary import rotation
 from headrace.model.windows import FULL, SLIDING, layer_windows, window
 
 ARCHITECTURES = ("Qwen2ForCausalLM",)
@@ -16,14 +16,14 @@ def build(config: ConfigJson) -> Program:
     """The program of a `Qwen2ForCausalLM` checkpoint; raises CheckpointError on a bad config."""
     net = Decoder(config)
     config.expect("hidden_act", "silu")
-    frequencies = rotary_frequencies(config, net.head_dim)
+    turn = rotation(config, net.head_dim)
     windows = qwen_windows(config, net.layers)
     net.embed()
     for i in range(net.layers):
         attention, mlp = f"layers.{i}.self_attn", f"layers.{i}.mlp"
         net.norm(f"layers.{i}.input_layernorm")
         net.qkv(attention, bias=True)
-        net.attend(i, frequencies, window=windows[i])
+        net.attend(i, turn, window=windows[i])
         net.linear(f"{attention}.o_proj", "a", "d")
         net.add()
         net.norm(f"layers.{i}.post_attention_layernorm")

@@ -4,7 +4,7 @@ from headrace.model.config_json import ConfigJson
 from headrace.model.decoder import Decoder
 from headrace.model.program import Program
 from headrace.model.qwen2 import qwen_windows
-from headrace.model.rotary import rotary_frequencies
+from headrace.model.rotary import rotation
 
 ARCHITECTURES = ("Qwen3ForCausalLM",)
 
@@ -14,7 +14,7 @@ def build(config: ConfigJson) -> Program:
     net = Decoder(config, head_dim=128)
     config.expect("hidden_act", "silu")
     bias = config.flag("attention_bias", default=False)
-    frequencies = rotary_frequencies(config, net.head_dim)
+    turn = rotation(config, net.head_dim)
     windows = qwen_windows(config, net.layers)
     net.embed()
     for i in range(net.layers):
@@ -23,7 +23,7 @@ def build(config: ConfigJson) -> Program:
         net.qkv(attention, bias=bias)
         net.norm(f"{attention}.q_norm", "q", "q", heads=net.heads)
         net.norm(f"{attention}.k_norm", "k", "k", heads=net.kv_heads)
-        net.attend(i, frequencies, window=windows[i])
+        net.attend(i, turn, window=windows[i])
         net.linear(f"{attention}.o_proj", "a", "d", bias=bias)
         net.add()
         net.norm(f"layers.{i}.post_attention_layernorm")

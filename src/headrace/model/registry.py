@@ -36,18 +36,19 @@ def builders() -> Mapping[str, Builder]:
     return found
 
 
-def build_program(config: Mapping[str, object]) -> Program:
-    """The program of a checkpoint's `config.json`.
+def build_program(config: Mapping[str, object], *, context: int | None = None) -> Program:
+    """The program of a checkpoint's `config.json`, for sequences of up to `context` tokens.
 
-    Raises CheckpointError when the architecture is unknown, with the list of known ones, or when a
-    value is missing or out of range.
+    `context` None: as many as the checkpoint allows, which is never exceeded. Raises
+    CheckpointError when the architecture is unknown, with the list of known ones, or when a value
+    is missing or out of range.
     """
     named: object = config.get("architectures")
     names = cast("list[object]", named) if isinstance(named, list) else []
     known = builders()
     for name in names:
         if isinstance(name, str) and name in known:
-            return known[name](ConfigJson({**config, "architectures": [name]}))
+            return known[name](ConfigJson({**config, "architectures": [name]}, context=context))
     raise CheckpointError(
         f"config.json: architecture {shown(cast('object', named))} is not known; "
         f"known: {', '.join(sorted(known))}"

@@ -44,8 +44,14 @@ class Machine:
 
     def add_buffer(self, width: int) -> int: ...
     def add_vector(self, values: NDArray[np.float32]) -> int: ...
-    def add_rope(self, frequencies: NDArray[np.float32]) -> int: ...
-    def add_layer(self, kv_heads: int, head_dim: int) -> int: ...
+    def add_rope(
+        self,
+        frequencies: NDArray[np.float32],
+        first: int = 0,
+        interleaved: bool = False,
+        scale: float = 1.0,
+    ) -> int: ...
+    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int | None = None) -> int: ...
     def add_matrix(
         self,
         source_rows: Sequence[int],
@@ -53,14 +59,18 @@ class Machine:
         order: NDArray[np.uint32],
         unit: int,
         grain: int,
+        apart: bool = False,
     ) -> int:
         """`order` [blocks, 2]: source and first row of each block of 16 outputs.
 
-        `unit` blocks stay with one worker, `grain` blocks in one panel.
+        `unit` blocks stay with one worker, `grain` blocks in one panel; `apart`: a panel has blocks
+        of one source only.
         """
 
     def embed(self, out: int, matrix: int, scale: float = 1.0) -> None: ...
-    def norm(self, inp: int, out: int, weight: int, eps: float, heads: int = 1) -> None: ...
+    def norm(
+        self, inp: int, out: int, weight: int, eps: float, heads: int = 1, rest: int = 0
+    ) -> None: ...
     def linear(
         self,
         matrix: int,
@@ -71,6 +81,9 @@ class Machine:
         finish: int,
         tap: int | None,
     ) -> None: ...
+    def head_linear(self, matrix: int, inp: int, out: int, /) -> None:
+        """A source of `matrix` per head, each for its own part of `inp`."""
+
     def attention(
         self,
         layer: int,

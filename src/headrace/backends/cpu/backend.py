@@ -35,13 +35,14 @@ from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, KernelMissing
 from headrace.model.lowering import (
     GatedMlp,
+    HeadLinears,
     HeadSample,
     LinearResidual,
     NormLinear,
     Single,
     lower,
 )
-from headrace.model.program import Head, Linear, Program
+from headrace.model.program import Head, HeadLinear, Linear, Program
 
 _BYTES_PER_WORKER = 1 << 20  # chosen: below that a barrier costs more than the worker brings
 _MAX_WORKERS = 64  # chosen: barriers are measured up to here
@@ -156,9 +157,12 @@ class CpuBackend:
     def unpack(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
         """The matrix `name`, bit for bit as in the checkpoint, read back from its packed form."""
         values = np.zeros(self._program.weights()[name].shape, np.uint16)
-        for weight, matrix, source in self._packed:
+        for weight, matrix, source, transposed in self._packed:
             if weight.name == name:
-                self._machine.unpack(matrix, source, values[weight.rows])
+                part = values[weight.rows]
+                found = np.zeros_like(part.T if transposed else part, order="C")
+                self._machine.unpack(matrix, source, found)
+                part[:] = found.T if transposed else found
         return values
 
     def report(self) -> BackendReport:
@@ -184,8 +188,8 @@ class CpuBackend:
 def relative_error_bound(program: Program) -> float:
     """The most a logit may differ from the reference, over the rms of that row; see the module."""
     roundings = sum(
-        isinstance(phase, NormLinear | LinearResidual | GatedMlp | HeadSample)
-        or (isinstance(phase, Single) and isinstance(phase.op, Linear | Head))
+        isinstance(phase, NormLinear | HeadLinears | LinearResidual | GatedMlp | HeadSample)
+        or (isinstance(phase, Single) and isinstance(phase.op, Linear | HeadLinear | Head))
         for phase in lower(program)
     )
     return 12 * 2.0**-8 * math.sqrt(roundings)

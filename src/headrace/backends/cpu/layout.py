@@ -21,23 +21,27 @@ class PackedMatrix:
 
     The tensors are cut into `turns` parts each, which stand in turn: with 1, one tensor after the
     other; with a turn per block, gate and up alternate, so that one worker has both for the same
-    output; with a turn per kv head, one worker has a head's queries, keys and values.
+    output; with a turn per kv head, one worker has a head's queries, keys and values. `apart`: no
+    panel holds blocks of two tensors, each of which has inputs of its own. `transposed`: the
+    tensors are [inputs, rows].
     """
 
     sources: tuple[Weight, ...]
     turns: int = 1
     whole_turns: bool = False  # a turn stays with one worker
     grain: int = 1  # blocks that stay in one panel
+    apart: bool = False
+    transposed: bool = False
 
     @property
     def inputs(self) -> int:
         """Columns, the same for every source."""
-        return self.sources[0].shape[1]
+        return self.sources[0].shape[0 if self.transposed else 1]
 
     @property
     def rows(self) -> tuple[int, ...]:
         """Outputs of each source."""
-        return tuple(source.shape[0] for source in self.sources)
+        return tuple(source.shape[1 if self.transposed else 0] for source in self.sources)
 
     @property
     def unit(self) -> int:
@@ -60,6 +64,11 @@ class PackedMatrix:
 def stacked(*weights: Weight) -> PackedMatrix:
     """One tensor after the other."""
     return PackedMatrix(sources=weights)
+
+
+def by_source(weights: tuple[Weight, ...], *, transposed: bool) -> PackedMatrix:
+    """One tensor after the other, each for inputs of its own."""
+    return PackedMatrix(sources=weights, apart=True, transposed=transposed)
 
 
 def alternating(gate: Weight, up: Weight) -> PackedMatrix:

@@ -12,7 +12,8 @@ from headrace.model.program import Weight
 if TYPE_CHECKING:
     from headrace.backends.cpu import _native
 
-Place = tuple[Weight, int, int]  # a tensor, its matrix, its place among the matrix's sources
+# A tensor, its matrix, its place among the matrix's sources, and whether that is transposed.
+Place = tuple[Weight, int, int, bool]
 
 
 def pack_all(
@@ -32,11 +33,11 @@ def pack_all(
     last = {weight.name: i for i, (weight, *_) in enumerate(places)}
     total = 2 * sum(math.prod(weight.shape) for weight, *_ in places)
     done = 0
-    for i, (weight, matrix, source) in enumerate(places):
+    for i, (weight, matrix, source, transposed) in enumerate(places):
         if mapped is not None and i + 1 < len(places):
             mapped.will_read(places[i + 1][0].name)
         rows = weights[weight.name][weight.rows]
-        machine.pack(matrix, source, np.ascontiguousarray(rows))
+        machine.pack(matrix, source, np.ascontiguousarray(rows.T if transposed else rows))
         if mapped is not None and last[weight.name] == i:
             mapped.was_read(weight.name)
         done += 2 * math.prod(weight.shape)

@@ -8,11 +8,12 @@ import numpy as np
 
 from headrace.backends.base import Weights
 from headrace.backends.bf16 import widen
-from headrace.backends.cpu.layout import PackedMatrix, alternating, by_head, stacked
+from headrace.backends.cpu.layout import PackedMatrix, alternating, by_head, by_source, stacked
 from headrace.model.lowering import (
     Attention,
     EmbedRows,
     GatedMlp,
+    HeadLinears,
     HeadSample,
     LinearResidual,
     NormLinear,
@@ -26,6 +27,7 @@ from headrace.model.program import (
     Attend,
     Embed,
     Head,
+    HeadLinear,
     Linear,
     Norm,
     Op,
@@ -33,6 +35,7 @@ from headrace.model.program import (
     Rope,
     Tap,
     Weight,
+    reads,
     variations,
 )
 
@@ -44,9 +47,11 @@ _MULTIPLY = {"silu": 2, "gelu_tanh": 3}  # native Finish of each activation
 # The optional fields of operations that are declared to the machine; others are refused.
 _DECLARED: Mapping[type[Op], frozenset[str]] = {
     Embed: frozenset({"scale"}),
-    Norm: frozenset({"offset", "heads"}),
+    Norm: frozenset({"offset", "heads", "rest"}),
     Linear: frozenset({"bias"}),
-    Attend: frozenset({"window"}),
+    HeadLinear: frozenset({"transposed"}),
+    Rope: frozenset({"part", "interleaved", "scale"}),
+    Attend: frozenset({"window", "value_dim"}),
     Activate: frozenset({"function"}),
 }
 
@@ -69,6 +74,8 @@ def operations(phase: Phase) -> tuple[Op, ...]:
             return (phase.embed,)
         case NormLinear():
             return (*_norms(phase.norm), *phase.linears)
+        case HeadLinears():
+            return (phase.linear,)
         case Attention():
             return (*phase.ropes, phase.append, phase.attend)
         case LinearResidual():
@@ -107,6 +114,8 @@ def _matrix_of(phase: Phase) -> PackedMatrix | None:
             return stacked(phase.embed.table)
         case NormLinear():
             return stacked(*(linear.weight for linear in phase.linears))
+        case HeadLinears(linear=op) | Single(op=HeadLinear() as op):
+            return by_source(op.weights, transposed=op.transposed)
         case LinearResidual():
             return stacked(phase.linear.weight)
         case GatedMlp():
@@ -141,16 +150,9 @@ def _overlaps(phase: Phase) -> bool:
                 (attend.heads, attend.head_dim, attend.q),
                 (attend.kv_heads, attend.head_dim, append.k),
             }
-            return (
-                not fit
-                or len({append.k, append.v, attend.q}) < 3
-                or attend.out
-                in (
-                    append.k,
-                    append.v,
-                )
-            )
-        case EmbedRows() | LinearResidual() | HeadSample() | Single():
+            kept = reads(append)
+            return not fit or len({attend.q, *kept}) <= len(kept) or attend.out in kept
+        case EmbedRows() | HeadLinears() | LinearResidual() | HeadSample() | Single():
             return False
 
 
@@ -160,12 +162,13 @@ class Declaration:
     def __init__(self, machine: "_native.Machine", program: Program, weights: Weights) -> None:
         self._machine = machine
         self._weights = weights
+        self._kv = program.kv
         self._buffers = {name: machine.add_buffer(w) for name, w in program.buffers.items()}
         self._vectors: dict[tuple[Weight, float], int] = {}
-        self._ropes: dict[tuple[float, ...], int] = {}
+        self._ropes: dict[tuple[object, ...], int] = {}
         self._matrices: dict[PackedMatrix, int] = {}
         for spec in program.kv:
-            machine.add_layer(spec.kv_heads, spec.head_dim)
+            machine.add_layer(spec.kv_heads, spec.head_dim, spec.value_dim)
 
     def declare(self, phases: Sequence[Phase]) -> None:
         """Declare every phase, then memory; ValueError on what this backend does not know."""
@@ -188,16 +191,21 @@ class Declaration:
                 self._declare_weighted(phase, self._matrices[matrix])
         self._machine.allocate()
 
-    def tensors(self) -> Iterator[tuple[Weight, int, int]]:
-        """Each tensor to pack, with its matrix and its place among that matrix's sources."""
+    def tensors(self) -> Iterator[tuple[Weight, int, int, bool]]:
+        """Each tensor to pack, its matrix, its place among that matrix's sources, if transposed."""
         for packed, matrix in self._matrices.items():
             for source, weight in enumerate(packed.sources):
-                yield weight, matrix, source
+                yield weight, matrix, source, packed.transposed
 
     def _declare_matrix(self, packed: PackedMatrix) -> None:
         if packed not in self._matrices:
             self._matrices[packed] = self._machine.add_matrix(
-                packed.rows, packed.inputs, packed.order(), packed.unit, packed.grain
+                packed.rows,
+                packed.inputs,
+                packed.order(),
+                packed.unit,
+                packed.grain,
+                packed.apart,
             )
 
     def _vector(self, weight: Weight, offset: float = 0.0) -> int:
@@ -207,11 +215,15 @@ class Declaration:
             self._vectors[key] = self._machine.add_vector(np.ascontiguousarray(values))
         return self._vectors[key]
 
-    def _rope(self, frequencies: tuple[float, ...]) -> int:
-        if frequencies not in self._ropes:
-            values = np.asarray(frequencies, np.float32)
-            self._ropes[frequencies] = self._machine.add_rope(values)
-        return self._ropes[frequencies]
+    def _rope(self, op: Rope) -> int:
+        first, width = (0, op.head_dim) if op.part is None else op.part
+        if width != 2 * len(op.frequencies):
+            raise ValueError(f"rope: {len(op.frequencies)} frequencies for {width} values")
+        key = op.frequencies, first, op.interleaved, op.scale
+        if key not in self._ropes:
+            values = np.asarray(op.frequencies, np.float32)
+            self._ropes[key] = self._machine.add_rope(values, first, op.interleaved, op.scale)
+        return self._ropes[key]
 
     def _norm(self, norm: Norm) -> tuple[int, float]:
         return self._vector(norm.weight, norm.offset), norm.eps
@@ -228,6 +240,8 @@ class Declaration:
                 self._linear(matrix, phase.linears, norm=phase.norm)
             case Single(op=Linear() as op):
                 self._linear(matrix, (op,), norm=None)
+            case HeadLinears(linear=op) | Single(op=HeadLinear() as op):
+                machine.head_linear(matrix, buffers[op.inp], buffers[op.out])
             case LinearResidual():
                 inp, out = buffers[phase.linear.inp], buffers[phase.add.out]
                 tap = None if phase.tap is None else phase.tap.layer
@@ -266,9 +280,10 @@ class Declaration:
         machine, buffers = self._machine, self._buffers
         match op:
             case Norm():
-                machine.norm(buffers[op.inp], buffers[op.out], *self._norm(op), op.heads)
+                norm = self._norm(op)
+                machine.norm(buffers[op.inp], buffers[op.out], *norm, op.heads, op.rest)
             case Rope():
-                machine.rope(buffers[op.buffer], self._rope(op.frequencies), op.heads)
+                machine.rope(buffers[op.buffer], self._rope(op), op.heads)
             case Activate():
                 gate, up, out = buffers[op.gate], buffers[op.up], buffers[op.out]
                 machine.activate(gate, up, out, _MULTIPLY[op.function])
@@ -291,14 +306,18 @@ class Declaration:
     def _attention(
         self, ropes: Sequence[Rope], append: AppendKv | None, attend: Attend | None
     ) -> None:
-        rotations = {rope.buffer: self._rope(rope.frequencies) for rope in ropes}
+        rotations = {rope.buffer: self._rope(rope) for rope in ropes}
         layer = append.layer if append is not None else attend.layer if attend is not None else 0
+        if attend is not None and attend.value_dim != self._kv[layer].value_dim:
+            raise ValueError(
+                f"attend: values of {attend.value_dim}, unlike the cache of layer {layer}"
+            )
         self._machine.attention(
             layer,
             None if attend is None else rotations.get(attend.q),
             None if append is None else rotations.get(append.k),
             None if append is None else self._buffers[append.k],
-            None if append is None else self._buffers[append.v],
+            None if append is None or append.v is None else self._buffers[append.v],
             None if attend is None else self._buffers[attend.q],
             None if attend is None else self._buffers[attend.out],
             0 if attend is None else attend.heads,
