@@ -87,6 +87,9 @@ def test_open_streams_end_with_an_error_and_the_next_request_works(tmp_path: Pat
             assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["usage"]["completion_tokens"] == 4
         assert httpx.get(f"{url}/health/ready").status_code == 200
+        assert (
+            'engine_restarts_total{model="headrace-mini"} 1.0' in httpx.get(f"{url}/metrics").text
+        )
 
 
 def ask(url: str) -> httpx.Response:

@@ -13,7 +13,7 @@ from select import POLLIN, poll
 import pytest
 
 from headrace.clock import SystemClock
-from headrace.config import EngineConfig
+from headrace.config import EngineConfig, LogConfig
 from headrace.engine import EngineClient, start_child
 from headrace.engine.child import EngineChild
 from headrace.engine.connection import OnMessages
@@ -31,7 +31,7 @@ class Children:
 
     def __init__(self, model: Path | None = None, **changes: object) -> None:
         config = EngineConfig(**{"backend": "null", **changes})
-        self._start = Start(model=str(model or bundled_model()), config=config, log_level="INFO")
+        self._start = Start(model=str(model or bundled_model()), config=config, log=LogConfig())
         self.born: list[EngineChild] = []
 
     async def open(self, on_messages: OnMessages, on_lost: Callable[[], None]) -> EngineChild:
@@ -147,12 +147,12 @@ FRONT = """
 import asyncio, sys
 from pathlib import Path
 from headrace.clock import SystemClock
-from headrace.config import EngineConfig
+from headrace.config import EngineConfig, LogConfig
 from headrace.engine import EngineClient, start_child
 from headrace.engine.messages import Start
 
 async def main():
-    start = Start(model=sys.argv[1], config=EngineConfig(backend="null"), log_level="INFO")
+    start = Start(model=sys.argv[1], config=EngineConfig(backend="null"), log=LogConfig())
 
     async def open_engine(on_messages, on_lost):
         child = await start_child(start, on_messages, on_lost)

@@ -63,7 +63,14 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
     accounts = AccountService.open(config, clock) if config.api.auth else None
     try:
         provider = build_local(models or [bundled_model()], config, clock)
-        app = build_app(provider, accounts, config, clock, pages=pages())
+        app = build_app(
+            provider,
+            accounts,
+            config,
+            clock,
+            read_stats=lambda: provider.stats,
+            pages=pages(),
+        )
 
         def on_ready() -> None:
             url = address(sock)

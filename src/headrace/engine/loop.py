@@ -5,7 +5,6 @@ what the step gave; it never waits for a front that does not read: what cannot b
 joined (`engine.outbox`), so a slow front makes larger frames, not a slower engine.
 """
 
-import logging
 import select
 import socket
 from collections.abc import Sequence
@@ -16,9 +15,7 @@ from headrace.engine.messages import FromEngine, Stats, ToEngine
 from headrace.engine.outbox import Outbox
 from headrace.engine.wire import FrameReader, frame
 
-log = logging.getLogger(__name__)
-
-STATS_EVERY_S = 0.25
+STATS_EVERY_S = 0.1
 RECEIVE_BYTES = 1 << 18
 
 

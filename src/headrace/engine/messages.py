@@ -7,7 +7,7 @@ msgspec structs: they travel as msgpack, positional, over the socket between the
 import msgspec
 
 import headrace.errors as errors
-from headrace.config import EngineConfig
+from headrace.config import EngineConfig, LogConfig
 
 
 class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
@@ -15,7 +15,7 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True
 
     model: str  # the checkpoint folder
     config: EngineConfig
-    log_level: str
+    log: LogConfig
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):

@@ -5,7 +5,6 @@ FD is this end of a socket pair. The front says `Start`, this loads the model an
 for the whole group (Ctrl-C, a service manager's SIGTERM) are the front's to handle.
 """
 
-import logging
 import signal
 import socket
 import sys
@@ -18,10 +17,8 @@ from headrace.engine.messages import Loading, Refused, Start, Started
 from headrace.engine.wire import FrameReader, frame
 from headrace.errors import HeadraceError
 from headrace.model import open_network
+from headrace.telemetry.logs import set_up_logging
 
-log = logging.getLogger("headrace.engine")
-
-LOG_FORMAT = "%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
 LOADING_STEPS = 200  # messages about loading, at most
 
 
@@ -44,7 +41,7 @@ def _hear_start(sock: socket.socket) -> Start | None:
 
 
 def _serve(start: Start, sock: socket.socket) -> None:
-    logging.basicConfig(level=start.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    set_up_logging(start.log.level, start.log.format, sys.stderr)
     clock = SystemClock()
     told = 0
 

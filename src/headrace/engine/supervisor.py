@@ -30,6 +30,7 @@ from headrace.engine.messages import (
     error_of,
 )
 from headrace.errors import EngineDied, EngineRestarting, HeadraceError
+from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ class Supervisor:
                 pause_s = 0.0  # this life has lasted
                 await self._examine(self._life)
                 continue
-            log.error("event=engine_died how=%s", (await self._end()).replace(" ", "_"))
+            log.error(Event("engine_died", how=await self._end()))
 
     async def _revive(self, pause_s: float) -> float:
         """Begin another life after a pause; the next pause."""
@@ -235,9 +236,9 @@ class Supervisor:
         try:
             await self._begin()
         except (HeadraceError, OSError) as exc:
-            log.error("event=engine_restart_failed", exc_info=exc)
+            log.error(Event("engine_restart_failed"), exc_info=exc)
         else:
-            log.warning("event=engine_restarted load_s=%.1f", self._load_s)
+            log.warning(Event("engine_restarted", load_s=self._load_s))
         return min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
 
     async def _examine(self, life: "_Life") -> None:
@@ -250,11 +251,11 @@ class Supervisor:
         except TimeoutError:
             if self._clock.now_s() - self._step_s < self._patience.stall_s:
                 return  # the probe waits behind others, which do get on
-            log.error("event=engine_stalled silent_s=%.0f", self._clock.now_s() - self._step_s)
+            log.error(Event("engine_stalled", silent_s=self._clock.now_s() - self._step_s))
             life.kill()
         except HeadraceError as exc:
             if not life.is_lost:
-                log.error("event=engine_probe_failed", exc_info=exc)
+                log.error(Event("engine_probe_failed"), exc_info=exc)
                 life.kill()
 
 
