@@ -86,6 +86,19 @@ def test_a_process_loads_decodes_and_leaves() -> None:
     run(work())
 
 
+def test_the_served_context_is_a_setting() -> None:
+    longest = open_network(bundled_model()).program.max_positions
+
+    async def work() -> None:
+        for tokens, served in ((0, longest), (96, 96), (1 << 20, longest)):
+            engine = client(Children(context_tokens=tokens))
+            await engine.start()
+            assert engine.started.context_tokens == served
+            await engine.stop()
+
+    run(work())
+
+
 def test_progress_is_told_while_weights_are_packed() -> None:
     async def work() -> None:
         seen: list[tuple[int, int]] = []

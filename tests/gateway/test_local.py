@@ -372,10 +372,3 @@ def test_cached_tokens_are_counted_for_their_tenant_only() -> None:
     found = asyncio.run(run())
     prompt_tokens = len(MODEL.chat_template.render_ids(long.messages))
     assert found == [0, (prompt_tokens - 1) // 16 * 16] * 2
-
-
-def test_the_served_context_is_a_setting() -> None:
-    for tokens, served in ((0, 2_048), (96, 96), (1 << 20, 2_048)):
-        flags = {"engine.backend": "null", "engine.context_tokens": tokens}
-        running = build_local([bundled_model()], load(environ={}, flags=flags), SystemClock())
-        assert [card.context_tokens for card in running.models] == [served]

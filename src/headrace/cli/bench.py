@@ -41,7 +41,7 @@ def decode(
     """Time the engine without HTTP: one prompt in, greedy tokens out, end tokens ignored."""
     flags = {"engine.threads": threads, "engine.backend": backend, "engine.max_sequences": batch}
     config = settings.load(flags=flags).engine
-    opened = open_model(model or bundled_model())
+    opened = open_model(model or bundled_model(), context=config.context_tokens or None)
     machine = build_backend(opened.program, opened.weights, config)
     shape = DecodeShape(
         prompt_tokens=prompt_tokens, output_tokens=output_tokens, batch=batch, runs=runs

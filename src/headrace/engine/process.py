@@ -52,7 +52,7 @@ def _serve(start: Start, sock: socket.socket) -> None:
             sock.sendall(frame([Loading(done=done, total=total)]))
 
     try:
-        network = open_network(Path(start.model))
+        network = open_network(Path(start.model), context=start.config.context_tokens or None)
         backend = build_backend(network.program, network.weights, start.config, progress=progress)
     except HeadraceError as exc:
         sock.sendall(frame([Refused(error=type(exc).__name__, message=str(exc))]))

@@ -42,13 +42,14 @@ class Network:
     weights: Mapping[str, NDArray[np.uint16]]  # bf16 bits, by checkpoint name; mapped
 
 
-def open_network(path: Path) -> Network:
+def open_network(path: Path, *, context: int | None = None) -> Network:
     """Open the folder at `path` for its arithmetic only: no tokenizer, no template.
 
+    `context`: as `open_model` has it.
     Raises CheckpointError, one sentence naming the file (and the tensor), when it is broken.
     """
     checkpoint = open_checkpoint(path)
-    program = build_program(checkpoint.config)
+    program = build_program(checkpoint.config, context=context)
     checkpoint.weights.require(program)
     return Network(program=program, weights=checkpoint.weights)
 
