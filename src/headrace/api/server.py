@@ -117,6 +117,7 @@ class _Server(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             limit.cancel()
+            await asyncio.wait([limit])
 
     async def _end_streams(self) -> None:
         await asyncio.sleep(self._drain_s)
