@@ -65,7 +65,8 @@ class EngineConfig:
     context_tokens: int = 0  # longest context served; 0: the model's own
     max_sequences: int = 32  # sequences that run together
     max_step_tokens: int = 256  # rows of one step; bounds the token gap while prompts are read
-    max_waiting: int = 256  # requests that may wait; 503 beyond
+    max_waiting: int = 256  # requests of one tenant that may wait, of all twice that; 503 beyond
+    max_waiting_tokens: int = 1 << 20  # likewise, in tokens of their prompts
     prefix_cache: bool = True  # read equal beginnings of a caller's prompts once
 
 
@@ -172,6 +173,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "engine.max_sequences": (1, 4_096),
     "engine.max_step_tokens": (1, 65_536),
     "engine.max_waiting": (0, 1_000_000),
+    "engine.max_waiting_tokens": (0, 1 << 40),
 }
 
 

@@ -7,7 +7,7 @@ HeadraceError
 │   ├── Forbidden
 │   ├── UnknownModel
 │   ├── UnknownPath, MethodNotAllowed
-│   └── RequestTimeout
+│   └── RequestTimeout ── DeadlineExceeded
 ├── CapacityError           ours, passing: QueueFull, Draining, EngineRestarting, StoreError
 ├── EngineError             our fault: BackendError, EngineDied, KernelMissing
 └── ConfigError             wrong settings or files, found at start: CheckpointError
@@ -143,6 +143,12 @@ class RequestTimeout(RequestError):
     kind = "timeout_error"
     code = "request_timeout"
     param = "body"
+
+
+class DeadlineExceeded(RequestTimeout):
+    """The request took longer than it may; the time in the queue counts."""
+
+    param = "timeout"
 
 
 class CapacityError(HeadraceError):

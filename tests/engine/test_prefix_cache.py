@@ -75,9 +75,9 @@ def test_the_next_turn_finds_the_answer_too() -> None:
 def test_tenants_find_nothing_of_each_other() -> None:
     engine = engine_on(NullBackend(tiny_program(), num_blocks=64))
     prompt = tuple(range(50))
-    ask(engine, submit("a", prompt, 1, salt="one"))
-    assert cached_tokens(ask(engine, submit("b", prompt, 1, salt="two")), "b") == 0
-    assert cached_tokens(ask(engine, submit("c", prompt, 1, salt="one")), "c") == 48
+    ask(engine, submit("a", prompt, 1, tenant="one"))
+    assert cached_tokens(ask(engine, submit("b", prompt, 1, tenant="two")), "b") == 0
+    assert cached_tokens(ask(engine, submit("c", prompt, 1, tenant="one")), "c") == 48
 
 
 def test_what_differs_early_shares_nothing_later() -> None:

@@ -120,5 +120,5 @@ def _submit(run: int, index: int, prompt: tuple[int, ...], shape: DecodeShape) -
         top_p=1.0,
         min_p=0.0,
         seed=0,
-        salt=f"{run}/{index}",  # no run may find another's prompt in the prefix cache
+        tenant=f"{run}/{index}",  # no run may find another's prompt in the prefix cache
     )

@@ -73,6 +73,18 @@ class BlockPool:
         """The block of that name, held or idle."""
         return self._named.get(name)
 
+    def num_sole(self, held: Iterable[int]) -> int:
+        """How many of `held` nobody else holds: what letting go of them would free."""
+        return sum(self._holders[block] == 1 for block in held)
+
+    def clear(self) -> None:
+        """Make every block free; whoever held one must forget it."""
+        self._free = list(range(self.total - 1, -1, -1))
+        self._idle.clear()
+        self._holders = [0] * self.total
+        self._names.clear()
+        self._named.clear()
+
     def check_integrity(self, held: Iterable[list[int]] = ()) -> None:
         """Raise EngineError unless `held` are all there is beside free and idle blocks."""
         holders = Counter(block for blocks in held for block in blocks)

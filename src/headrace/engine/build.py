@@ -34,5 +34,6 @@ def build_engine(backend: Backend, config: EngineConfig, clock: Clock) -> Engine
         max_sequences=config.max_sequences,
         max_step_tokens=config.max_step_tokens,
         max_waiting=config.max_waiting,
+        max_waiting_tokens=config.max_waiting_tokens,
         has_prefix_cache=config.prefix_cache,
     )

@@ -1,12 +1,13 @@
 """Token ids in, token ids out: the loop's body, one step at a time."""
 
 import logging
+import math
 
 from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
 from headrace.clock import Clock
 from headrace.engine.batch import build_batch
 from headrace.engine.block_pool import BlockPool
-from headrace.engine.logprobs import MAX_TOP, logprobs_of
+from headrace.engine.logprobs import logprobs_of
 from headrace.engine.messages import (
     Accepted,
     Cancel,
@@ -17,14 +18,25 @@ from headrace.engine.messages import (
     ToFront,
     TokenLogprobs,
     Tokens,
+    failure,
 )
+from headrace.engine.pace import Pace
 from headrace.engine.prefix_cache import name_blocks
 from headrace.engine.scheduler import Chunk, Scheduler
 from headrace.engine.sequence import Sequence
-from headrace.errors import HeadraceError, InvalidRequest
+from headrace.engine.submission import check_submission
+from headrace.engine.waiting import WaitingRoom
+from headrace.errors import (
+    DeadlineExceeded,
+    EngineError,
+    HeadraceError,
+    InvalidRequest,
+)
 from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
+
+CHECK_EVERY_S = 1.0  # how often an idle engine looks whether all blocks are there, at most
 
 
 class Engine:
@@ -38,8 +50,10 @@ class Engine:
         max_sequences: int,
         max_step_tokens: int,
         max_waiting: int,
+        max_waiting_tokens: int = 1 << 20,
         has_prefix_cache: bool = True,
     ) -> None:
+        """`max_waiting` requests and `max_waiting_tokens` prompt tokens of one tenant may wait."""
         self._backend = backend
         self._clock = clock
         self._pool = BlockPool(backend.num_blocks, BLOCK_TOKENS)
@@ -47,9 +61,16 @@ class Engine:
             self._pool,
             max_sequences=max_sequences,
             max_step_tokens=max_step_tokens,
-            max_waiting=max_waiting,
             has_prefix_cache=has_prefix_cache,
         )
+        self._room = WaitingRoom(
+            max_requests=max_waiting,
+            max_tokens=max_waiting_tokens,
+            max_sequences=max_sequences,
+        )
+        self._pace = Pace()
+        self._next_deadline_s = math.inf
+        self._checked_s = -math.inf
         self._sequences: dict[str, Sequence] = {}
         self._steps = self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
         self.context_tokens = min(backend.program.max_positions, backend.num_blocks * BLOCK_TOKENS)
@@ -74,6 +95,11 @@ class Engine:
             output_tokens=self._output_tokens,
         )
 
+    @property
+    def next_deadline_s(self) -> float:
+        """When `step` has a sequence to end, or sooner, by the clock; infinity: none to come."""
+        return self._next_deadline_s
+
     def handle(self, message: ToEngine) -> list[ToFront]:
         """Take one message from the front; what it answers at once."""
         match message:
@@ -81,21 +107,23 @@ class Engine:
                 sequence = self._sequences.pop(message.id, None)
                 if sequence is not None:
                     self._scheduler.remove(sequence)
+                    self._check_if_idle()
                 return []
             case Submit():
                 return [self._submit(message)]
 
     def step(self) -> list[ToFront]:
         """Plan, run, commit one step. A failure of the backend ends the sequences of that step."""
-        plan = self._scheduler.schedule()
-        if not plan:
-            return []
         now_s = self._clock.now_s()
-        for chunk in plan:
-            if chunk.sequence.scheduled_s is None:
-                chunk.sequence.scheduled_s = now_s
-                chunk.sequence.cached = chunk.sequence.computed
-                self._cached_tokens += chunk.sequence.cached
+        out: list[ToFront] = self._expire(now_s) if now_s >= self._next_deadline_s else []
+        plan = self._scheduler.schedule()
+        if plan:
+            self._note(plan, now_s)
+            out += self._run(plan)
+        self._check_if_idle()
+        return out
+
+    def _run(self, plan: list[Chunk]) -> list[ToFront]:
         try:
             result = self._backend.step(build_batch(plan))
         except Exception as exc:
@@ -103,43 +131,65 @@ class Engine:
             return [self._fail(chunk.sequence, exc) for chunk in plan]
         return self._commit(plan, result)
 
+    def _note(self, plan: list[Chunk], now_s: float) -> None:
+        """Take down when sequences first ran, and how fast prompts are read."""
+        num_read = 0
+        for chunk in plan:
+            sequence = chunk.sequence
+            if sequence.is_behind:
+                num_read += chunk.count
+            if sequence.scheduled_s is None:
+                sequence.scheduled_s = now_s
+                sequence.cached = sequence.computed
+                self._cached_tokens += sequence.cached
+                num_read += sequence.cached
+        is_short = self._scheduler.num_waiting > 0 or any(not chunk.is_sampled for chunk in plan)
+        self._pace.note(now_s, num_read, is_short=is_short)
+
+    def _expire(self, now_s: float) -> list[ToFront]:
+        """End the sequences whose time is over."""
+        over = [s for s in self._sequences.values() if s.ends_s <= now_s]
+        out: list[ToFront] = [self._fail(s, DeadlineExceeded(_too_long(s))) for s in over]
+        self._next_deadline_s = min((s.ends_s for s in self._sequences.values()), default=math.inf)
+        return out
+
     def fail_all(self, exc: Exception) -> list[ToFront]:
-        """End every sequence after an error outside the backend: the engine itself goes on."""
+        """End every sequence after an error outside the backend, and start with an empty cache."""
         log.error(Event("engine_failed", sequences=len(self._sequences)), exc_info=exc)
-        return [self._fail(sequence, exc) for sequence in list(self._sequences.values())]
+        out: list[ToFront] = [failure(request_id, exc) for request_id in self._sequences]
+        self._sequences.clear()
+        self._scheduler.clear()
+        return out
 
     def check_integrity(self) -> None:
         """Raise EngineError unless every KV block is accounted for; all are free when idle."""
         self._scheduler.check_integrity()
-        if self.is_idle:
-            self._pool.check_integrity()
+        if self.is_idle and self._scheduler.num_running + self._scheduler.num_waiting:
+            raise EngineError("a sequence that ended is still scheduled")
+
+    def _check_if_idle(self) -> None:
+        """When the work is done, look for lost blocks, and start afresh if there are any."""
+        now_s = self._clock.now_s()
+        if self.is_idle and now_s - self._checked_s >= CHECK_EVERY_S:
+            self._checked_s = now_s
+            try:
+                self.check_integrity()
+            except EngineError as exc:
+                self.fail_all(exc)
 
     def _submit(self, asked: Submit) -> ToFront:
         try:
-            self._check(asked)
-            sequence = Sequence.begin(asked, self._clock.now_s())
-            self._scheduler.add(sequence)
+            if asked.id in self._sequences:
+                raise InvalidRequest(f"request id {asked.id} is in use")
+            check_submission(asked, self._backend.program.vocab_size, self.context_tokens)
+            self._room.check(asked, self._scheduler.tenants, self._pace.tokens_per_s)
         except HeadraceError as exc:
-            return Failed(id=asked.id, error=type(exc).__name__, message=str(exc))
+            return failure(asked.id, exc)
+        sequence = Sequence.begin(asked, self._clock.now_s())
+        self._scheduler.add(sequence)
         self._sequences[asked.id] = sequence
+        self._next_deadline_s = min(self._next_deadline_s, sequence.ends_s)
         return Accepted(id=asked.id)
-
-    def _check(self, asked: Submit) -> None:
-        vocab = self._backend.program.vocab_size
-        if asked.id in self._sequences:
-            raise InvalidRequest(f"request id {asked.id} is in use")
-        if not asked.prompt or asked.max_tokens < 1:
-            raise InvalidRequest("a sequence needs a prompt and room for one output token")
-        if len(asked.prompt) + asked.max_tokens > self.context_tokens:
-            raise InvalidRequest(f"prompt and output exceed {self.context_tokens} tokens")
-        if not all(0 <= token < vocab for token in asked.prompt):
-            raise InvalidRequest(f"a prompt token lies outside the vocabulary of {vocab}")
-        if not all(0 <= token < vocab for token, _ in asked.logit_bias):
-            raise InvalidRequest(f"a biased token lies outside the vocabulary of {vocab}")
-        if not 0 <= asked.min_tokens <= asked.max_tokens or asked.logprobs > MAX_TOP:
-            raise InvalidRequest("min_tokens or logprobs is out of range")
-        if asked.min_tokens and len(set(asked.stop_ids)) >= vocab:
-            raise InvalidRequest("every token ends this sequence, and none may")
 
     def _commit(self, plan: list[Chunk], result: StepResult) -> list[ToFront]:
         now_s = self._clock.now_s()
@@ -184,13 +234,7 @@ class Engine:
     def _fail(self, sequence: Sequence, exc: Exception) -> Failed:
         self._scheduler.remove(sequence)
         del self._sequences[sequence.asked.id]
-        if isinstance(exc, HeadraceError):
-            return Failed(id=sequence.asked.id, error=type(exc).__name__, message=str(exc))
-        return Failed(
-            id=sequence.asked.id,
-            error="EngineError",
-            message="the engine failed on this request; the server's log has the details",
-        )
+        return failure(sequence.asked.id, exc)
 
 
 def _logprobs(sequence: Sequence, result: StepResult, row: int) -> tuple[TokenLogprobs, ...] | None:
@@ -199,3 +243,8 @@ def _logprobs(sequence: Sequence, result: StepResult, row: int) -> tuple[TokenLo
         return None
     assert result.logits is not None, "the step did not give the logits it was asked for"
     return (logprobs_of(result.logits[row], sequence.tokens[-1], sequence.asked.logprobs),)
+
+
+def _too_long(sequence: Sequence) -> str:
+    limit_s = sequence.asked.deadline_s
+    return f"This request took longer than the {limit_s:g} s it may take, its wait included."

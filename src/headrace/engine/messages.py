@@ -35,7 +35,10 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     logit_bias: tuple[tuple[int, float], ...] = ()  # token id, what to add; each id once
     min_tokens: int = 0  # output tokens before any of `stop_ids` may come; 0 .. max_tokens
     logprobs: int = -1  # alternatives wanted with each token's log-probability; -1: neither
-    salt: str = ""  # prefixes are shared among equal salts only: one per tenant
+    tenant: str = ""  # who pays: prefixes are shared within a tenant, service among tenants
+    weight: float = 1.0  # the tenant's part of the service, relative to others' (> 0)
+    priority: int = 0  # higher goes first
+    deadline_s: float | None = None  # from now until it must be over, queue included; None: never
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
@@ -112,6 +115,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     id: str
     error: str  # name of the class in headrace.errors
     message: str
+    retry_after_s: int = 0  # when to try again; 0: the error's own default
 
 
 ToEngine = Submit | Cancel
@@ -119,9 +123,28 @@ ToFront = Accepted | Tokens | Failed  # of one sequence
 FromEngine = ToFront | Loading | Started | Refused | Stats
 
 
+def failure(request_id: str, exc: Exception) -> Failed:
+    """What the front hears of an error. Those that are not ours keep their details to the log."""
+    if not isinstance(exc, errors.HeadraceError):
+        return Failed(
+            id=request_id,
+            error="EngineError",
+            message="the engine failed on this request; the server's log has the details",
+        )
+    return Failed(
+        id=request_id,
+        error=type(exc).__name__,
+        message=str(exc),
+        retry_after_s=exc.retry_after_s if isinstance(exc, errors.CapacityError) else 0,
+    )
+
+
 def error_of(said: Failed | Refused) -> errors.HeadraceError:
     """The exception that the engine's words stand for."""
-    return _BY_NAME.get(said.error, errors.EngineError)(said.message)
+    error = _BY_NAME.get(said.error, errors.EngineError)(said.message)
+    if isinstance(error, errors.CapacityError) and isinstance(said, Failed) and said.retry_after_s:
+        error.retry_after_s = said.retry_after_s
+    return error
 
 
 _OF_A_MESSAGE = (errors.HeadraceError.__init__, errors.CapacityError.__init__)

@@ -1,6 +1,6 @@
 """Finding blocks that hold the beginning of a prompt already.
 
-A full block is named by a keyed digest of everything up to its end: the sequence's salt, the
+A full block is named by a keyed digest of everything up to its end: the tenant's name, the
 digest of the block before, its own tokens (BLAKE2b, 128 bits). Equal names therefore mean equal
 prefixes of the same tenant; nobody can find, or time, what another tenant's prompts left behind.
 """
@@ -45,6 +45,6 @@ def _names(sequence: Sequence, count: int, pool: BlockPool) -> list[bytes]:
         tokens = sequence.tokens[i * pool.block_tokens : (i + 1) * pool.block_tokens]
         before = names[-1] if names else b""
         content = before + np.array(tokens, np.int32).tobytes()
-        key = blake2b(sequence.asked.salt.encode()).digest()
+        key = blake2b(sequence.asked.tenant.encode()).digest()
         names.append(blake2b(content, digest_size=DIGEST_BYTES, key=key).digest())
     return names[:count]

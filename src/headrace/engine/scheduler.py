@@ -1,20 +1,32 @@
 """Which tokens of which sequences the next step computes. Pure: no device, no clock.
 
 A plan is a list of (sequence, count): its next `count` uncomputed tokens. Decode is count 1,
-prefill more, a chunk of a prompt something between; there is no other case. Running sequences go
-first, oldest first, so a long prompt never holds up a stream; what is left of the step's budget
-reads prompts. A sequence that finds no free block makes the youngest one give its blocks back: that
-one is preempted, keeps its place in the queue by age, and later recomputes what it had, which gives
-the same tokens, since a row's result does not depend on its neighbours.
+prefill more, a chunk of a prompt something between; there is no other case. Streams go first, one
+token each, so a long prompt never holds them up; what is left of the step's budget reads prompts,
+in the order of `turns`. A sequence that finds no free block makes another give its blocks back
+(`shares` says whose): that one is preempted, keeps its place, and later recomputes what it had,
+which gives the same tokens, since a row's result does not depend on its neighbours.
+
+Priority is strict but for one thing: each time PATIENCE sequences have started while a lower
+priority had something to read, or before one whose turn it was but for which there was no room,
+the one left behind becomes URGENT and goes before all others, to its end.
 """
 
-from collections import deque
+from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 
 from headrace.engine.block_pool import BlockPool, blocks_for
+from headrace.engine.fairness import Tenants
 from headrace.engine.prefix_cache import matching_blocks
 from headrace.engine.sequence import Sequence
-from headrace.errors import EngineError, QueueFull
+from headrace.engine.shares import Need, Shares
+from headrace.engine.tenant import Tenant
+from headrace.engine.turns import Turns
+from headrace.errors import EngineError
+
+PATIENCE = 32  # sequences that may start before one that is left behind
+URGENT = 1 << 30  # a priority above all
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +51,25 @@ class Scheduler:
         *,
         max_sequences: int,
         max_step_tokens: int,
-        max_waiting: int,
         has_prefix_cache: bool = True,
     ) -> None:
-        self.pool = pool
+        self.tenants = Tenants()
+        self.num_preempted = 0
+        self._pool = pool
+        self._shares = Shares(self.tenants, pool, max_sequences)
         self._max_sequences = max_sequences
         self._max_step_tokens = max(max_step_tokens, max_sequences)
-        self._max_waiting = max_waiting
         self._has_prefix_cache = has_prefix_cache
-        self._waiting: deque[Sequence] = deque()  # oldest first
-        self._running: list[Sequence] = []  # oldest first
-        self.num_preempted = 0
+        self._running: list[Sequence] = []
+        self._arrivals = count()
+        self._levels = Counter[int]()  # sequences of each priority
+        self._passed = Counter[int]()  # priority -> starts of higher ones while it had to read
+        self._dealt: set[Sequence] = set()  # in this step: planned, or preempted
 
     @property
     def num_waiting(self) -> int:
         """Sequences without blocks."""
-        return len(self._waiting)
+        return sum(len(tenant.waiting) for tenant in self.tenants)
 
     @property
     def num_running(self) -> int:
@@ -62,85 +77,162 @@ class Scheduler:
         return len(self._running)
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises QueueFull beyond `max_waiting`.
-
-        One that could start at once does not count as waiting.
-        """
-        if len(self._waiting) >= self._max_waiting + self._max_sequences - len(self._running):
-            raise QueueFull(
-                f"{len(self._waiting)} requests are waiting already; try again in a moment"
-            )
-        self._waiting.append(sequence)
+        """Let a sequence wait for its turn."""
+        sequence.number = next(self._arrivals)
+        tenant = self.tenants.find(sequence.asked)
+        self.tenants.join(tenant, sequence.asked.weight)
+        tenant.wait(sequence)
+        self._count_level(sequence.level, 1)
 
     def remove(self, sequence: Sequence) -> None:
-        """Forget a sequence and take its blocks back at once; unknown ones are ignored."""
-        self.pool.release(sequence.blocks)
+        """Forget a sequence that was added, and take its blocks back at once."""
+        self._pool.release(sequence.blocks)
+        tenant = self.tenants[sequence.asked.tenant]
+        tenant.leave(sequence)
+        if not tenant.running and not tenant.waiting:
+            self.tenants.leave(tenant)
         if sequence in self._running:
             self._running.remove(sequence)
-        elif sequence in self._waiting:
-            self._waiting.remove(sequence)
+        self._count_level(sequence.level, -1)
+
+    def clear(self) -> None:
+        """Forget all sequences and make every block free."""
+        self.tenants.clear()
+        self._running.clear()
+        self._levels.clear()
+        self._passed.clear()
+        self._pool.clear()
 
     def schedule(self) -> list[Chunk]:
         """The next step's chunks; empty when there is nothing to do."""
-        budget = self._max_step_tokens
-        plan: list[Chunk] = []
-        decoding = [s for s in self._running if s.num_pending == 1]
-        reading = [s for s in self._running if s.num_pending > 1]
-        for sequence in decoding + reading:
-            count = min(sequence.num_pending, budget)
-            if count == 0 or not sequence.blocks:
-                continue  # no budget left, or preempted a moment ago
-            if self._make_room(sequence, sequence.computed + count):
-                plan.append(Chunk(sequence, count))
-                budget -= count
-        plan = [chunk for chunk in plan if chunk.sequence.blocks]
-        return plan + self._admit(budget)
+        self._dealt.clear()
+        plan = self._decode()
+        backlogged = self.tenants.backlogged()
+        if backlogged:
+            plan += self._read(backlogged, self._max_step_tokens - len(plan))
+        return [chunk for chunk in plan if chunk.sequence.blocks]
 
     def check_integrity(self) -> None:
-        """Raise EngineError unless every block is free or held by one running sequence."""
-        if any(s.blocks for s in self._waiting):
+        """Raise EngineError unless every block is free or held by running sequences."""
+        if any(s.blocks for tenant in self.tenants for s in tenant.waiting):
             raise EngineError("a waiting sequence holds KV blocks")
-        self.pool.check_integrity(s.blocks for s in self._running)
+        self._pool.check_integrity(s.blocks for s in self._running)
+
+    def _decode(self) -> list[Chunk]:
+        """One token for each stream."""
+        return [
+            self._plan(self.tenants[sequence.asked.tenant], sequence, 1)
+            for sequence in [s for s in self._running if not s.is_behind]
+            if sequence.blocks and self._make_room(sequence, sequence.computed + 1)
+        ]
+
+    def _read(self, backlogged: list[Tenant], budget: int) -> list[Chunk]:
+        """Chunks of prompts, `budget` tokens at most."""
+        plan: list[Chunk] = []
+        turns = Turns(backlogged, self._dealt)
+        left_behind: Sequence | None = None  # the first whose turn it was but who found no room
+        while budget > 0 and (turn := turns.next()):
+            tenant, sequence = turn
+            num_tokens = min(sequence.num_pending, budget)
+            if sequence.blocks:
+                if not self._make_room(sequence, sequence.computed + num_tokens):
+                    continue
+            elif self._start(tenant, sequence, budget):
+                num_tokens = min(sequence.num_pending, budget)
+                self._note_start(sequence, left_behind)
+            else:
+                turns.close(tenant)
+                turns.again(tenant)
+                left_behind = left_behind or sequence
+                continue
+            plan.append(self._plan(tenant, sequence, num_tokens))
+            turns.again(tenant)
+            budget -= num_tokens
+        return plan
+
+    def _plan(self, tenant: Tenant, sequence: Sequence, num_tokens: int) -> Chunk:
+        self._dealt.add(sequence)
+        tenant.charge(sequence, num_tokens)
+        return Chunk(sequence, num_tokens)
 
     def _make_room(self, sequence: Sequence, num_tokens: int) -> bool:
-        while not self.pool.grow(sequence.blocks, num_tokens):
-            youngest = self._running[-1]
-            self._preempt(youngest)
-            if youngest is sequence:
+        """Blocks for a running sequence to hold `num_tokens`; False: it gave way itself."""
+        while not self._pool.grow(sequence.blocks, num_tokens):
+            leaving = self._shares.for_growth()
+            self._preempt(leaving)
+            if leaving is sequence:
                 return False
         return True
 
-    def _preempt(self, sequence: Sequence) -> None:
-        self.pool.release(sequence.blocks)
-        sequence.computed = 0
-        self._running.remove(sequence)
-        self._waiting.appendleft(sequence)  # older than all that wait: it ran before them
-        self.num_preempted += 1
-
-    def _admit(self, budget: int) -> list[Chunk]:
-        admitted: list[Chunk] = []
-        while self._waiting and budget > 0 and len(self._running) < self._max_sequences:
-            sequence = self._waiting[0]
-            count = self._reserve(sequence, budget)
-            if count == 0:
-                break
-            self._running.append(self._waiting.popleft())
-            admitted.append(Chunk(sequence, count))
-            budget -= count
-        return admitted
-
-    def _reserve(self, sequence: Sequence, budget: int) -> int:
-        """Blocks for the first chunk of a waiting sequence: its size, or 0 and no blocks."""
-        pool = self.pool
+    def _start(self, tenant: Tenant, sequence: Sequence, budget: int) -> bool:
+        """A slot, and blocks for the first chunk, of `budget` tokens at most; False: no room."""
+        pool = self._pool
+        missing_slots = len(self._running) + 1 - self._max_sequences
+        if missing_slots > 0 and len(self.tenants) == len(self._levels) == 1:
+            return False  # nobody would give way
         if self._has_prefix_cache:
             pool.share(sequence.blocks, matching_blocks(pool, sequence))
         cached = len(sequence.blocks) * pool.block_tokens
         missing = blocks_for(len(sequence.tokens) + 1, pool.block_tokens) - len(sequence.blocks)
-        count = min(len(sequence.tokens) - cached, budget)
-        # Others' next tokens come first: keep one block spare for each of them.
-        is_crowded = self._running and missing + len(self._running) > pool.num_free
-        if is_crowded or not pool.grow(sequence.blocks, cached + count):
+        spare = sum(self._shares.spare_for(s) for s in self._running)
+        need = Need(
+            blocks=missing,
+            missing_slots=missing_slots,
+            missing_blocks=missing + spare - pool.num_free,
+        )
+        leaving = self._shares.for_start(tenant, sequence, need)
+        if not need.is_met:
             pool.release(sequence.blocks)
-            return 0
+            return False
+        for other in leaving:
+            self._preempt(other)
+        pool.grow(sequence.blocks, min(len(sequence.tokens), cached + budget))
         sequence.computed = cached
-        return count
+        tenant.start(sequence)
+        self._running.append(sequence)
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._pool.release(sequence.blocks)
+        sequence.computed = 0
+        tenant = self.tenants[sequence.asked.tenant]
+        self._running.remove(sequence)
+        tenant.leave(sequence)
+        self.tenants.join(tenant, tenant.weight)
+        tenant.wait(sequence)
+        self._dealt.add(sequence)
+        self.num_preempted += 1
+
+    def _note_start(self, sequence: Sequence, left_behind: Sequence | None) -> None:
+        """Count a start against those it went before."""
+        if left_behind is not None:
+            left_behind.passed += 1
+            if left_behind.passed >= PATIENCE:
+                self._make_urgent(left_behind)
+        for level in [level for level in self._levels if level < sequence.level]:
+            first = self._first_to_read(level)
+            self._passed[level] += first is not None
+            if first is not None and self._passed[level] >= PATIENCE:
+                self._make_urgent(first)
+                self._passed[level] = 0
+
+    def _first_to_read(self, level: int) -> Sequence | None:
+        """Whose turn it would be among those of one priority."""
+        reading = [
+            (tenant.counter, s.number, s)
+            for tenant in self.tenants
+            for s in (*tenant.running, *tenant.waiting)
+            if s.level == level and (s.is_behind or not s.blocks)
+        ]
+        return min(reading)[-1] if reading else None
+
+    def _make_urgent(self, sequence: Sequence) -> None:
+        self._count_level(sequence.level, -1)
+        self.tenants[sequence.asked.tenant].raise_to(sequence, URGENT)
+        self._count_level(URGENT, 1)
+
+    def _count_level(self, level: int, by: int) -> None:
+        self._levels[level] += by
+        if self._levels[level] == 0:
+            del self._levels[level]
+            self._passed.pop(level, None)

@@ -1,5 +1,6 @@
 """One stream of tokens in the engine."""
 
+import math
 from dataclasses import dataclass, field
 
 from headrace.engine.adjustment import Adjustment
@@ -15,6 +16,10 @@ class Sequence:
     tokens: list[int]  # prompt, then output
     arrived_s: float
     adjustment: Adjustment | None  # None: nothing is ever added to its logits
+    number: int = 0  # order of arrival
+    level: int = 0  # priority; higher goes first
+    paid: int = 0  # prompt tokens its tenant was charged for: reading them again is free
+    passed: int = 0  # how many started before it though it was its turn
     computed: int = 0  # tokens whose keys and values are in the cache
     blocks: list[int] = field(default_factory=list[int])
     block_names: list[bytes] = field(default_factory=list[bytes])  # see `prefix_cache`
@@ -30,6 +35,7 @@ class Sequence:
             tokens=list(asked.prompt),
             arrived_s=now_s,
             adjustment=Adjustment.of(asked),
+            level=asked.priority,
         )
 
     def append(self, token_id: int) -> None:
@@ -37,6 +43,22 @@ class Sequence:
         self.tokens.append(token_id)
         if self.adjustment is not None:
             self.adjustment.count(token_id)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its place among its tenant's sequences: by priority, then by arrival."""
+        return (-self.level, self.number)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more than its newest token is to be computed: it waits for its turn to read."""
+        return len(self.tokens) - self.computed > 1
+
+    @property
+    def ends_s(self) -> float:
+        """The clock's reading by which it must be over; infinity without a deadline."""
+        limit_s = self.asked.deadline_s
+        return math.inf if limit_s is None else self.arrived_s + limit_s
 
     @property
     def num_output(self) -> int:

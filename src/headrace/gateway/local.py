@@ -109,7 +109,7 @@ class LocalModel:
             logit_bias=sampling.logit_bias,
             min_tokens=most if request.min_tokens is None else min(request.min_tokens, most),
             logprobs=-1 if request.logprobs is None else request.logprobs,
-            salt=request.tenant,
+            tenant=request.tenant,
         )
 
 

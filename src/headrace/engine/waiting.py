@@ -1,0 +1,76 @@
+"""Whether one more may wait: bounded in requests, in prompt tokens, and in time.
+
+What cannot be served in time is refused at once, not left to wait in vain. Places are shared by a
+dynamic threshold (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+switches", 1998): a tenant may hold as many places as are left free. So one alone may fill half of
+them, and whoever comes next still finds as many again.
+"""
+
+import math
+
+from headrace.engine.fairness import Tenants
+from headrace.engine.messages import Submit
+from headrace.engine.tenant import Tenant
+from headrace.errors import QueueFull
+
+LONGEST_RETRY_S = 60  # clients ignore a longer one
+
+
+class WaitingRoom:
+    """The bounds. All tenants together may hold twice what one may."""
+
+    def __init__(self, *, max_requests: int, max_tokens: int, max_sequences: int) -> None:
+        """`max_requests` and `max_tokens` that wait, of one tenant."""
+        self._max_requests = max_requests
+        self._max_tokens = max_tokens
+        self._max_sequences = max_sequences
+
+    def check(self, asked: Submit, tenants: Tenants, tokens_per_s: float | None) -> None:
+        """Raise QueueFull if there is no room for `asked`, or if it would wait in vain.
+
+        `tokens_per_s`: how fast prompts are read while some wait; None: not known yet. What could
+        start at once does not count as waiting.
+        """
+        tenant = tenants.find(asked)
+        wait_s = _expected_wait_s(asked, tenant, tenants, tokens_per_s)
+        retry_after_s = max(1, math.ceil(min(wait_s, LONGEST_RETRY_S)))
+        free_slots = self._max_sequences - sum(len(t.running) for t in tenants)
+        all_waiting = sum(len(t.waiting) for t in tenants)
+        if not self._has_place(len(tenant.waiting), all_waiting, free_slots):
+            raise QueueFull(
+                f"{all_waiting} requests are waiting already; try again in a moment",
+                retry_after_s=retry_after_s,
+            )
+        all_tokens = sum(t.waiting_tokens for t in tenants)
+        if _is_full(tenant.waiting_tokens, all_tokens, self._max_tokens):
+            raise QueueFull(
+                f"prompts of {all_tokens} tokens are waiting already; try again in a moment",
+                retry_after_s=retry_after_s,
+            )
+        starts_at_once = all_waiting < free_slots
+        if asked.deadline_s is not None and wait_s > asked.deadline_s and not starts_at_once:
+            raise QueueFull(
+                f"this request would wait some {wait_s:.0f} s, longer than it may take",
+                retry_after_s=retry_after_s,
+            )
+
+    def _has_place(self, own: int, total: int, free_slots: int) -> bool:
+        own, total = max(0, own - free_slots), total - free_slots
+        return total < 0 or not _is_full(own, total, self._max_requests)
+
+
+def _is_full(own: int, total: int, bound: int) -> bool:
+    return own >= min(bound, 2 * bound - total)
+
+
+def _expected_wait_s(
+    asked: Submit, tenant: Tenant, tenants: Tenants, tokens_per_s: float | None
+) -> float:
+    """Until its prompt is read: what is unread already, or its tenant's own part of that at its
+    tenant's share of the speed, whichever is sooner."""
+    if not tokens_per_s:
+        return 0.0
+    own = tenant.num_unread
+    total = sum(other.num_unread for other in tenants)
+    others_weight = sum(other.weight for other in tenants if other is not tenant)
+    return (min(total, own * (1 + others_weight / asked.weight)) + len(asked.prompt)) / tokens_per_s
