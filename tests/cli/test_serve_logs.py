@@ -50,6 +50,8 @@ def test_every_line_is_json_and_none_tells_a_secret(tmp_path: Path) -> None:
         assert secret not in said
     assert "headrace_completions_total" in scraped
     assert "laptop" not in scraped
+    assert 'headrace_engine_restarts_total{model="headrace-mini"} 0.0\n' in scraped
+    assert 'headrace_steps_total{model="headrace-mini"} 0.0' not in scraped  # it has decoded
 
 
 def ask(url: str, key: str, prompt: str, *, stream: bool) -> str:

@@ -87,9 +87,13 @@ def test_open_streams_end_with_an_error_and_the_next_request_works(tmp_path: Pat
             assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["usage"]["completion_tokens"] == 4
         assert httpx.get(f"{url}/health/ready").status_code == 200
-        assert (
-            'engine_restarts_total{model="headrace-mini"} 1.0' in httpx.get(f"{url}/metrics").text
-        )
+        scraped = httpx.get(f"{url}/metrics").text.splitlines()
+        model = 'model="headrace-mini"'
+        assert f'headrace_aborted_total{{{model},reason="engine_failure"}} {STREAMS:.1f}' in scraped
+        assert f"headrace_engine_restarts_total{{{model}}} 1.0" in scraped
+        assert f"headrace_completions_total{{{model}}} 1.0" in scraped
+        counted = [line for line in scraped if 'reason="engine_restarting"' in line]
+        assert [line.split()[-1] for line in counted] == ([f"{refused:.1f}"] if refused else [])
 
 
 def ask(url: str) -> httpx.Response:

@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+from headrace.engine.messages import Stats
 from headrace.telemetry.metrics import GAPS_S, OF_ENGINES, OF_REQUESTS, WAITS_S
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
@@ -14,6 +15,10 @@ def test_the_page_has_a_row_for_each_metric_and_no_other() -> None:
         f"| `{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.says} |"
         for m in (*OF_REQUESTS, *OF_ENGINES)
     ]
+
+
+def test_every_counter_of_the_engine_is_told_once() -> None:
+    assert sorted(m.field for m in OF_ENGINES) == sorted(Stats.__struct_fields__)
 
 
 def test_buckets_rise_from_what_a_fast_server_does_to_what_nobody_waits_for() -> None:

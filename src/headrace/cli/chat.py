@@ -77,8 +77,8 @@ def chat(
     """Talk to a model here, without a server, or to a running one with --url."""
     if as_json and message is None:
         raise ConfigError("--json needs --message: one question, one object")
+    flags = {"engine.backend": backend, "engine.threads": threads, "log.level": "warning"}
     set_up_logging("warning", "text", sys.stderr)
-    flags = {"engine.backend": backend, "engine.threads": threads}
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
         reached = (

@@ -5,6 +5,7 @@ FD is this end of a socket pair. The front says `Start`, this loads the model an
 for the whole group (Ctrl-C, a service manager's SIGTERM) are the front's to handle.
 """
 
+import logging
 import signal
 import socket
 import sys
@@ -17,7 +18,9 @@ from headrace.engine.messages import Loading, Refused, Start, Started
 from headrace.engine.wire import FrameReader, frame
 from headrace.errors import HeadraceError
 from headrace.model import open_network
-from headrace.telemetry.logs import set_up_logging
+from headrace.telemetry.logs import Event, set_up_logging
+
+log = logging.getLogger("headrace.engine")
 
 LOADING_STEPS = 200  # messages about loading, at most
 
@@ -28,8 +31,14 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(sys.argv[1]))
     start = _hear_start(sock)
-    if start is not None:
+    if start is None:
+        return
+    set_up_logging(start.log.level, start.log.format, sys.stderr)
+    try:
         _serve(start, sock)
+    except Exception:
+        log.exception(Event("engine_broke"))
+        sys.exit(1)
 
 
 def _hear_start(sock: socket.socket) -> Start | None:
@@ -41,7 +50,6 @@ def _hear_start(sock: socket.socket) -> Start | None:
 
 
 def _serve(start: Start, sock: socket.socket) -> None:
-    set_up_logging(start.log.level, start.log.format, sys.stderr)
     clock = SystemClock()
     told = 0
 
