@@ -4,20 +4,25 @@ No trace, nothing on standard output, a status that says so, and no waiting: not
 ten terabytes that a header promises.
 """
 
+import copy
+import itertools
 import json
 import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headrace.cli.main import run
+from headrace.errors import CheckpointError
 from headrace.model import open_model
 from tests.tiny_folder import write_folder, write_safetensors
 from tests.tiny_llama import random_weights, tiny_program
@@ -310,6 +315,10 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
     "tokenizer too large": (vocabulary, (TOKENIZER, "1048576", "299")),
     "tokenizer a pipe": (instead(TOKENIZER, os.mkfifo), (TOKENIZER, "not a file")),
     "tokenizer of a gigabyte": (instead(TOKENIZER, sparse(1 << 30)), (TOKENIZER, "bytes")),
+    "a control token like text": (
+        lambda f: rewrite(f / SETTINGS, eos_token="a"),
+        (TOKENIZER, "control token 'a'"),
+    ),
     "tokenizer settings a list": (text(SETTINGS, "[]"), (SETTINGS, "object")),
     # the chat template
     "template broken": (template("{% for %}"), (SETTINGS, "template")),
@@ -384,6 +393,45 @@ def assert_one_sentence(case: str, status: int, out: str, err: str) -> None:
 def test_the_folder_that_is_broken_below_is_a_model(tmp_path: Path) -> None:
     assert open_model(write_folder(tmp_path / "m")).name == "m"
     assert open_model(write_folder(tmp_path / "n", shards=2)).name == "n"
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, but the vocabulary's."""
+    yield path
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in itertools.islice(pairs, 40):
+            yield from places(item, (*path, key))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: object) -> Any:
+    if not path:
+        return new
+    copied = copy.copy(value)
+    copied[path[0]] = changed(value[path[0]], path[1:], new)
+    return copied
+
+
+ODD = [None, True, -1, 0, 3.5, float("nan"), 1 << 31, 1 << 70, "", "a", "\n", [], {}, [None], [[]]]
+
+
+@given(name=st.sampled_from([CONFIG, GENERATION, SETTINGS, TOKENIZER]), data=st.data())
+def test_a_changed_value_is_refused_by_name_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "changed"
+    if not folder.exists():
+        write_folder(folder)
+    whole = (folder / name).read_text()
+    value = json.loads(whole)
+    path = data.draw(st.sampled_from(list(places(value))))
+    (folder / name).write_text(json.dumps(changed(value, path, data.draw(st.sampled_from(ODD)))))
+    try:
+        open_model(folder)
+    except CheckpointError as exc:
+        assert str(folder) in str(exc)  # noqa: PT017 (either end is right)
+    finally:
+        (folder / name).write_text(whole)
 
 
 @pytest.mark.timeout(IN_S)

@@ -49,15 +49,7 @@ class Tokenizer:
         self._inner = _without_prefix(self._fast)
         self._check_size()
         added = self._fast.get_added_tokens_decoder()
-        self.control = ControlTokens(
-            {
-                token.content: ControlToken(
-                    id=token_id, spelling=token.content, lstrip=token.lstrip, rstrip=token.rstrip
-                )
-                for token_id, token in added.items()
-                if token.special
-            }
-        )
+        self.control = self._control_tokens(added)
         literal = {i: "" if t.special else t.content for i, t in added.items()}
         self._decoding = decoding_of(self._fast, literal, self.vocab_size, self._file)
         self._check_text_stays_text()
@@ -90,6 +82,19 @@ class Tokenizer:
             else:
                 ids += self._ordinary(piece, is_start=not ids)
         return ids
+
+    def _control_tokens(self, added: Mapping[int, tokenizers.AddedToken]) -> ControlTokens:
+        tokens = {
+            token.content: ControlToken(
+                id=token_id, spelling=token.content, lstrip=token.lstrip, rstrip=token.rstrip
+            )
+            for token_id, token in added.items()
+            if token.special
+        }
+        try:
+            return ControlTokens(tokens)
+        except CheckpointError as exc:
+            raise CheckpointError(f"{self._file}: {exc}") from exc
 
     def _ordinary(self, text: str, *, is_start: bool) -> list[int]:
         fast = self._fast if is_start or self._inner is None else self._inner
