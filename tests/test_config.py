@@ -4,6 +4,7 @@ import pytest
 
 from headrace.config import load
 from headrace.errors import ConfigError
+from headrace.types import Dtype
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -33,6 +34,7 @@ def test_flags_win_over_variables_over_the_file_over_defaults(tmp_path: Path) ->
         ("[api]\nauth = false\nhost = '0.0.0.0'\n", "needs a loopback host"),
         ("[log]\nformat = 'xml'\n", "'log.format'.*must be text or json, not 'xml'"),
         ("[log]\nlevel = 7\n", "'log.level'.*must be debug or info or warning"),
+        ("[engine]\ndtype = 'fp8'\n", "'engine.dtype'.*must be stored or bf16, not 'fp8'"),
         ("[api\n", "headrace.toml cannot be read"),
     ],
 )
@@ -41,6 +43,13 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(
 ) -> None:
     with pytest.raises(ConfigError, match=says):
         load(file=write(tmp_path, text), environ={})
+
+
+@pytest.mark.parametrize("given", ["bf16", Dtype.BF16])
+def test_a_choice_is_read_as_such(given: str) -> None:
+    assert load(environ={}).engine.dtype is Dtype.STORED
+    assert load(environ={}, flags={"engine.dtype": given}).engine.dtype is Dtype.BF16
+    assert load(environ={"HEADRACE_ENGINE__DTYPE": given}).engine.dtype is Dtype.BF16
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Model folders made on the spot: random bf16 weights, a byte-level tokenizer, a chat template."""
+"""Model folders made on the spot: random weights, a byte-level tokenizer, a chat template."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from tests.tiny_llama import CONFIG, random_weights, tiny_program
+from headrace.model.precision import round_to_bf16
+from tests.tiny_llama import CONFIG, random_values, tiny_program
 
 CONTROL = (
     "<|begin_of_text|>",
@@ -56,20 +57,36 @@ def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, NDArray[np.ge
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-def write_folder(folder: Path, *, shards: int = 1, **changes: object) -> Path:
-    """A complete model folder; `changes` go into config.json."""
+def as_word(values: NDArray[np.float32], word: str) -> NDArray[np.generic]:
+    """`values` as a safetensors file holds them under the dtype `word`."""
+    if word == "BF16":
+        return round_to_bf16(values)
+    return values.astype({"F16": np.float16, "F32": np.float32, "F64": np.float64}[word])
+
+
+def write_folder(
+    folder: Path,
+    *,
+    shards: int = 1,
+    matrices: str = "BF16",
+    vectors: str = "BF16",
+    **changes: object,
+) -> Path:
+    """A complete model folder; `matrices` and `vectors`: dtypes; `changes` go into config.json."""
     config = {**CONFIG, "vocab_size": VOCAB, "eos_token_id": 260, **changes}
-    weights = random_weights(tiny_program(**config))
-    bf16 = {name: ("BF16", bits) for name, bits in weights.items()}
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {}
+    for name, values in random_values(tiny_program(**config)).items():
+        word = matrices if values.ndim > 1 else vectors
+        stored[name] = word, as_word(values, word)
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     if shards == 1:
-        write_safetensors(folder / "model.safetensors", bf16)
+        write_safetensors(folder / "model.safetensors", stored)
     else:
         names = [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
-        weight_map = {tensor: names[i % shards] for i, tensor in enumerate(bf16)}
+        weight_map = {tensor: names[i % shards] for i, tensor in enumerate(stored)}
         for name in names:
-            mine = {tensor: bf16[tensor] for tensor, file in weight_map.items() if file == name}
+            mine = {tensor: stored[tensor] for tensor, file in weight_map.items() if file == name}
             write_safetensors(folder / name, mine)
         index = {"metadata": {}, "weight_map": weight_map}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))

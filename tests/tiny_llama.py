@@ -1,4 +1,4 @@
-"""Random Llama programs small enough to check by eye: a config, its program, bf16 weights."""
+"""Random Llama programs small enough to check by eye: a config, its program, its weights."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
-from headrace.backends.bf16 import round_to_bf16
+from headrace.model.precision import round_to_bf16
 from headrace.model.program import Program
 from headrace.model.registry import build_program
 
@@ -31,17 +31,22 @@ def tiny_program(**changes: object) -> Program:
     return build_program({**CONFIG, **changes})
 
 
-def random_weights(program: Program, seed: int = 0) -> dict[str, NDArray[np.uint16]]:
-    """Normal bf16 weights scaled so that logits spread; norms near one."""
+def random_values(program: Program, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Normal weights scaled so that logits spread; norms near one."""
     rng = np.random.default_rng(seed)
-    weights: dict[str, NDArray[np.uint16]] = {}
+    weights: dict[str, NDArray[np.float32]] = {}
     for name, weight in program.weights().items():
         values = rng.standard_normal(weight.shape).astype(np.float32)
         values *= 1.5 / np.sqrt(weight.shape[-1]) if len(weight.shape) == 2 else 0.2
         if "norm" in name:
             values += 1
-        weights[name] = round_to_bf16(values.astype(np.float32))
+        weights[name] = values.astype(np.float32)
     return weights
+
+
+def random_weights(program: Program, seed: int = 0) -> dict[str, NDArray[np.uint16]]:
+    """The same as bf16 bits."""
+    return {name: round_to_bf16(values) for name, values in random_values(program, seed).items()}
 
 
 def rows_batch(

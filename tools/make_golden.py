@@ -5,16 +5,17 @@
 
 Each case is a folder of tests/golden/ with a `case.json` of your making: `why` it is there, the
 `family` (transformers calls its configuration `<family>Config`, or `config_class`), the `sizes`
-that configuration gets, and if wanted `sharded` (two weight files), `old_rope` (rotary settings as
-written before transformers 5), `context` (tokens served, for the tests) and `released` (published
-checkpoints of the family: `name`, `config` and number of `parameters`, which tests compare).
+that configuration gets, and if wanted `dtype` (of the weights, "float16"), `sharded` (two weight
+files), `old_rope` (rotary settings as written before transformers 5), `context` (tokens served, for
+the tests) and `released` (published checkpoints of the family: `name`, `config` and number of
+`parameters`, which tests compare).
 
-From it this makes a complete Hugging Face folder (bf16 weights, tokenizer, chat template) with
+From it this makes a complete Hugging Face folder (weights, tokenizer, chat template) with
 `golden.npz`: prompt [P], logits [P, V], hidden [L, P, H] (the residual stream after each layer),
 greedy [64] token ids and margins [64], the gap between the best and second logit at each step; all
-float32 from eager attention on the bf16 weights. `chat.json` holds prompts; `rope.npz` the rotary
-frequencies of the settings in `rope.json`, which are those of published models. Seeds are searched
-for greedy paths without near-ties, so that rounding the cache to bf16 changes no token.
+float32 from eager attention on those weights, widened. `chat.json` holds prompts; `rope.npz` the
+rotary frequencies of the settings in `rope.json`, which are those of published models. Seeds are
+searched for greedy paths without near-ties, so that rounding the cache to bf16 changes no token.
 """
 
 import json
@@ -137,8 +138,11 @@ def make_tokenizer(vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def random_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
-    """Random weights whose logits spread and whose attention is neither flat nor one-hot."""
+def random_model(config: PreTrainedConfig, seed: int, dtype: torch.dtype) -> PreTrainedModel:
+    """Random weights whose logits spread and whose attention is neither flat nor one-hot.
+
+    In float32, with values that `dtype` holds.
+    """
     generator = torch.Generator().manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config).eval()
     gemma = config.model_type.startswith("gemma")  # its norms multiply by 1 + weight
@@ -153,7 +157,7 @@ def random_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
                 drawn = drawn * 1.5 / weight.shape[1] ** 0.5
             if gemma and "embed" in name:
                 drawn = 0.1 * drawn  # scaled up and tied: else every token would follow itself
-            weight.copy_(drawn.bfloat16().float())
+            weight.copy_(drawn.to(dtype).float())
     return model
 
 
@@ -186,11 +190,11 @@ def forward(model: PreTrainedModel, prompt: torch.Tensor) -> tuple[Any, Any]:
     return logits.numpy(), torch.stack(hidden).numpy()
 
 
-def choose_seed(config: PreTrainedConfig) -> tuple[int, torch.Tensor]:
+def choose_seed(config: PreTrainedConfig, dtype: torch.dtype) -> tuple[int, torch.Tensor]:
     """The first seed without near-ties and without short loops, else the best of `SEEDS`."""
     best = (-1.0, 0)
     for seed in range(SEEDS):
-        model, prompt = random_model(config, seed), draw_prompt(config, seed)
+        model, prompt = random_model(config, seed, dtype), draw_prompt(config, seed)
         tokens, margins = greedy(model, prompt)
         spread = float(model(prompt[None]).logits.detach().std())
         score = min(margins) / spread if len(set(tokens)) > GREEDY_TOKENS // 3 else 0.0
@@ -225,6 +229,11 @@ def read_case(folder: Path) -> dict[str, Any]:
     return case
 
 
+def dtype_of(case: dict[str, Any]) -> torch.dtype:
+    """What its weights are stored as."""
+    return getattr(torch, case.get("dtype", "bfloat16"))
+
+
 def make_config(case: dict[str, Any], tokenizer: Tokenizer) -> PreTrainedConfig:
     """The configuration `case` describes, in transformers' words."""
     kind = getattr(transformers, case.get("config_class", f"{case['family']}Config"))
@@ -238,10 +247,10 @@ def make_config(case: dict[str, Any], tokenizer: Tokenizer) -> PreTrainedConfig:
 
 
 def write_model(case: dict[str, Any], model: PreTrainedModel, folder: Path) -> None:
-    """Configuration and bf16 weights, as releases have them."""
+    """Configuration and 16-bit weights, as releases have them."""
     size = sum(p.numel() * 2 for p in model.parameters())
     shard = f"{size * 6 // 10 // 1_000}KB" if case.get("sharded") else "1GB"
-    model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=shard)
+    model.to(dtype_of(case)).save_pretrained(folder, max_shard_size=shard)
     if case.get("old_rope"):
         rewrite_rope(folder)
 
@@ -271,8 +280,8 @@ def write_case(folder: Path) -> None:
     case = read_case(folder)
     tokenizer = make_tokenizer(case["sizes"]["vocab_size"])
     config = make_config(case, tokenizer)
-    seed, prompt = choose_seed(config)
-    write_model(case, random_model(config, seed), folder)
+    seed, prompt = choose_seed(config, dtype_of(case))
+    write_model(case, random_model(config, seed, dtype_of(case)), folder)
     has_chat = write_tokenizer(tokenizer, folder)
     model = load(folder)
     logits, hidden = forward(model, prompt)

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from headrace.backends.bf16 import round_to_bf16
 from headrace.model import bundled_model
+from headrace.model.precision import round_to_bf16
 from headrace.model.program import Weight
 from headrace.model.registry import build_program
 

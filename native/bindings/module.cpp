@@ -49,13 +49,14 @@ std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, std::
 
 Id add_matrix(Machine& machine, std::vector<std::size_t> source_rows, std::size_t inputs,
               const Matrix2<const std::uint32_t>& order, std::size_t unit, std::size_t grain,
-              bool apart) {
+              bool apart, bool fp16) {
   std::vector<Block> blocks(order.shape(0));
   if (order.shape(1) != 2) throw std::invalid_argument("order must be [blocks, 2]");
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     blocks[i] = {order.data()[2 * i], order.data()[2 * i + 1]};
   }
-  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit, grain, apart);
+  return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit, grain, apart,
+                            fp16 ? Format::kFp16 : Format::kBf16);
 }
 
 void pack(Machine& machine, Id matrix, std::size_t source,
@@ -230,7 +231,7 @@ NB_MODULE(_native, module) {
       .def("add_layer", &Machine::add_layer, nb::arg("kv_heads"), nb::arg("head_dim"),
            nb::arg("value_dim") = nb::none())
       .def("add_matrix", &add_matrix, nb::arg("source_rows"), nb::arg("inputs"), nb::arg("order"),
-           nb::arg("unit"), nb::arg("grain"), nb::arg("apart") = false)
+           nb::arg("unit"), nb::arg("grain"), nb::arg("apart") = false, nb::arg("fp16") = false)
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())

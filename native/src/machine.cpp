@@ -78,8 +78,10 @@ Id Machine::add_layer(std::size_t kv_heads, std::size_t head_dim,
 }
 
 Id Machine::add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs,
-                       std::vector<Block> blocks, std::size_t unit, std::size_t grain, bool apart) {
+                       std::vector<Block> blocks, std::size_t unit, std::size_t grain, bool apart,
+                       Format format) {
   matrices_.emplace_back(std::move(source_rows), inputs, std::move(blocks), unit, grain, apart,
+                         format,
                          static_cast<std::size_t>(workers()), kernels_.max_panel);
   return matrices_.size() - 1;
 }
@@ -118,7 +120,7 @@ void Machine::join_attention(AttentionPhase& phase) {
   before->joined = true;
 }
 
-// Whether every writer can write bf16 and every reader wants it.
+// Whether every writer can write bf16 and every reader, a product with a bf16 matrix, wants it.
 bool Machine::only_feeds_products(Id buffer) const {
   bool written = false;
   for (const Phase& phase : phases_) {
@@ -126,7 +128,8 @@ bool Machine::only_feeds_products(Id buffer) const {
       const bool gated = is_gated(linear->finish);
       const bool out =
           std::find(linear->outs.begin(), linear->outs.end(), buffer) != linear->outs.end();
-      if ((linear->inp == buffer && linear->norm) || (out && !gated)) return false;
+      const bool exact = linear->norm || matrices_[linear->matrix].format() != Format::kBf16;
+      if ((linear->inp == buffer && exact) || (out && !gated)) return false;
       written |= out;
     } else if (const auto* attention = std::get_if<AttentionPhase>(&phase)) {
       const std::optional<Id> id = buffer;
@@ -191,9 +194,14 @@ void Machine::allocate() {
     words += geometry_.num_blocks * layer.kv_heads * layer.value_words;
   }
   rounded_.resize(kMaxRows * widest);
+  const bool has_fp16 = std::any_of(matrices_.begin(), matrices_.end(), [](const Matrix& matrix) {
+    return matrix.format() == Format::kFp16;
+  });
+  if (has_fp16) exact_.resize(kMaxRows * widest);
   scratch_.resize(count);
   for (Scratch& own : scratch_) {
     own.input.resize(tile);
+    if (has_fp16) own.exact.resize(widest);
     own.product.resize(kTileRows * kMaxPanel * kLanes);
     own.queries.resize(kMaxQueries * head_dim);
     own.scores.resize(kMaxQueries * kSpanTokens);

@@ -23,7 +23,8 @@ void Machine::run(const HeadPhase& phase, const Pass& pass, std::size_t worker) 
     for (std::size_t i = 0; i < samples.size(); ++i) {
       rows[i] = static_cast<std::size_t>(input_->sample_rows[samples[i]]) - pass.first;
     }
-    const Rounded input = round_input(worker, phase.inp, phase.norm, rows, samples.size(), false);
+    const Rows input = product_input(matrices_[phase.matrix].format(), worker, phase.inp,
+                                     phase.norm, rows, samples.size(), false);
     head_products(phase, samples, input, worker);
     workers_.barrier(static_cast<int>(worker));
     for (std::size_t i = worker; i < samples.size(); i += workers) {
@@ -40,7 +41,7 @@ float* Machine::logits_row(std::size_t index, std::size_t sample) {
 }
 
 void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
-                            const Rounded& input, std::size_t worker) {
+                            const Rows& input, std::size_t worker) {
   const Matrix& matrix = matrices_[phase.matrix];
   Scratch& own = scratch_[worker];
   for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -54,8 +55,7 @@ void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t>
     const std::size_t stride = panel.blocks * kLanes;
     for (std::size_t row = 0; row < samples.size(); row += kTileRows) {
       const std::size_t rows = std::min(kTileRows, samples.size() - row);
-      kernels_.linear(input.pairs + row * input.stride, input.stride, rows, panel.words,
-                      panel.blocks, matrix.pairs(), own.product.data(), stride);
+      product(matrix, panel, input, row, rows, own.product.data());
       for (std::size_t r = 0; r < rows; ++r) {
         const float* product = own.product.data() + r * stride;
         float* logits = logits_row(row + r, samples[row + r]);

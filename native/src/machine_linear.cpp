@@ -17,12 +17,30 @@ void Machine::round_row(Id inp, const std::optional<NormInput>& norm, std::size_
   }
 }
 
-Machine::Rounded Machine::round_input(std::size_t worker, Id inp,
-                                      const std::optional<NormInput>& norm, const std::size_t* rows,
-                                      std::size_t count, bool keep_apart) {
+void Machine::exact_row(Id inp, const std::optional<NormInput>& norm, std::size_t row,
+                        float* out) const {
+  const Buffer& buffer = buffers_[inp];
+  if (norm) {
+    kernels_.norm(buffer.row(row), vectors_[norm->weight].values.data(), buffer.width, norm->eps,
+                  out);
+  } else {
+    std::memcpy(out, buffer.row(row), buffer.stride * sizeof(float));
+  }
+}
+
+Machine::Rows Machine::product_input(Format format, std::size_t worker, Id inp,
+                                     const std::optional<NormInput>& norm, const std::size_t* rows,
+                                     std::size_t count, bool keep_apart) {
+  return format == Format::kFp16 ? exact_input(worker, inp, norm, rows, count, keep_apart)
+                                 : round_input(worker, inp, norm, rows, count, keep_apart);
+}
+
+Machine::Rows Machine::round_input(std::size_t worker, Id inp,
+                                   const std::optional<NormInput>& norm, const std::size_t* rows,
+                                   std::size_t count, bool keep_apart) {
   const std::size_t stride = buffers_[inp].stride;
   if (buffers_[inp].rounded != nullptr) {
-    return {reinterpret_cast<const std::uint32_t*>(buffers_[inp].rounded), stride / 2};
+    return {reinterpret_cast<const std::uint32_t*>(buffers_[inp].rounded), nullptr, stride / 2};
   }
   const auto as_pairs = [](const std::vector<std::uint16_t>& values) {
     return reinterpret_cast<const std::uint32_t*>(values.data());
@@ -31,28 +49,59 @@ Machine::Rounded Machine::round_input(std::size_t worker, Id inp,
     round_row(inp, norm, rows == nullptr ? 0 : rows[0], scratch_[worker].input.data());
     // Nobody may write the outputs while someone still reads the input they overlap.
     if (keep_apart) workers_.barrier(static_cast<int>(worker));
-    return {as_pairs(scratch_[worker].input), stride / 2};
+    return {as_pairs(scratch_[worker].input), nullptr, stride / 2};
   }
   const auto workers = static_cast<std::size_t>(workers_.count());
   for (std::size_t r = worker; r < count; r += workers) {
     round_row(inp, norm, rows == nullptr ? r : rows[r], rounded_.data() + r * stride);
   }
   workers_.barrier(static_cast<int>(worker));
-  return {as_pairs(rounded_), stride / 2};
+  return {as_pairs(rounded_), nullptr, stride / 2};
+}
+
+Machine::Rows Machine::exact_input(std::size_t worker, Id inp,
+                                   const std::optional<NormInput>& norm, const std::size_t* rows,
+                                   std::size_t count, bool keep_apart) {
+  const Buffer& buffer = buffers_[inp];
+  if (!norm && rows == nullptr && !keep_apart) return {nullptr, buffer.data, buffer.stride};
+  if (count == 1) {
+    float* own = scratch_[worker].exact.data();
+    exact_row(inp, norm, rows == nullptr ? 0 : rows[0], own);
+    if (keep_apart) workers_.barrier(static_cast<int>(worker));
+    return {nullptr, own, buffer.stride};
+  }
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t r = worker; r < count; r += workers) {
+    exact_row(inp, norm, rows == nullptr ? r : rows[r], exact_.data() + r * buffer.stride);
+  }
+  workers_.barrier(static_cast<int>(worker));
+  return {nullptr, exact_.data(), buffer.stride};
+}
+
+void Machine::product(const Matrix& matrix, const Panel& panel, const Rows& input,
+                      std::size_t first, std::size_t count, float* out) const {
+  const std::size_t stride = panel.blocks * kLanes;
+  if (matrix.format() == Format::kFp16) {
+    kernels_.linear_fp16(input.exact + first * input.stride, input.stride, count, panel.halves(),
+                         panel.blocks, matrix.inputs(), out, stride);
+  } else {
+    kernels_.linear(input.pairs + first * input.stride, input.stride, count, panel.words,
+                    panel.blocks, matrix.pairs(), out, stride);
+  }
 }
 
 void Machine::run(const LinearPhase& phase, const Pass& pass, std::size_t worker) {
   const Matrix& matrix = matrices_[phase.matrix];
   const bool in_place =
       std::find(phase.outs.begin(), phase.outs.end(), phase.inp) != phase.outs.end();
-  const Rounded input = round_input(worker, phase.inp, phase.norm, nullptr, pass.rows, in_place);
-  float* product = scratch_[worker].product.data();
+  const Rows input = product_input(matrix.format(), worker, phase.inp, phase.norm, nullptr,
+                                   pass.rows, in_place);
+  float* sums = scratch_[worker].product.data();
   for (const Panel& panel : matrix.panels(worker)) {
     for (std::size_t row = 0; row < pass.rows; row += kTileRows) {
       const std::size_t rows = std::min(kTileRows, pass.rows - row);
-      kernels_.linear(input.pairs + row * input.stride, input.stride, rows, panel.words,
-                      panel.blocks, matrix.pairs(), product, panel.blocks * kLanes);
-      finish_linear(phase, pass, panel, row, rows, product);
+      product(matrix, panel, input, row, rows, sums);
+      finish_linear(phase, pass, panel, row, rows, sums);
     }
   }
 }
@@ -107,7 +156,8 @@ void Machine::finish_linear(const LinearPhase& phase, const Pass& pass, const Pa
   }
 }
 
-// Whoever has a panel rounds its input himself: that is 1 part in 16 * blocks of the work.
+// Whoever has a panel rounds its input himself: that is 1 part in 16 * blocks of the work. An fp16
+// matrix takes it where it lies.
 void Machine::run(const HeadLinearPhase& phase, const Pass& pass, std::size_t worker) {
   const Matrix& matrix = matrices_[phase.matrix];
   const Buffer& inp = buffers_[phase.inp];
@@ -115,19 +165,22 @@ void Machine::run(const HeadLinearPhase& phase, const Pass& pass, std::size_t wo
   const std::size_t stride = 2 * matrix.pairs();
   std::uint16_t* rounded = scratch_[worker].input.data();
   const auto* pairs = reinterpret_cast<const std::uint32_t*>(rounded);
-  float* product = scratch_[worker].product.data();
+  float* sums = scratch_[worker].product.data();
   for (const Panel& panel : matrix.panels(worker)) {
     const float* from = inp.data + panel.runs[0].source * part;
     for (std::size_t row = 0; row < pass.rows; row += kTileRows) {
       const std::size_t rows = std::min(kTileRows, pass.rows - row);
-      for (std::size_t r = 0; r < rows; ++r) {
-        rounded[r * stride + stride - 1] = 0;  // the padding of an odd number of inputs
-        kernels_.round(from + (row + r) * inp.stride, matrix.inputs(), rounded + r * stride);
+      if (matrix.format() == Format::kFp16) {
+        product(matrix, panel, {nullptr, from, inp.stride}, row, rows, sums);
+      } else {
+        for (std::size_t r = 0; r < rows; ++r) {
+          rounded[r * stride + stride - 1] = 0;  // the padding of an odd number of inputs
+          kernels_.round(from + (row + r) * inp.stride, matrix.inputs(), rounded + r * stride);
+        }
+        product(matrix, panel, {pairs, nullptr, matrix.pairs()}, 0, rows, sums);
       }
-      kernels_.linear(pairs, matrix.pairs(), rows, panel.words, panel.blocks, matrix.pairs(),
-                      product, panel.blocks * kLanes);
       for (std::size_t r = 0; r < rows; ++r) {
-        finish_head(phase, panel, row + r, product + r * panel.blocks * kLanes);
+        finish_head(phase, panel, row + r, sums + r * panel.blocks * kLanes);
       }
     }
   }

@@ -28,7 +28,8 @@ bool runs_here(const Kernels& kernels) {
 #if defined(HEADRACE_X86)
   __builtin_cpu_init();
   if (&kernels == &kAvx2Kernels) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
   }
   if (&kernels == &kAvx512Bf16Kernels) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "fp16.hpp"
+
 namespace headrace {
 
 namespace {
@@ -31,12 +33,13 @@ std::vector<Run> runs_of(const std::vector<Block>& blocks, std::size_t first, st
 }  // namespace
 
 Matrix::Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-               std::size_t unit, std::size_t grain, bool apart, std::size_t workers,
+               std::size_t unit, std::size_t grain, bool apart, Format format, std::size_t workers,
                std::size_t max_panel)
     : source_rows_(std::move(source_rows)),
       inputs_(inputs),
       grain_(grain),
       apart_(apart),
+      format_(format),
       blocks_(std::move(blocks)) {
   std::size_t expected = 0;
   for (const std::size_t rows : source_rows_) {
@@ -108,34 +111,59 @@ void Matrix::place(std::size_t worker, std::uint32_t* memory) {
 
 void Matrix::pack(std::size_t worker, std::size_t source, const std::uint16_t* values) {
   const std::size_t rows = source_rows_[source];
-  for (Panel& panel : panels_[worker]) {
+  for (const Panel& panel : panels_[worker]) {
     for (std::size_t b = 0; b < panel.blocks; ++b) {
       const Block& block = blocks_[panel.first_block + b];
       if (block.source != source) continue;
       const std::size_t real = std::min(kLanes, rows - block.first_row);
       const std::uint16_t* from = values + block.first_row * inputs_;
-      std::uint32_t* to = panel.words + b * kLanes;
-      for (std::size_t pair = 0; pair < pairs(); ++pair, to += panel.blocks * kLanes) {
-        const bool whole = 2 * pair + 1 < inputs_;
-        for (std::size_t lane = 0; lane < real; ++lane) {
-          const std::uint16_t* row = from + lane * inputs_ + 2 * pair;
-          const std::uint32_t upper = whole ? row[1] : 0u;
-          to[lane] = row[0] | upper << 16;
-        }
-        for (std::size_t lane = real; lane < kLanes; ++lane) to[lane] = 0;
+      if (format_ == Format::kFp16) {
+        pack_fp16(panel, b, from, real);
+      } else {
+        pack_pairs(panel, b, from, real);
       }
     }
   }
+}
+
+void Matrix::pack_pairs(const Panel& panel, std::size_t b, const std::uint16_t* rows,
+                        std::size_t real) const {
+  std::uint32_t* to = panel.words + b * kLanes;
+  for (std::size_t pair = 0; pair < pairs(); ++pair, to += panel.blocks * kLanes) {
+    const bool whole = 2 * pair + 1 < inputs_;
+    for (std::size_t lane = 0; lane < real; ++lane) {
+      const std::uint16_t* row = rows + lane * inputs_ + 2 * pair;
+      const std::uint32_t upper = whole ? row[1] : 0u;
+      to[lane] = row[0] | upper << 16;
+    }
+    for (std::size_t lane = real; lane < kLanes; ++lane) to[lane] = 0;
+  }
+}
+
+void Matrix::pack_fp16(const Panel& panel, std::size_t b, const std::uint16_t* rows,
+                       std::size_t real) const {
+  std::uint16_t* to = panel.halves() + b * kLanes;
+  for (std::size_t i = 0; i < inputs_; ++i, to += panel.blocks * kLanes) {
+    for (std::size_t lane = 0; lane < real; ++lane) to[lane] = rows[lane * inputs_ + i];
+    for (std::size_t lane = real; lane < kLanes; ++lane) to[lane] = 0;
+  }
+}
+
+std::uint16_t Matrix::bits(const Panel& panel, std::size_t b, std::size_t lane,
+                           std::size_t i) const {
+  if (format_ == Format::kFp16) {
+    return panel.halves()[(i * panel.blocks + b) * kLanes + lane];
+  }
+  const std::uint32_t word = panel.words[(i / 2 * panel.blocks + b) * kLanes + lane];
+  return static_cast<std::uint16_t>(i % 2 == 0 ? word : word >> 16);
 }
 
 void Matrix::unpack(std::size_t source, std::uint16_t* values) const {
   for (std::size_t row = 0; row < source_rows_[source]; ++row) {
     const Place& place = places_[source][row / kLanes];
     const Panel& panel = panels_[place.worker][place.panel];
-    const std::uint32_t* from = panel.words + place.block * kLanes + row % kLanes;
     for (std::size_t i = 0; i < inputs_; ++i) {
-      const std::uint32_t word = from[i / 2 * panel.blocks * kLanes];
-      values[row * inputs_ + i] = static_cast<std::uint16_t>(i % 2 == 0 ? word : word >> 16);
+      values[row * inputs_ + i] = bits(panel, place.block, row % kLanes, i);
     }
   }
 }
@@ -144,11 +172,14 @@ void Matrix::gather(std::size_t row, std::size_t first_input, std::size_t end_in
                     float* out) const {
   const Place& place = places_[0][row / kLanes];
   const Panel& panel = panels_[place.worker][place.panel];
-  const std::uint32_t* from = panel.words + place.block * kLanes + row % kLanes;
   for (std::size_t i = first_input; i < end_input; ++i) {
-    const std::uint32_t word = from[i / 2 * panel.blocks * kLanes];
-    const std::uint32_t bits = i % 2 == 0 ? word << 16 : word & 0xFFFF0000u;
-    std::memcpy(out + i, &bits, sizeof bits);
+    const std::uint16_t half = bits(panel, place.block, row % kLanes, i);
+    if (format_ == Format::kFp16) {
+      out[i] = widen_fp16(half);
+    } else {
+      const std::uint32_t wide = static_cast<std::uint32_t>(half) << 16;
+      std::memcpy(out + i, &wide, sizeof wide);
+    }
   }
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from headrace.errors import ConfigError
+from headrace.types import Dtype
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -58,6 +59,7 @@ class EngineConfig:
     """Sizes fixed for the life of the engine."""
 
     backend: str = "cpu"  # null, reference, cpu
+    dtype: Dtype = Dtype.STORED  # bf16 rounds what is stored as fp16 or fp32, while loading
     threads: int = 0  # workers of the cpu backend; 0: one per physical core
     kv_tokens: int = (
         0  # cached tokens over all sequences; 0: 16 full contexts or 1 GiB, the smaller

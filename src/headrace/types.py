@@ -22,6 +22,13 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens or the context was reached
 
 
+class Dtype(StrEnum):
+    """What a checkpoint's matrices are multiplied as."""
+
+    STORED = "stored"  # bf16 or fp16, bit for bit; fp32 is refused
+    BF16 = "bf16"  # fp16 and fp32 rounded to it, which loses
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a dialogue, as text."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.backends.base import Batch, Sampling, StepResult
-from headrace.backends.bf16 import round_to_bf16, widen
+from headrace.backends.base import Batch, Sampling, StepResult, Weights
 from headrace.backends.cpu import CpuBackend, cpu_features
+from headrace.model.precision import round_to_bf16, widen
 from headrace.model.program import Program
-from tests.tiny_llama import random_weights, tiny_program
+from tests.tiny_llama import random_values, random_weights, tiny_program
 
 ISAS = cpu_features()  # without the native library these tests fail: it is part of the package
 
@@ -56,12 +56,36 @@ def calm_weights(program: Program) -> dict[str, NDArray[np.uint16]]:
     }
 
 
+# fp16: all of it; layers: every other layer, vectors in fp32; tensors: every other tensor, so that
+# what is usually stacked cannot be.
+FP16_KINDS = ("fp16", "layers", "tensors")
+
+
+def weights_with_fp16(program: Program, kind: str) -> Weights:
+    """The like of `calm_weights` with fp16 in it, as one of `FP16_KINDS` says."""
+    weights: dict[str, NDArray[np.uint16 | np.float16 | np.float32]] = {}
+    for i, (name, values) in enumerate(random_values(program).items()):
+        calm = values / np.float32(1.5) if values.ndim == 2 else values
+        if kind == "layers" and values.ndim == 1:
+            weights[name] = calm
+        elif kind == "fp16" or (i % 2 == 0 if kind == "tensors" else "layers.1" not in name):
+            weights[name] = calm.astype(np.float16)
+        else:
+            weights[name] = round_to_bf16(calm)
+    return weights
+
+
 def make(
-    shape: str, *, isa: str | None = None, threads: int = 1, num_blocks: int = NUM_BLOCKS
+    shape: str,
+    *,
+    isa: str | None = None,
+    threads: int = 1,
+    num_blocks: int = NUM_BLOCKS,
+    kind: str = "bf16",
 ) -> CpuBackend:
-    """A backend on the random model `shape`."""
+    """A backend on the random model `shape`, its weights bf16 or one of `FP16_KINDS`."""
     program = tiny_program(**SHAPES[shape])
-    weights = calm_weights(program)
+    weights = calm_weights(program) if kind == "bf16" else weights_with_fp16(program, kind)
     return CpuBackend(program, weights, num_blocks=num_blocks, threads=threads, isa=isa)
 
 

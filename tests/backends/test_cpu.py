@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from headrace.backends import reference as reference_module
 from headrace.backends.base import BLOCK_TOKENS
-from headrace.backends.bf16 import round_to_bf16, widen
 from headrace.backends.cpu import CpuBackend, relative_error_bound
 from headrace.backends.reference import ReferenceBackend
+from headrace.model.precision import round_to_bf16, widen
 from tests.backends.cpu_cases import (
     ISAS,
     NUM_BLOCKS,
@@ -141,7 +141,7 @@ def test_golden_logits_and_tokens_of_transformers(name: str, isa: str) -> None:
     num_blocks = -(-total // BLOCK_TOKENS) + 3
     backend = CpuBackend(model.program, model.weights, num_blocks=num_blocks, threads=2, isa=isa)
     slots = scrambled_tables(1, total, num_blocks)
-    bound = relative_error_bound(model.program)
+    bound = relative_error_bound(model.program, model.weights)
     layers = tuple(range(len(case.hidden)))
     result = backend.step(rows_batch({0: (0, case.prompt.tolist())}, slots, taps=layers))
     error = np.abs(logits_of(result) - case.logits).max(axis=-1)

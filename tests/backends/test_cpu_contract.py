@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.backends.base import Bf16
 from headrace.backends.cpu import (
     CpuBackend,
     barrier_seconds,
@@ -255,7 +254,7 @@ def test_a_missing_library_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_loading_reports_every_byte() -> None:
     program = tiny_program(tie_word_embeddings=True)
-    weights: dict[str, Bf16] = random_weights(program)
+    weights = random_weights(program)
     heard: list[tuple[int, int]] = []
     CpuBackend(program, weights, num_blocks=1, progress=lambda *p: heard.append(p))
     matrices = sum(w.nbytes for w in weights.values() if w.ndim == 2)

@@ -24,19 +24,26 @@ from headrace.model.program import (
     Tap,
     Weight,
 )
-from tests.backends.cpu_cases import ISAS, calm_weights, logits_of, row_rms, tokens
+from tests.backends.cpu_cases import (
+    ISAS,
+    calm_weights,
+    logits_of,
+    row_rms,
+    tokens,
+    weights_with_fp16,
+)
 from tests.tiny_llama import rows_batch, scrambled_tables, tiny_program
 
 TABLES = scrambled_tables(1, 64, num_blocks=8)
 
 
-def agree(program: Program, isa: str | None = None) -> dict[str, int]:
+def agree(program: Program, isa: str | None = None, kind: str = "bf16") -> dict[str, int]:
     """Asserts the backend equals the reference on `program`; what ran alone."""
-    weights = calm_weights(program)
+    weights = calm_weights(program) if kind == "bf16" else weights_with_fp16(program, kind)
     batch = rows_batch({0: (0, tokens(program, 37))}, TABLES, taps=(0, 1))
     judge = ReferenceBackend(program, weights, num_blocks=8)
     expected = judge.step(batch)
-    bound = relative_error_bound(program)
+    bound = relative_error_bound(program, weights)
     found: dict[int, np.ndarray] = {}
     for threads in (1, 2, 3):
         backend = CpuBackend(program, weights, num_blocks=8, threads=threads, isa=isa)
@@ -64,7 +71,8 @@ def with_ops(program: Program, ops: Sequence[Op], **buffers: int) -> Program:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_every_operation_can_run_alone(isa: str) -> None:
+@pytest.mark.parametrize("kind", ["bf16", "fp16", "tensors"])
+def test_every_operation_can_run_alone(isa: str, kind: str) -> None:
     """A copy of each inner buffer is read at the very end, which no phase allows."""
     program = tiny_program(attention_bias=True, mlp_bias=True)
     ops: list[Op] = []
@@ -85,12 +93,13 @@ def test_every_operation_can_run_alone(isa: str) -> None:
     gate = next(o for o in ops if isinstance(o, Linear) and o.out == "g")
     ops[4:4] = [replace(gate, inp="z3", out="zg")]
     hidden, ffn = program.hidden_size, program.buffers["g"]
-    alone = agree(with_ops(program, ops, z=hidden, z2=hidden, z3=hidden, zg=ffn), isa)
+    alone = agree(with_ops(program, ops, z=hidden, z2=hidden, z3=hidden, zg=ffn), isa, kind)
     expected = {"Norm", "Linear", "Rope", "AppendKv", "Attend", "Activate", "Add", "Tap", "Head"}
     assert expected <= set(alone)
 
 
-def test_linears_in_place_wait_for_their_readers() -> None:
+@pytest.mark.parametrize("kind", ["bf16", "fp16"])
+def test_linears_in_place_wait_for_their_readers(kind: str) -> None:
     program = tiny_program()
     square = next(
         op.weight
@@ -103,10 +112,11 @@ def test_linears_in_place_wait_for_their_readers() -> None:
             ops += [op, Linear(inp="h", out="h", weight=square)]
         else:
             ops.append(op)
-    assert agree(with_ops(program, ops))["Linear"] == 2
+    assert agree(with_ops(program, ops), kind=kind)["Linear"] == 2
 
 
-def test_a_gated_mlp_may_write_its_own_input() -> None:
+@pytest.mark.parametrize("kind", ["bf16", "fp16"])
+def test_a_gated_mlp_may_write_its_own_input(kind: str) -> None:
     program = tiny_program(intermediate_size=48)
     ops: list[Op] = [
         replace(op, out="h") if isinstance(op, Activate) else op
@@ -114,7 +124,7 @@ def test_a_gated_mlp_may_write_its_own_input() -> None:
         if not (isinstance(op, Linear) and op.inp == "m")
     ]
     del ops[ops.index(Add(inp="d", out="h"), ops.index(Tap(inp="h", layer=0)) - 1)]
-    agree(with_ops(program, ops))
+    agree(with_ops(program, ops), kind=kind)
 
 
 def test_two_linears_into_one_buffer_are_not_fused() -> None:

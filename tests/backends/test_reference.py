@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from headrace.backends.bf16 import round_to_bf16, widen
 from headrace.backends.reference import ReferenceBackend
 from headrace.backends.sampling import sample
 from headrace.errors import BackendError
+from headrace.model.precision import round_to_bf16, widen
 from tests.backends.cpu_cases import biased
 from tests.latent_program import LatentSizes, latent_program
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
@@ -151,11 +151,3 @@ def test_logits_that_are_not_numbers_are_an_error() -> None:
     backend = ReferenceBackend(program, weights, num_blocks=1)
     with pytest.raises(BackendError, match="not numbers"):
         backend.step(rows_batch({0: (0, [1])}, np.zeros((1, 1), np.int32)))
-
-
-def test_rounding_to_bf16_is_nearest_even() -> None:
-    values = np.array([1.0, 1.00390625, 1.01171875, -0.0, np.inf, 3.3895314e38], np.float32)
-    # 1 + 2^-8 lies half-way between 1 and 1 + 2^-7: to even; 1 + 3 * 2^-8 likewise, upwards.
-    expected = np.array([1.0, 1.0, 1.015625, -0.0, np.inf, 3.3895314e38], np.float32)
-    np.testing.assert_array_equal(widen(round_to_bf16(values)), expected)
-    assert np.isnan(widen(round_to_bf16(np.array([np.nan], np.float32))))[0]

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from headrace.errors import CheckpointError
-from headrace.model import build_program, open_checkpoint
-from tests.tiny_folder import write_folder, write_safetensors
-from tests.tiny_llama import random_weights
+from headrace.model import Program, build_program, open_checkpoint, open_model
+from headrace.model.precision import round_to_bf16
+from headrace.types import Dtype
+from tests.tiny_folder import as_word, write_folder, write_safetensors
+from tests.tiny_llama import random_values, random_weights
 
 WEIGHTS = "model.safetensors"
 QUERY = "model.layers.0.self_attn.q_proj.weight"
+NORM = "model.norm.weight"
 
 
 def rewrite_config(folder: Path, **changes: object) -> None:
@@ -24,17 +28,33 @@ def rewrite_config(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_weights_are_the_stored_bits_mapped_not_copied(tmp_path: Path, shards: int) -> None:
-    checkpoint = open_checkpoint(write_folder(tmp_path / "m", shards=shards))
+@pytest.mark.parametrize(
+    ("shards", "matrices", "vectors"),
+    [
+        (1, "BF16", "BF16"),
+        (3, "BF16", "BF16"),
+        (1, "F16", "F16"),
+        (2, "F16", "F32"),
+        (2, "BF16", "F32"),
+    ],
+)
+def test_weights_are_the_stored_bits_mapped_not_copied(
+    tmp_path: Path, shards: int, matrices: str, vectors: str
+) -> None:
+    folder = write_folder(tmp_path / "m", shards=shards, matrices=matrices, vectors=vectors)
+    checkpoint = open_checkpoint(folder)
     program = build_program(checkpoint.config)
     checkpoint.weights.require(program)
-    expected = random_weights(program)
+    expected = random_values(program)
     assert set(checkpoint.weights) == set(expected)
-    for name, bits in expected.items():
-        np.testing.assert_array_equal(checkpoint.weights[name], bits)
-        assert not checkpoint.weights[name].flags.owndata
-        assert not checkpoint.weights[name].flags.writeable
+    for name, values in expected.items():
+        found = checkpoint.weights[name]
+        assert isinstance(found, np.ndarray)
+        wanted = as_word(values, matrices if values.ndim > 1 else vectors)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+        assert not found.flags.owndata
+        assert not found.flags.writeable
 
 
 def test_a_misaligned_tensor_is_still_read(tmp_path: Path) -> None:
@@ -43,6 +63,7 @@ def test_a_misaligned_tensor_is_still_read(tmp_path: Path) -> None:
     odd = {"pad": ("U8", np.zeros(3, np.uint8)), "x": ("BF16", bits.reshape(2, 3))}
     write_safetensors(folder / WEIGHTS, odd)
     tensor = open_checkpoint(folder).weights["x"]
+    assert isinstance(tensor, np.ndarray)
     np.testing.assert_array_equal(tensor, bits.reshape(2, 3))
     assert tensor.flags.aligned
 
@@ -152,23 +173,89 @@ def test_require_names_a_wrong_shape_before_anything_is_allocated(tmp_path: Path
         checkpoint.weights.require(build_program(checkpoint.config))
 
 
-@pytest.mark.parametrize(("word", "dtype"), [("F16", np.float16), ("F32", np.float32)])
-def test_require_refuses_other_precisions_naming_tensor_dtype_and_file(
-    tmp_path: Path, word: str, dtype: type[np.generic]
+def store_as(folder: Path, name: str, word: str, array: NDArray[np.generic]) -> Program:
+    """Rewrites the folder with tensor `name` stored as `array`; its program."""
+    program = build_program(open_checkpoint(folder).config)
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {
+        each: ("BF16", bits) for each, bits in random_weights(program).items()
+    }
+    write_safetensors(folder / WEIGHTS, {**stored, name: (word, array)})
+    return program
+
+
+@pytest.mark.parametrize("dtype", Dtype)
+@pytest.mark.parametrize("name", [QUERY, NORM])
+@pytest.mark.parametrize(
+    ("word", "array"),
+    [
+        ("F64", np.float64),
+        ("F8_E4M3", np.uint8),
+        ("F8_E5M2", np.uint8),
+        ("I8", np.int8),
+        ("I32", np.int32),
+        ("U8", np.uint8),
+    ],
+)
+def test_other_number_formats_are_refused_naming_tensor_format_and_file(
+    tmp_path: Path, word: str, array: type[np.generic], name: str, dtype: Dtype
 ) -> None:
     folder = write_folder(tmp_path / "m")
-    checkpoint = open_checkpoint(folder)
-    program = build_program(checkpoint.config)
-    stored = {
-        name: (word, np.zeros(weight.shape, dtype)) if name == QUERY else ("BF16", bits)
-        for (name, weight), bits in zip(
-            program.weights().items(), random_weights(program).values(), strict=True
-        )
-    }
-    write_safetensors(folder / WEIGHTS, stored)
+    shape = (48, 48) if name == QUERY else (48,)
+    program = store_as(folder, name, word, np.zeros(shape, array))
     with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(folder).weights.require(program)
-    assert all(part in str(caught.value) for part in (QUERY, word, WEIGHTS))
+        open_checkpoint(folder, dtype=dtype).weights.require(program)
+    assert all(part in str(caught.value) for part in (name, word, WEIGHTS, "BF16, F16, F32"))
+
+
+def test_one_fp32_matrix_is_refused_naming_the_way_out(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m")
+    program = store_as(folder, QUERY, "F32", np.zeros((48, 48), np.float32))
+    weights = open_checkpoint(folder).weights
+    with pytest.raises(CheckpointError) as caught:
+        weights.require(program)
+    parts = (QUERY, "F32", WEIGHTS, "--dtype bf16", "engine.dtype")
+    assert all(part in str(caught.value) for part in parts)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="--dtype bf16"):
+        weights[QUERY]
+
+
+@pytest.mark.parametrize(
+    ("matrices", "vectors", "stored", "rounded"),
+    [
+        ("BF16", "BF16", "bf16, as stored", "bf16, as stored"),
+        ("BF16", "F32", "bf16, as stored", "bf16, as stored"),
+        ("F16", "F32", "fp16, as stored", "bf16, rounded from fp16"),
+        ("F32", "F32", "", "bf16, rounded from fp32"),
+    ],
+)
+def test_with_dtype_bf16_matrices_are_rounded_and_vectors_are_not(
+    tmp_path: Path, matrices: str, vectors: str, stored: str, rounded: str
+) -> None:
+    folder = write_folder(tmp_path / "m", matrices=matrices, vectors=vectors)
+    if stored:
+        assert open_model(folder).precision == stored
+    else:
+        with pytest.raises(CheckpointError, match="--dtype bf16"):
+            open_model(folder)
+    model = open_model(folder, dtype=Dtype.BF16)
+    assert model.precision == rounded
+    for name, values in random_values(model.program).items():
+        found = model.weights[name]
+        word = matrices if values.ndim > 1 else vectors
+        expected: NDArray[np.generic] = as_word(values, word)
+        if values.ndim > 1 and word != "BF16":
+            expected = round_to_bf16(expected.astype(np.float32))
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_array_equal(found[:], expected)
+
+
+def test_a_checkpoint_of_several_formats_says_so(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m")
+    store_as(folder, QUERY, "F16", np.ones((48, 48), np.float16))
+    assert open_model(folder).precision == "bf16 and fp16, as stored"
+    partly = "bf16, partly rounded from fp16"
+    assert open_model(folder, dtype=Dtype.BF16).precision == partly
 
 
 def test_tensors_no_program_asks_for_may_have_any_precision(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 // inline function, because this header is compiled with different instruction sets enabled.
 //
 // Conventions: float rows are padded with zeros to a multiple of 16; `pairs` are two bf16 in one
-// 32-bit word, the lower index in the lower half; weights lie in panels `[pairs][blocks][16]` of
-// such words, a block being 16 outputs.
+// 32-bit word, the lower index in the lower half; bf16 weights lie in panels `[pairs][blocks][16]`
+// of such words, a block being 16 outputs, and fp16 weights in panels `[inputs][blocks][16]`.
 #pragma once
 
 #include <cstddef>
@@ -49,6 +49,11 @@ struct Kernels {
   void (*linear)(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
                  const std::uint32_t* panel, std::size_t blocks, std::size_t pairs, float* out,
                  std::size_t out_stride);
+  // The same for a panel of fp16, whose inputs stay float32: each weight is widened, which is exact,
+  // and multiplied and added in float32.
+  void (*linear_fp16)(const float* x, std::size_t x_stride, std::size_t rows,
+                      const std::uint16_t* panel, std::size_t blocks, std::size_t inputs,
+                      float* out, std::size_t out_stride);
   // out = x / sqrt(mean(x^2) + eps) * weight over `width` values; padding comes out as zeros.
   void (*norm)(const float* x, const float* weight, std::size_t width, float eps, float* out);
   // The same, rounded to bf16.

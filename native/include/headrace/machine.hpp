@@ -137,7 +137,7 @@ class Machine {
   // With `value_dim`, a value is the beginning of its key.
   Id add_layer(std::size_t kv_heads, std::size_t head_dim, std::optional<std::size_t> value_dim);
   Id add_matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-                std::size_t unit, std::size_t grain, bool apart);
+                std::size_t unit, std::size_t grain, bool apart, Format format);
   void add_phase(Phase phase);
 
   // Reserves memory for everything declared; weights lie in order of declaration.
@@ -158,8 +158,8 @@ class Machine {
   struct Buffer {
     std::size_t width, stride;  // values; stride is a multiple of kLanes, the padding is 0
     float* data;
-    // Held as bf16 from the start, when only matrix products read it: the same bits, rounded once
-    // by who makes them instead of by everyone who reads them.
+    // Held as bf16 from the start, when only products with bf16 matrices read it: the same bits,
+    // rounded once by who makes them instead of by everyone who reads them.
     std::uint16_t* rounded;
     float* row(std::size_t r) const { return data + r * stride; }
     std::uint16_t* rounded_row(std::size_t r) const { return rounded + r * stride; }
@@ -195,6 +195,7 @@ class Machine {
   // What one worker needs for itself.
   struct alignas(2 * kCacheLine) Scratch {
     std::vector<std::uint16_t> input;  // one row, rounded; or kTileRows rows of one head's input
+    std::vector<float> exact;          // one row, not rounded
     std::vector<float> product;        // [kTileRows][kMaxPanel * kLanes]
     std::vector<float> queries;        // [tile queries][head_dim], rotated
     std::vector<float> scores, sums;   // of one AttendTile
@@ -204,9 +205,11 @@ class Machine {
     std::vector<Candidate> sampling;
     std::vector<float> unbiased;  // logits to put back
   };
-  struct Rounded {
+  // Rows that enter a product: bf16 pairs for a bf16 matrix, float32 for an fp16 one.
+  struct Rows {
     const std::uint32_t* pairs;
-    std::size_t stride;  // words
+    const float* exact;
+    std::size_t stride;  // elements of the one that is not null
   };
 
   void join_attention(AttentionPhase& phase);
@@ -227,11 +230,21 @@ class Machine {
   void plan(const StepInput& input);
   void work(int worker);
   void prepare_ropes(const Pass& pass, std::size_t worker);
-  // The rows of `inp`, normed if asked, as bf16 pairs. `rows`: which ones, null for 0..count-1.
-  Rounded round_input(std::size_t worker, Id inp, const std::optional<NormInput>& norm,
-                      const std::size_t* rows, std::size_t count, bool keep_apart);
+  // The rows of `inp`, normed if asked, as `format` wants them. `rows`: which ones, null for
+  // 0..count-1.
+  Rows product_input(Format format, std::size_t worker, Id inp,
+                     const std::optional<NormInput>& norm, const std::size_t* rows,
+                     std::size_t count, bool keep_apart);
+  Rows round_input(std::size_t worker, Id inp, const std::optional<NormInput>& norm,
+                   const std::size_t* rows, std::size_t count, bool keep_apart);
+  Rows exact_input(std::size_t worker, Id inp, const std::optional<NormInput>& norm,
+                   const std::size_t* rows, std::size_t count, bool keep_apart);
   void round_row(Id inp, const std::optional<NormInput>& norm, std::size_t row,
                  std::uint16_t* out) const;
+  void exact_row(Id inp, const std::optional<NormInput>& norm, std::size_t row, float* out) const;
+  // out [count][panel's outputs] = rows `first`, ... of `input` . panel; count <= kTileRows.
+  void product(const Matrix& matrix, const Panel& panel, const Rows& input, std::size_t first,
+               std::size_t count, float* out) const;
 
   void run(const EmbedPhase& phase, const Pass& pass, std::size_t worker);
   void run(const NormPhase& phase, const Pass& pass, std::size_t worker);
@@ -259,7 +272,7 @@ class Machine {
   void attend(const AttentionPhase& phase, const Pass& pass, const RowTile& tile, std::size_t head,
               std::size_t first, std::size_t step, Scratch& own);
   void head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
-                     const Rounded& input, std::size_t worker);
+                     const Rows& input, std::size_t worker);
   void head_finish(std::size_t index, std::size_t sample, Scratch& own);
   std::int32_t draw(const float* logits, std::size_t sample, std::int32_t likeliest, Scratch& own);
   std::int32_t draw_biased(float* logits, std::size_t sample, Scratch& own);
@@ -280,6 +293,7 @@ class Machine {
   std::vector<Arena> weight_arenas_;  // one per worker
   Arena buffer_arena_, kv_arena_;
   std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
+  std::vector<float> exact_;            // the same, for fp16 matrices; empty without one
   std::vector<Scratch> scratch_;        // one per worker
   // Of the step in progress.
   const StepInput* input_ = nullptr;

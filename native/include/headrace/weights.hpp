@@ -5,8 +5,12 @@
 //
 //     [inputs / 2][blocks][16 outputs][2 inputs]  bf16
 //
-// so that one worker reads one contiguous stream, and one 64-byte vector is 16 outputs times a
-// pair of inputs: what a bf16 pair dot product takes. Odd input counts and part-filled blocks are
+// or, as fp16 is widened and multiplied input by input,
+//
+//     [inputs][blocks][16 outputs]  fp16
+//
+// so that one worker reads one contiguous stream, and one 64-byte vector of bf16 is 16 outputs times
+// a pair of inputs: what a bf16 pair dot product takes. Odd input counts and part-filled blocks are
 // padded with zeros. A matrix may stack several checkpoint tensors (its sources) in any block
 // order: q, k and v one after the other, gate and up block by block in turn.
 #pragma once
@@ -19,6 +23,9 @@
 #include "headrace/platform.hpp"
 
 namespace headrace {
+
+// What the 16 bits of a weight are.
+enum class Format { kBf16, kFp16 };
 
 // 16 outputs of one source.
 struct Block {
@@ -36,6 +43,7 @@ struct Run {
 
 struct Panel {
   std::uint32_t* words = nullptr;
+  std::uint16_t* halves() const { return reinterpret_cast<std::uint16_t*>(words); }
   std::size_t first_block = 0;  // in the matrix
   std::size_t blocks = 0;
   std::vector<Run> runs;
@@ -48,9 +56,10 @@ class Matrix {
   // panel holds blocks of two sources. Throws std::invalid_argument unless `blocks` holds every
   // block once.
   Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::vector<Block> blocks,
-         std::size_t unit, std::size_t grain, bool apart, std::size_t workers,
+         std::size_t unit, std::size_t grain, bool apart, Format format, std::size_t workers,
          std::size_t max_panel);
 
+  Format format() const { return format_; }
   std::size_t inputs() const { return inputs_; }
   std::size_t grain() const { return grain_; }
   bool apart() const { return apart_; }
@@ -66,7 +75,7 @@ class Matrix {
 
   // Says where worker's panels lie: `words(worker)` words from `memory` on.
   void place(std::size_t worker, std::uint32_t* memory);
-  // Copies worker's share of source [rows, inputs] bf16, row-major, into its panels.
+  // Copies worker's share of source [rows, inputs], row-major, into its panels.
   void pack(std::size_t worker, std::size_t source, const std::uint16_t* values);
   // The inverse, over all workers: the exact bits that were packed.
   void unpack(std::size_t source, std::uint16_t* values) const;
@@ -81,11 +90,19 @@ class Matrix {
     std::uint32_t panel;
     std::uint32_t block;
   };
+  // Copies `real` rows of a source into block `b` of a panel, and zeros after them.
+  void pack_pairs(const Panel& panel, std::size_t b, const std::uint16_t* rows,
+                  std::size_t real) const;
+  void pack_fp16(const Panel& panel, std::size_t b, const std::uint16_t* rows,
+                 std::size_t real) const;
+  // The bits of input `i` for `lane` of block `b`.
+  std::uint16_t bits(const Panel& panel, std::size_t b, std::size_t lane, std::size_t i) const;
 
   std::vector<std::size_t> source_rows_;
   std::size_t inputs_;
   std::size_t grain_;
   bool apart_;
+  Format format_;
   std::vector<Block> blocks_;
   std::vector<std::vector<Panel>> panels_;  // [worker]
   std::vector<std::vector<Place>> places_;  // [source][row / 16]

@@ -20,6 +20,7 @@
       .name = label,                                \
       .max_panel = HEADRACE_ISA::kPanel,            \
       .linear = HEADRACE_ISA::linear,               \
+      .linear_fp16 = HEADRACE_ISA::linear_fp16,     \
       .norm = HEADRACE_ISA::norm,                   \
       .norm_round = HEADRACE_ISA::norm_round,       \
       .round = HEADRACE_ISA::round_row,             \

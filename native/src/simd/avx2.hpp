@@ -1,4 +1,4 @@
-// Sixteen floats as two 256-bit registers: AVX2 with FMA.
+// Sixteen floats as two 256-bit registers: AVX2 with FMA and F16C.
 #pragma once
 
 #include <immintrin.h>
@@ -75,6 +75,11 @@ HEADRACE_INLINE F high(P p) {
           _mm256_castsi256_ps(_mm256_and_si256(p.b, mask))};
 }
 HEADRACE_INLINE F dot(F acc, P w, P x) { return fma(high(w), high(x), fma(low(w), low(x), acc)); }
+
+HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
+  const auto* q = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+}
 
 HEADRACE_INLINE __m256i to_bf16_half(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);

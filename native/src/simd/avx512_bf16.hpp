@@ -49,6 +49,9 @@ HEADRACE_INLINE F high(P p) {
   return _mm512_castsi512_ps(_mm512_and_si512(p, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
 }
 HEADRACE_INLINE F dot(F acc, P w, P x) { return _mm512_dpbf16_ps(acc, (__m512bh)w, (__m512bh)x); }
+HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 HEADRACE_INLINE void store_bf16(std::uint16_t* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../fp16.hpp"
+
 #define HEADRACE_INLINE static inline __attribute__((always_inline))
 
 namespace headrace::HEADRACE_ISA {
@@ -119,6 +121,12 @@ HEADRACE_INLINE F high(P p) {
   return r;
 }
 HEADRACE_INLINE F dot(F acc, P w, P x) { return fma(high(w), high(x), fma(low(w), low(x), acc)); }
+
+HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
+  F r;
+  HEADRACE_EACH r.v[i] = widen_fp16(p[i]);
+  return r;
+}
 
 HEADRACE_INLINE void store_bf16(std::uint16_t* p, F a) {
   HEADRACE_EACH {

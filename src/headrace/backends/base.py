@@ -11,13 +11,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.model.precision import Tensor
 from headrace.model.program import Program
 
 BLOCK_TOKENS = 16  # tokens per KV block: a whole vector of scores per block, < 8 wasted on average
 MAX_BIAS = 1e30  # a finite logit plus this much is still finite in float32
 
-Bf16 = NDArray[np.uint16]  # numpy has no bfloat16: the 16 bits, as stored
-Weights = Mapping[str, Bf16]  # by checkpoint name; usually memory-mapped, read once while loading
+# By checkpoint name; usually memory-mapped, read once while loading. A matrix is bf16 or fp16, each
+# tensor for itself, and is multiplied as it is; a vector may be fp32 as well.
+Weights = Mapping[str, Tensor]
 
 
 def _none_biased() -> NDArray[np.int32]:

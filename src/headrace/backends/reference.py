@@ -1,8 +1,8 @@
 """The reference backend: NumPy float32, one operation at a time. The living definition.
 
 Its rules: no tricks, no fusion, no in-place cleverness beyond the buffers themselves; where it and
-another backend disagree, it is right. Keys and values are stored as bf16, like everywhere; all
-else is float32.
+another backend disagree, it is right. Weights are widened, which is exact. Keys and values are
+stored as bf16, like everywhere, whatever the weights are; all else is float32.
 """
 
 import math
@@ -18,9 +18,9 @@ from headrace.backends.base import (
     StepResult,
     Weights,
 )
-from headrace.backends.bf16 import round_to_bf16, widen
 from headrace.backends.sampling import check_bias, sample
 from headrace.errors import BackendError
+from headrace.model.precision import round_to_bf16, widen
 from headrace.model.program import (
     Activate,
     Add,
@@ -51,7 +51,7 @@ class ReferenceBackend:
         """`round_kv=False` keeps the cache in float32, to compare with a float32 oracle."""
         self._program = program
         self._round_kv = round_kv
-        self._weights = {name: widen(weights[name]) for name in program.weights()}
+        self._weights = {name: widen(weights[name][:]) for name in program.weights()}
         self._num_blocks = num_blocks
         self._keys = [_slots(spec, num_blocks) for spec in program.kv]
         self._values = [

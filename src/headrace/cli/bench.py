@@ -13,9 +13,11 @@ from rich.table import Table
 
 from headrace import config as settings
 from headrace.bench.decode import DecodeResult, DecodeShape, bench_decode
+from headrace.cli.output import DTYPE_HELP
 from headrace.clock import SystemClock
 from headrace.engine import build_backend, build_engine
 from headrace.model import bundled_model, open_model
+from headrace.types import Dtype
 
 bench_app = typer.Typer(no_args_is_help=True, help="How fast is it?")
 
@@ -36,12 +38,19 @@ def decode(
     runs: Annotated[int, typer.Option(min=1, help="counted runs; medians are reported")] = 5,
     threads: Annotated[int | None, typer.Option(min=0, help="0: one per physical core")] = None,
     backend: Annotated[str | None, typer.Option(help="cpu, reference or null")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Time the engine without HTTP: one prompt in, greedy tokens out, end tokens ignored."""
-    flags = {"engine.threads": threads, "engine.backend": backend, "engine.max_sequences": batch}
+    flags = {
+        "engine.threads": threads,
+        "engine.backend": backend,
+        "engine.dtype": dtype,
+        "engine.max_sequences": batch,
+    }
     config = settings.load(flags=flags).engine
-    opened = open_model(model or bundled_model(), context=config.context_tokens or None)
+    context = config.context_tokens or None
+    opened = open_model(model or bundled_model(), dtype=config.dtype, context=context)
     machine = build_backend(opened.program, opened.weights, config)
     shape = DecodeShape(
         prompt_tokens=prompt_tokens, output_tokens=output_tokens, batch=batch, runs=runs
@@ -63,6 +72,7 @@ def decode(
     report = {
         "model": opened.name,
         "backend": config.backend,
+        "weights": opened.precision,
         **asdict(shape),
         **asdict(result),
         "read_bandwidth_gb_s": bandwidth_gb_s,

@@ -13,12 +13,12 @@ import typer
 
 from headrace import config as settings
 from headrace.cli.live_text import LiveText
-from headrace.cli.output import loading_bars, print_json, say
+from headrace.cli.output import DTYPE_HELP, loading_bars, print_json, say
 from headrace.clock import SystemClock
 from headrace.config import Config
 from headrace.errors import ConfigError, HeadraceError, Unauthenticated
 from headrace.telemetry.logs import set_up_logging
-from headrace.types import Message, Request, Role, SamplingParams, TokenEvent
+from headrace.types import Dtype, Message, Request, Role, SamplingParams, TokenEvent
 
 Stream = Callable[[Request], AsyncGenerator[TokenEvent, None]]
 
@@ -71,13 +71,19 @@ def chat(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     backend: Annotated[str | None, typer.Option(help="cpu, reference or null")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="with --message: one object")] = False,
 ) -> None:
     """Talk to a model here, without a server, or to a running one with --url."""
     if as_json and message is None:
         raise ConfigError("--json needs --message: one question, one object")
-    flags = {"engine.backend": backend, "engine.threads": threads, "log.level": "warning"}
+    flags = {
+        "engine.backend": backend,
+        "engine.dtype": dtype,
+        "engine.threads": threads,
+        "log.level": "warning",
+    }
     set_up_logging("warning", "text", sys.stderr)
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())

@@ -12,9 +12,12 @@ from rich.table import Table
 
 from headrace import config as settings
 from headrace.backends.host import Host, read_host
+from headrace.cli.output import DTYPE_HELP
+from headrace.config import EngineConfig
 from headrace.engine import build_backend
 from headrace.errors import KernelMissing
 from headrace.model import LanguageModel, bundled_model, open_model
+from headrace.types import Dtype
 
 WORKING_SETS_MB = (1, 12, 512)  # about a core's own cache, the shared cache, main memory
 
@@ -23,15 +26,19 @@ def doctor(
     model: Annotated[
         Path | None, typer.Argument(help="checkpoint folder; default: bundled")
     ] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Report cores, instruction sets, bandwidth, backends, and how a model would run."""
     host = read_host()
+    engine = settings.load(flags={"engine.dtype": dtype}).engine
+    context = engine.context_tokens or None
+    opened = open_model(model or bundled_model(), dtype=engine.dtype, context=context)
     report: dict[str, object] = {
         "host": asdict(host),
         "backends": _backends(host),
         "read_bandwidth_gb_s": _bandwidths(),
-        "model": _model(open_model(model or bundled_model())),
+        "model": _model(opened, engine),
     }
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -76,8 +83,8 @@ def _bandwidths() -> dict[str, float]:
     }
 
 
-def _model(model: LanguageModel) -> dict[str, object]:
-    backend = build_backend(model.program, model.weights, settings.load().engine)
+def _model(model: LanguageModel, config: EngineConfig) -> dict[str, object]:
+    backend = build_backend(model.program, model.weights, config)
     try:
         loaded = backend.report()
         context_tokens = min(model.program.max_positions, backend.num_blocks * 16)
@@ -88,6 +95,7 @@ def _model(model: LanguageModel) -> dict[str, object]:
         "architecture": model.program.architecture,
         "parameters": model.program.num_parameters,
         "context_tokens": context_tokens,
+        "weights": model.precision,
         "bytes_per_token": model.program.bytes_per_token(),
         "backend": loaded.name,
         "device": loaded.device,

@@ -8,6 +8,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+DTYPE_HELP = "bf16 rounds weights stored as fp16 or fp32 while loading [stored]"
+
 
 def print_json(value: object) -> None:
     """One JSON object on standard output, and nothing else there."""

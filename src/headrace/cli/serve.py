@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from headrace import config as settings
-from headrace.cli.output import loading_bars, print_json, say
+from headrace.cli.output import DTYPE_HELP, loading_bars, print_json, say
 from headrace.config import Config, LogFormat, LogLevel
 from headrace.telemetry.logs import set_up_logging
+from headrace.types import Dtype
 
 
 def serve(
@@ -24,6 +25,7 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="a headrace.toml")] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="no keys; loopback only")] = False,
     backend: Annotated[str | None, typer.Option(help="cpu, reference or null")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="how much to log [info]")] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="of the log's lines [text]")] = None,
@@ -38,6 +40,7 @@ def serve(
         "api.port": port,
         "api.auth": False if no_auth else None,
         "engine.backend": backend,
+        "engine.dtype": dtype,
         "engine.threads": threads,
         "log.level": log_level,
         "log.format": log_format,

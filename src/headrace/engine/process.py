@@ -60,7 +60,8 @@ def _serve(start: Start, sock: socket.socket) -> None:
             sock.sendall(frame([Loading(done=done, total=total)]))
 
     try:
-        network = open_network(Path(start.model), context=start.config.context_tokens or None)
+        context, dtype = start.config.context_tokens or None, start.config.dtype
+        network = open_network(Path(start.model), dtype=dtype, context=context)
         backend = build_backend(network.program, network.weights, start.config, progress=progress)
     except HeadraceError as exc:
         sock.sendall(frame([Refused(error=type(exc).__name__, message=str(exc))]))

@@ -1,5 +1,6 @@
 """From checkpoint folders to a provider: where models and engines come together."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from headrace.errors import ConfigError
 from headrace.gateway.local import LocalModel, LocalProvider, greeting
 from headrace.model import LanguageModel, open_model
 
+log = logging.getLogger(__name__)
+
 
 def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> LocalProvider:
     """Open and check every folder; `start` of the provider then loads them, each by its engine.
 
     Raises ConfigError or CheckpointError naming the folder, file or setting that is wrong.
     """
-    context = config.engine.context_tokens or None
-    opened = [open_model(path, context=context) for path in model_paths]
+    context, dtype = config.engine.context_tokens or None, config.engine.dtype
+    opened = [open_model(path, dtype=dtype, context=context) for path in model_paths]
     names = [model.name for model in opened]
     if len(set(names)) != len(names):
         raise ConfigError(f"two of the models have the same folder name: {', '.join(names)}")
@@ -26,6 +29,7 @@ def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> Lo
 
 
 def _local_model(model: LanguageModel, config: Config, clock: Clock) -> LocalModel:
+    log.info("loading %s: weights %s", model.name, model.precision)
     engine = EngineClient(_process(model, config), clock, greeting=greeting(model))
     return LocalModel(model, engine)
 

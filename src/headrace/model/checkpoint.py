@@ -11,30 +11,41 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.errors import CheckpointError
 from headrace.model.json_file import read_json_object
 from headrace.model.plain_file import shown
+from headrace.model.precision import Rounded, Stored, Tensor
 from headrace.model.program import Program
 from headrace.model.safetensors_file import SafetensorsFile
+from headrace.types import Dtype
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 EXECUTABLE_FORMATS = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})  # pickle: runs code
+FORMAT_NAMES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
 
 
-class StoredWeights(Mapping[str, NDArray[np.uint16]]):
-    """Every tensor of the folder by name, as bf16 bits; a tensor is mapped when asked for."""
+class StoredWeights(Mapping[str, Tensor]):
+    """Every tensor of the folder by name; a tensor is mapped when asked for.
 
-    def __init__(self, folder: Path, files: Mapping[str, SafetensorsFile]) -> None:
+    A matrix is bf16 or fp16, bit for bit as stored, or with `Dtype.BF16` rounded to bf16 when its
+    rows are read. A vector is always as stored: it may be fp32, too.
+    """
+
+    def __init__(
+        self, folder: Path, files: Mapping[str, SafetensorsFile], dtype: Dtype = Dtype.STORED
+    ) -> None:
         """`files`: for each tensor's name, the file that holds it."""
         self._folder = folder
         self._files = files
+        self._dtype = dtype
 
-    def __getitem__(self, name: str) -> NDArray[np.uint16]:
-        """The bits of tensor `name`, mapped; raises CheckpointError unless it is stored as BF16."""
-        return self._files[name].bf16(name)
+    def __getitem__(self, name: str) -> Stored | Rounded:
+        """Tensor `name`; raises CheckpointError when it is of a precision that is not served."""
+        stored = self._stored(name)
+        as_is = self._dtype is Dtype.STORED or stored.dtype == np.uint16
+        return stored if as_is or stored.ndim == 1 else Rounded(stored)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -60,7 +71,7 @@ class StoredWeights(Mapping[str, NDArray[np.uint16]]):
         return self._files[name].tensors[name].shape
 
     def require(self, program: Program) -> None:
-        """Check that every weight of `program` is here, in its shape, as BF16.
+        """Check that every weight of `program` is here, in its shape, as numbers we multiply.
 
         Raises CheckpointError naming the first tensor that is not, and its file.
         """
@@ -74,7 +85,26 @@ class StoredWeights(Mapping[str, NDArray[np.uint16]]):
                     f"tensor {shown(name)} in {self._files[name].path} has shape "
                     f"{list(self.shape(name))}, but config.json asks for {list(weight.shape)}"
                 )
-            self._files[name].bf16(name)
+            self._stored(name)
+
+    def precision(self, program: Program) -> str:
+        """How the matrices of `program` are multiplied, for people: "bf16, as stored"."""
+        names = [name for name, weight in program.weights().items() if len(weight.shape) > 1]
+        kinds = {FORMAT_NAMES[self._files[name].tensors[name].dtype] for name in names}
+        rounded = sorted(kinds - {"bf16"}) if self._dtype is Dtype.BF16 else []
+        if not rounded:
+            return f"{' and '.join(sorted(kinds))}, as stored"
+        partly = "partly " if "bf16" in kinds else ""
+        return f"bf16, {partly}rounded from {' and '.join(rounded)}"
+
+    def _stored(self, name: str) -> Stored:
+        stored = self._files[name].array(name)
+        if stored.dtype == np.float32 and stored.ndim > 1 and self._dtype is Dtype.STORED:
+            raise CheckpointError(
+                f"tensor {shown(name)} in {self._files[name].path} is stored as F32, and matrices "
+                "run at 16 bits; --dtype bf16 (setting engine.dtype) rounds them while loading"
+            )
+        return stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +128,10 @@ class Checkpoint:
         return self.path / "chat_template.jinja"
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, *, dtype: Dtype = Dtype.STORED) -> Checkpoint:
     """Open the model folder at `path`: read its JSON, validate its weight files, map them.
+
+    `dtype`: what its matrices are read as.
 
     Raises CheckpointError, one sentence naming the file, when something is missing or broken.
     """
@@ -111,7 +143,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         config=config,
         generation_config=_optional(path / "generation_config.json"),
         tokenizer_config=_optional(path / "tokenizer_config.json"),
-        weights=StoredWeights(path, _weight_files(path)),
+        weights=StoredWeights(path, _weight_files(path), dtype),
     )
 
 

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headrace.errors import CheckpointError
 from headrace.model.chat_template import ChatTemplate, load_chat_template
 from headrace.model.checkpoint import open_checkpoint
 from headrace.model.generation_defaults import generation_defaults
+from headrace.model.precision import Tensor
 from headrace.model.program import Program
 from headrace.model.registry import build_program
 from headrace.model.tokenizer import Tokenizer
-from headrace.types import SamplingParams
+from headrace.types import Dtype, SamplingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +25,8 @@ class LanguageModel:
     path: Path
     created_unix: float  # when its config.json was last written, seconds since 1970-01-01 UTC
     program: Program
-    weights: Mapping[str, NDArray[np.uint16]]  # bf16 bits, by checkpoint name
+    weights: Mapping[str, Tensor]  # by checkpoint name
+    precision: str  # how its matrices are multiplied, for people: "bf16, as stored"
     tokenizer: Tokenizer
     chat_template: ChatTemplate
     stop_ids: tuple[int, ...]  # any of these ends a turn; may be empty
@@ -39,16 +38,16 @@ class Network:
     """The part of a model folder that a backend needs."""
 
     program: Program
-    weights: Mapping[str, NDArray[np.uint16]]  # bf16 bits, by checkpoint name; mapped
+    weights: Mapping[str, Tensor]  # by checkpoint name
 
 
-def open_network(path: Path, *, context: int | None = None) -> Network:
+def open_network(path: Path, *, dtype: Dtype = Dtype.STORED, context: int | None = None) -> Network:
     """Open the folder at `path` for its arithmetic only: no tokenizer, no template.
 
-    `context`: as `open_model` has it.
-    Raises CheckpointError, one sentence naming the file (and the tensor), when it is broken.
+    `dtype` and `context` are as for `open_model`. Raises CheckpointError, one sentence naming the
+    file (and the tensor), when it is broken.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, dtype=dtype)
     program = build_program(checkpoint.config, context=context)
     checkpoint.weights.require(program)
     return Network(program=program, weights=checkpoint.weights)
@@ -59,15 +58,20 @@ def _local_time() -> datetime:
 
 
 def open_model(
-    path: Path, *, now: Callable[[], datetime] = _local_time, context: int | None = None
+    path: Path,
+    *,
+    dtype: Dtype = Dtype.STORED,
+    context: int | None = None,
+    now: Callable[[], datetime] = _local_time,
 ) -> LanguageModel:
     """Open and check the Hugging Face folder at `path`; allocates nothing of the weights' size.
 
-    `now` is the date that chat templates may print; `context` the longest sequence that will be
-    served, in tokens, None for the model's own longest. Raises CheckpointError, one sentence naming
-    the file (and the tensor), when something is missing, broken or not known to this version.
+    `dtype` is what its matrices are read as; `context` the longest sequence that will be served, in
+    tokens, None for the model's own longest; `now` the date that chat templates may print. Raises
+    CheckpointError, one sentence naming the file (and the tensor), when something is missing,
+    broken or not known to this version.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, dtype=dtype)
     with _named(path):
         program = build_program(checkpoint.config, context=context)
     checkpoint.weights.require(program)
@@ -84,6 +88,7 @@ def open_model(
         created_unix=(path / "config.json").stat().st_mtime,
         program=program,
         weights=checkpoint.weights,
+        precision=checkpoint.weights.precision(program),
         tokenizer=tokenizer,
         chat_template=load_chat_template(checkpoint, tokenizer, now=now),
         stop_ids=defaults.stop_ids,

@@ -193,9 +193,10 @@ Op = Embed | Norm | Linear | HeadLinear | Rope | AppendKv | Attend | Activate | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvSpec:
-    """The cache of one layer: per token, `kv_heads * head_dim` keys and as many values, in bf16.
+    """The cache of one layer: per token, `kv_heads * head_dim` keys and as many values.
 
-    With `value_dim`, a value is the first so many numbers of its key and is not stored again.
+    In bf16 on every backend, whatever the weights are stored as. With `value_dim`, a value is the
+    first so many numbers of its key and is not stored again.
     """
 
     kv_heads: int

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from headrace.errors import CheckpointError
 from headrace.model.mapped_file import MappedFile
 from headrace.model.plain_file import shown, size_of
+from headrace.model.precision import Stored
 
 PREFIX_BYTES = 8
 MAX_HEADER_BYTES = 16 << 20  # more than a hundred thousand tensors; it is read while you wait
+# What is read, and as what: numpy has no bfloat16.
+FORMATS = {"BF16": np.dtype(np.uint16), "F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +65,20 @@ class SafetensorsFile:
             raise CheckpointError(f"{path} cannot be read: {exc}") from exc
         self.tensors = self._read_header(PREFIX_BYTES + length, size)
 
-    def bf16(self, name: str) -> NDArray[np.uint16]:
-        """The bits of tensor `name`, in its stored shape, read-only, mapped.
+    def array(self, name: str) -> Stored:
+        """Tensor `name` as it is stored, in its shape, read-only, mapped.
 
-        Raises CheckpointError naming tensor, dtype and file when it is not stored as BF16.
+        Raises CheckpointError naming tensor, dtype and file when it is of none of `FORMATS`.
         """
         stored = self.tensors[name]
-        if stored.dtype != "BF16":
+        if stored.dtype not in FORMATS:
             raise CheckpointError(
-                f"tensor {shown(name)} in {self.path} is stored as {stored.dtype}, and this "
-                "version reads BF16 only"
+                f"tensor {shown(name)} in {self.path} is stored as {shown(stored.dtype)}, and this "
+                f"version reads {', '.join(FORMATS)} only"
             )
-        bits = self._file.bytes[stored.begin : stored.end].view(np.uint16).reshape(stored.shape)
-        return np.require(bits, requirements="A")  # copies only what a writer misaligned
+        values = self._file.bytes[stored.begin : stored.end].view(FORMATS[stored.dtype])
+        # Copies only what a writer misaligned.
+        return np.require(values.reshape(stored.shape), requirements="A")
 
     def will_read(self, name: str) -> None:
         """Let the system fetch tensor `name` while other work goes on."""
@@ -104,10 +107,7 @@ class SafetensorsFile:
                 begin=data + begin,
                 end=data + end,
             )
-            wanted = 2 * math.prod(stored.shape)
-            if stored.end > size or (
-                stored.dtype == "BF16" and stored.end - stored.begin != wanted
-            ):
+            if stored.end > size or not _fits(stored):
                 raise CheckpointError(
                     f"tensor {shown(name)} in {self.path} does not fit its byte range"
                 )
@@ -121,3 +121,10 @@ class SafetensorsFile:
             twice = next(name for name in names if names.count(name) > 1)
             raise CheckpointError(f"{self.path} names {shown(twice)} twice")
         return named
+
+
+def _fits(stored: StoredTensor) -> bool:
+    if stored.dtype not in FORMATS:
+        return True  # refused once somebody asks for it
+    size = FORMATS[stored.dtype].itemsize * math.prod(stored.shape)
+    return stored.end - stored.begin == size

@@ -60,11 +60,12 @@ class Machine:
         unit: int,
         grain: int,
         apart: bool = False,
+        fp16: bool = False,
     ) -> int:
         """`order` [blocks, 2]: source and first row of each block of 16 outputs.
 
         `unit` blocks stay with one worker, `grain` blocks in one panel; `apart`: a panel has blocks
-        of one source only.
+        of one source only. The 16 bits of a weight are bf16, or with `fp16` IEEE 754 binary16.
         """
 
     def embed(self, out: int, matrix: int, scale: float = 1.0) -> None: ...

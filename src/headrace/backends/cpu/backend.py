@@ -1,20 +1,26 @@
 """The cpu backend: one native call per step, weights packed and resident, workers persistent.
 
-What is computed: weights and cache are bf16 as everywhere, the residual stream and every other
-buffer are float32, and products accumulate in float32, each output one serial sum over its
-inputs. The one liberty: what enters a matrix product is first rounded to bf16 (ties to even), on
-every instruction set, because that is what a bf16 dot product takes. A row's result is the same
-bits alone or among others, in one chunk or many, with any number of threads.
+What is computed: weights are bf16 or fp16, each matrix as it is stored, and the cache is bf16 as
+everywhere. The residual stream and every other buffer are float32, and products accumulate in
+float32, each output one serial sum over its inputs. The one liberty: what enters a product with a
+bf16 matrix is first rounded to bf16 (ties to even), on every instruction set, because that is what
+a bf16 dot product takes. An fp16 matrix is widened on the way to the multiplier and its inputs stay
+float32. A row's result is the same bits alone or among others, in one chunk or many, with any
+number of threads.
 
 The error that follows (`relative_error_bound`): rounding a value to bf16 errs by at most 2^-8 of
 it, 0.4 * 2^-8 in the mean square, so a matrix product's outputs are off by that share of their
-own rms. R products lie between token and logits (four per Llama layer and the head); their
+own rms. R such products lie between token and logits (four per Llama layer and the head); their
 roundings are independent and add as sqrt(R). The worst of a row's V logits is some 5 such
 deviations out: 2 * 2^-8 * sqrt(R). Attention and gates may amplify what they are given, which no
 argument about roundings bounds; a factor of 6 is left for it (random networks with sharp
 attention need up to 4.7, unit-gain ones 2). Hence
 
     |logit - reference| <= 12 * 2^-8 * sqrt(R) * rms(the row's reference logits).
+
+Products with fp16 matrices round nothing and are not counted. What is left without bf16 matrices is
+the cache: both sides round keys and values, but float32 sums in another order tip some over to the
+next bf16, so R is at least two per layer.
 
 Tests hold every instruction set to it, and hold it to NumPy with the same roundings, where only
 the order of float32 sums is left.
@@ -30,22 +36,17 @@ from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResul
 from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
 from headrace.backends.cpu.packing import pack_all
-from headrace.backends.cpu.phases import Declaration, runnable
+from headrace.backends.cpu.phases import Declaration, operations, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, KernelMissing
-from headrace.model.lowering import (
-    GatedMlp,
-    HeadLinears,
-    HeadSample,
-    LinearResidual,
-    NormLinear,
-    Single,
-    lower,
-)
-from headrace.model.program import Head, HeadLinear, Linear, Program
+from headrace.model.lowering import Single, lower
+from headrace.model.precision import Stored
+from headrace.model.program import Embed, Op, Program, op_weights
 
 _BYTES_PER_WORKER = 1 << 20  # chosen: below that a barrier costs more than the worker brings
 _MAX_WORKERS = 64  # chosen: barriers are measured up to here
+_MATRICES = (np.dtype(np.uint16), np.dtype(np.float16))
+_VECTORS = (*_MATRICES, np.dtype(np.float32))
 
 
 class CpuBackend:
@@ -66,7 +67,7 @@ class CpuBackend:
         `threads` 0: as many as this process has cores, fewer for a small model. `isa` None: the
         fastest of `cpu_features()`. `progress` hears of (bytes packed, bytes in all). Raises
         KernelMissing without the native library or the instruction set, and BackendError when
-        a tensor does not have the shape the program asks for.
+        a tensor does not have the shape the program asks for, or is no 16-bit matrix.
         """
         require_native()
         from headrace.backends.cpu import _native as native
@@ -78,10 +79,10 @@ class CpuBackend:
                 f"Instruction set '{isa}' does not run here; choose one of "
                 f"{', '.join(native.available_isas())}."
             )
-        _check_shapes(program, weights)
+        _check_tensors(program, weights)
         self._program = program
         self._num_blocks = num_blocks
-        self._phases = runnable(lower(program))
+        self._phases = runnable(lower(program), weights)
         self._machine = native.Machine(
             isa=isa or "",
             threads=threads or _suitable_threads(program),
@@ -96,6 +97,7 @@ class CpuBackend:
         except ValueError as error:
             raise BackendError(f"the program does not fit together: {error}") from error
         self._packed = tuple(declaration.tensors())
+        self._formats = {weight.name: weights[weight.name].dtype for weight, *_ in self._packed}
         pack_all(self._machine, self._packed, weights, progress or _unheard)
         self._sizes = program.vocab_size, program.hidden_size
 
@@ -154,8 +156,8 @@ class CpuBackend:
             hidden = hidden[np.searchsorted(layers, np.array(batch.taps))]
         return StepResult(token_ids=tokens, logits=logits, hidden=hidden)
 
-    def unpack(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
-        """The matrix `name`, bit for bit as in the checkpoint, read back from its packed form."""
+    def unpack(self, name: str) -> Stored:
+        """The matrix `name`, bit for bit as it was packed, read back from its packed form."""
         values = np.zeros(self._program.weights()[name].shape, np.uint16)
         for weight, matrix, source, transposed in self._packed:
             if weight.name == name:
@@ -163,7 +165,7 @@ class CpuBackend:
                 found = np.zeros_like(part.T if transposed else part, order="C")
                 self._machine.unpack(matrix, source, found)
                 part[:] = found.T if transposed else found
-        return values
+        return values.view(self._formats[name])
 
     def report(self) -> BackendReport:
         """What it is and how it runs the program."""
@@ -185,14 +187,20 @@ class CpuBackend:
             del self._machine
 
 
-def relative_error_bound(program: Program) -> float:
-    """The most a logit may differ from the reference, over the rms of that row; see the module."""
-    roundings = sum(
-        isinstance(phase, NormLinear | HeadLinears | LinearResidual | GatedMlp | HeadSample)
-        or (isinstance(phase, Single) and isinstance(phase.op, Linear | HeadLinear | Head))
-        for phase in lower(program)
-    )
-    return 12 * 2.0**-8 * math.sqrt(roundings)
+def relative_error_bound(program: Program, weights: Weights | None = None) -> float:
+    """The most a logit may differ from the reference, over the rms of that row; see the module.
+
+    `weights` None: every matrix is bf16.
+    """
+
+    def rounds(op: Op) -> bool:
+        matrices = (weight for weight in op_weights(op) if len(weight.shape) > 1)
+        return not isinstance(op, Embed) and any(
+            weights is None or weights[weight.name].dtype == np.uint16 for weight in matrices
+        )
+
+    roundings = sum(any(map(rounds, operations(phase))) for phase in lower(program))
+    return 12 * 2.0**-8 * math.sqrt(max(roundings, 2 * len(program.kv)))
 
 
 def _unheard(_: int, __: int) -> None:
@@ -204,11 +212,12 @@ def _suitable_threads(program: Program) -> int:
     return min(physical_cores(), enough, _MAX_WORKERS)
 
 
-def _check_shapes(program: Program, weights: Weights) -> None:
+def _check_tensors(program: Program, weights: Weights) -> None:
     for name, weight in program.weights().items():
         found = weights[name]
-        if found.shape != weight.shape or found.dtype != np.uint16:
+        served = _VECTORS if len(weight.shape) == 1 else _MATRICES
+        if found.shape != weight.shape or found.dtype not in served:
             raise BackendError(
-                f"tensor '{name}' is {found.dtype} {found.shape}, the program needs bf16 "
-                f"(as uint16) {weight.shape}"
+                f"tensor '{name}' is {found.dtype} {found.shape}, the program needs "
+                f"{' or '.join(map(str, served))} {weight.shape} (uint16: bf16)"
             )

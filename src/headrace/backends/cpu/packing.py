@@ -37,7 +37,8 @@ def pack_all(
         if mapped is not None and i + 1 < len(places):
             mapped.will_read(places[i + 1][0].name)
         rows = weights[weight.name][weight.rows]
-        machine.pack(matrix, source, np.ascontiguousarray(rows.T if transposed else rows))
+        rows = np.ascontiguousarray(rows.T if transposed else rows)
+        machine.pack(matrix, source, rows.view(np.uint16))
         if mapped is not None and last[weight.name] == i:
             mapped.was_read(weight.name)
         done += 2 * math.prod(weight.shape)

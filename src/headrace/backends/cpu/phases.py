@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.backends.base import Weights
-from headrace.backends.bf16 import widen
 from headrace.backends.cpu.layout import PackedMatrix, alternating, by_head, by_source, stacked
 from headrace.model.lowering import (
     Attention,
@@ -20,6 +19,7 @@ from headrace.model.lowering import (
     Phase,
     Single,
 )
+from headrace.model.precision import widen
 from headrace.model.program import (
     Activate,
     Add,
@@ -56,11 +56,14 @@ _DECLARED: Mapping[type[Op], frozenset[str]] = {
 }
 
 
-def runnable(phases: Sequence[Phase]) -> tuple[Phase, ...]:
-    """`phases`, with those whose buffers overlap too oddly to run fused taken apart."""
+def runnable(phases: Sequence[Phase], weights: Weights) -> tuple[Phase, ...]:
+    """`phases`, with those that cannot run fused taken apart.
+
+    Their buffers overlap too oddly, or they would stack bf16 and fp16 in one matrix.
+    """
     result: list[Phase] = []
     for phase in phases:
-        if _overlaps(phase):
+        if _overlaps(phase) or _mixes(phase, weights):
             result += [Single(op=op) for op in operations(phase)]
         else:
             result.append(phase)
@@ -156,6 +159,11 @@ def _overlaps(phase: Phase) -> bool:
             return False
 
 
+def _mixes(phase: Phase, weights: Weights) -> bool:
+    matrix = _matrix_of(phase)
+    return matrix is not None and len({weights[w.name].dtype for w in matrix.sources}) > 1
+
+
 class Declaration:
     """Declares one program to one machine; remembers which tensor went into which matrix."""
 
@@ -206,7 +214,14 @@ class Declaration:
                 packed.unit,
                 packed.grain,
                 packed.apart,
+                self._is_fp16(packed),
             )
+
+    def _is_fp16(self, packed: PackedMatrix) -> bool:
+        formats = {self._weights[source.name].dtype for source in packed.sources}
+        if len(formats) > 1:
+            raise ValueError(f"'{packed.sources[0].name}' and its like are of several formats")
+        return formats == {np.dtype(np.float16)}
 
     def _vector(self, weight: Weight, offset: float = 0.0) -> int:
         key = weight, offset
