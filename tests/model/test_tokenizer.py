@@ -212,3 +212,41 @@ def test_a_byte_fallback_vocabulary_agrees_with_the_library(tmp_path: Path, sche
         detokenizer = Detokenizer(tokenizer)
         text = detokenizer.push(ids) + detokenizer.flush()
         assert text == fast.decode(ids, skip_special_tokens=True)
+
+
+def beyond(tmp_path: Path, *, special: bool) -> Tokenizer:
+    """Of a text model whose tokenizer has one token more, as Gemma 3's has for images."""
+    fast = byte_level_tokenizer()
+    vocab_size = fast.get_vocab_size()
+    token = AddedToken("<image_soft_token>", special=special, normalized=False)
+    (fast.add_special_tokens if special else fast.add_tokens)([token])
+    assert fast.token_to_id("<image_soft_token>") == vocab_size
+    return Tokenizer(saved(tmp_path, fast), vocab_size=vocab_size)
+
+
+def test_a_control_token_beyond_the_vocabulary_is_never_fed(tmp_path: Path) -> None:
+    tokenizer = beyond(tmp_path, special=True)
+    text = "see <image_soft_token> here"
+    ids = tokenizer.encode_text(text)
+    assert max(ids) < tokenizer.vocab_size
+    assert decode(tokenizer, ids) == text
+    mask = tokenizer.control.mask
+    assert decode(tokenizer, tokenizer.encode_rendered(mask(text))) == text
+    with pytest.raises(InvalidRequest, match="no token '<image_soft_token>'"):
+        tokenizer.encode_rendered(f"<|eot_id|>{text}")
+
+
+def test_text_that_is_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    tokenizer = beyond(tmp_path, special=False)
+    assert decode(tokenizer, tokenizer.encode_text("image_soft_token")) == "image_soft_token"
+    for text in ("<image_soft_token>", "a" * 3_000 + "<image_soft_token>"):
+        with pytest.raises(InvalidRequest, match="cannot be written"):
+            tokenizer.encode_text(text)
+        with pytest.raises(InvalidRequest, match="cannot be written"):
+            tokenizer.encode_rendered(f"<|eot_id|>{tokenizer.control.mask(text)}")
+
+
+def test_an_ordinary_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    file = saved(tmp_path, byte_level_tokenizer(control=()))
+    with pytest.raises(CheckpointError, match="token id 262"):
+        Tokenizer(file, vocab_size=262)

@@ -47,7 +47,8 @@ def decoding_of(
         )
     pieces = [b""] * vocab_size
     for token, token_id in fast.get_vocab(with_added_tokens=False).items():
-        pieces[token_id] = spell(token)
+        if token_id < vocab_size:
+            pieces[token_id] = spell(token)
     known = set(pieces)
     if not all(bytes([value]) in known for value in range(256)):
         raise CheckpointError(

@@ -32,7 +32,8 @@ class Tokenizer:
         """`file`: a tokenizer.json; `settings`: tokenizer_config.json; `vocab_size`: the model's.
 
         Raises CheckpointError naming the file when it is missing, broken, larger than the model's
-        vocabulary, or cannot write every text.
+        vocabulary, or cannot write every text. Added tokens may lie beyond the vocabulary (Gemma
+        3's for images, in models without): they are never fed.
         """
         self.vocab_size = vocab_size
         self._file = file
@@ -50,7 +51,9 @@ class Tokenizer:
         self._check_size()
         added = self._fast.get_added_tokens_decoder()
         self.control = self._control_tokens(added)
-        literal = {i: "" if t.special else t.content for i, t in added.items()}
+        literal = {
+            i: "" if t.special else t.content for i, t in added.items() if i < self.vocab_size
+        }
         self._decoding = decoding_of(self._fast, literal, self.vocab_size, self._file)
         self._check_text_stays_text()
 
@@ -66,19 +69,21 @@ class Tokenizer:
     def encode_text(self, text: str) -> list[int]:
         """`text` as ordinary tokens, whatever it spells.
 
-        Raises InvalidRequest when the text has unpaired surrogates.
+        Raises InvalidRequest when the text has unpaired surrogates or spells a token that the model
+        does not have.
         """
         return self._ordinary(text, is_start=True)
 
     def encode_rendered(self, rendered: str) -> list[int]:
         """Text from a chat template whose inputs went through `control.mask`.
 
-        The control tokens the template wrote become control ids, all else ordinary tokens.
+        The control tokens the template wrote become control ids, all else ordinary tokens. Raises
+        InvalidRequest as `encode_text` does, and for a control token that the model does not have.
         """
         ids: list[int] = []
         for piece in self.control.split(rendered):
             if isinstance(piece, ControlToken):
-                ids.append(piece.id)
+                ids.append(self._known(piece))
             else:
                 ids += self._ordinary(piece, is_start=not ids)
         return ids
@@ -109,13 +114,19 @@ class Tokenizer:
             if not _is_panic(exc):
                 raise
             raise CheckpointError(f"{self._file} fails on a text: {exc}") from exc
-        if not self.control.ids.isdisjoint(ids):
+        if not self.control.ids.isdisjoint(ids) or max(ids, default=0) >= self.vocab_size:
             raise InvalidRequest("the text cannot be written in the model's vocabulary")
         return ids
 
+    def _known(self, token: ControlToken) -> int:
+        if token.id >= self.vocab_size:
+            raise InvalidRequest(f"the model has no token {token.spelling!r}, which this needs")
+        return token.id
+
     def _check_size(self) -> None:
+        added = self._fast.get_added_tokens_decoder()
         vocab = self._fast.get_vocab(with_added_tokens=True)
-        largest = max(vocab.values(), default=-1)
+        largest = max((i for i in vocab.values() if i not in added), default=-1)
         if largest >= self.vocab_size:
             raise CheckpointError(
                 f"{self._file} has token id {largest}, but the model's vocabulary ends at "
