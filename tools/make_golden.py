@@ -41,6 +41,7 @@ from transformers.utils import chat_template_utils
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PROMPT_TOKENS = 70  # more than four KV blocks of 16, not a whole number of them
 GREEDY_TOKENS = 64
+FAR_CHUNK = 256  # of a long prompt, read at a time
 SEEDS = 200
 WANTED_MARGIN = 0.02  # of the logits' spread; bf16 keys and values move logits by 0.006 of it (rms)
 
@@ -220,11 +221,11 @@ def rewrite_rope(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def read_case(folder: Path) -> dict[str, Any]:
-    """What case.json asks for; every other file of the folder is taken away."""
-    case = json.loads((folder / "case.json").read_text())
+def read_case(folder: Path, name: str = "case.json") -> dict[str, Any]:
+    """What `name` asks for; every other file of the folder is taken away."""
+    case = json.loads((folder / name).read_text())
     for file in folder.iterdir():
-        if file.name != "case.json":
+        if file.name != name:
             file.unlink()
     return case
 
@@ -298,6 +299,46 @@ def write_case(folder: Path) -> None:
         write_chat(folder)
 
 
+def sharpen(model: PreTrainedModel, factor: float) -> None:
+    """Larger queries and keys: few of many tokens are attended to, and their positions matter."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                weight.copy_((weight * factor).bfloat16().float())
+
+
+@torch.no_grad()
+def far_logits(model: PreTrainedModel, prompt: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    """Logits [rows, V] of a prompt read in chunks: every position attends to all before it."""
+    found, cache = {}, None
+    for start in range(0, len(prompt), FAR_CHUNK):
+        step = model(prompt[None, start : start + FAR_CHUNK], past_key_values=cache, use_cache=True)
+        cache = step.past_key_values
+        found |= {row: step.logits[0, row - start] for row in rows if 0 <= row - start < FAR_CHUNK}
+    return torch.stack([found[row] for row in rows])
+
+
+def write_far(folder: Path) -> None:
+    """A folder whose prompt fills a context of 131,072, and `far.npz`: prompt, rows, logits."""
+    print(folder.name)
+    case = read_case(folder, "far.json")
+    tokenizer = make_tokenizer(case["sizes"]["vocab_size"])
+    config = make_config(case, tokenizer)
+    model = random_model(config, seed=0)
+    sharpen(model, case["sharpness"])
+    write_model(case, model, folder)
+    write_tokenizer(tokenizer, folder)
+    generator = torch.Generator().manual_seed(1_000)
+    prompt = torch.randint(config.vocab_size, (case["prompt_tokens"],), generator=generator)
+    logits = far_logits(load(folder), prompt, case["rows"])
+    np.savez_compressed(
+        folder / "far.npz",
+        prompt=prompt.numpy().astype(np.uint16),
+        rows=np.array(case["rows"], np.int32),
+        logits=logits.numpy().astype(np.float32),
+    )
+
+
 class _Day(datetime):
     @classmethod
     def now(cls, tz: Any = None) -> "datetime":
@@ -345,8 +386,11 @@ def write_rope() -> None:
 def main(names: list[str]) -> None:
     """Write the named cases, or everything."""
     torch.set_num_threads(1)
-    for name in names or sorted(file.parent.name for file in GOLDEN.glob("*/case.json")):
-        write_case(GOLDEN / name)
+    for name in names or sorted(folder.name for folder in GOLDEN.iterdir() if folder.is_dir()):
+        if (GOLDEN / name / "far.json").exists():
+            write_far(GOLDEN / name)
+        else:
+            write_case(GOLDEN / name)
     write_rope()
 
 
