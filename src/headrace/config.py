@@ -42,6 +42,7 @@ class ApiConfig:
     auth: bool = True  # off only on a loopback host
     max_body_bytes: int = 8 * 1024 * 1024  # 413 above it
     body_timeout_s: float = 60.0  # 408 when the body takes longer
+    request_timeout_s: float = 600.0  # 408 when an answer takes longer, its wait included; 0: never
     drain_s: float = 30.0  # how long running streams may finish after SIGTERM
     metrics: bool = True  # /metrics answers, without a key: counts and times, no names of callers
 
@@ -168,6 +169,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "api.port": (0, 65_535),
     "api.max_body_bytes": (1_024, 1 << 30),
     "api.body_timeout_s": (0.1, 3_600),
+    "api.request_timeout_s": (0, 86_400),
     "api.drain_s": (0, 3_600),
     "engine.threads": (0, 1_024),
     "engine.kv_tokens": (0, 1 << 40),

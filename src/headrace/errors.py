@@ -8,7 +8,8 @@ HeadraceError
 │   ├── UnknownModel
 │   ├── UnknownPath, MethodNotAllowed
 │   └── RequestTimeout ── DeadlineExceeded
-├── CapacityError           ours, passing: QueueFull, Draining, EngineRestarting, StoreError
+├── CapacityError           ours, passing: QueueFull, QueueSlow, Draining, EngineRestarting,
+│                           StoreError
 ├── EngineError             our fault: BackendError, EngineDied, KernelMissing
 └── ConfigError             wrong settings or files, found at start: CheckpointError
 """
@@ -169,6 +170,14 @@ class CapacityError(HeadraceError):
 class QueueFull(CapacityError):
     """Too many requests wait already."""
 
+    code = "queue_exceeded"
+    param = "queue"
+
+
+class QueueSlow(CapacityError):
+    """Requests wait longer now than this one would have it."""
+
+    kind = "too_many_requests_error"
     code = "queue_exceeded"
     param = "queue"
 

@@ -55,6 +55,16 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a request shares the machine with others. Times are seconds."""
+
+    weight: float = 1.0  # the tenant's part of the service, relative to other tenants'
+    priority: int = 0  # higher goes first
+    timeout_s: float | None = None  # until it must be over, its wait included; None: never
+    max_queue_s: float | None = None  # not to be taken while others wait longer than this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a client asked for in one call. Converted from the wire once, in `api.schemas`."""
 
@@ -67,6 +77,7 @@ class Request:
     logprobs: int | None = None  # 0..20 alternatives beside each token's own; None: neither
     stop: tuple[str, ...] = ()  # the text ends before the first of these
     tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -246,11 +246,10 @@ def test_ignored_fields_are_named():
         app_of(ScriptedProvider("x")),
         store=True,
         metadata={"a": "b"},
-        service_tier="auto",
         messages=[{"role": "user", "content": "hi", "name": "bob"}],
     )
     assert got.status == 200
-    assert got.headers["x-ignored-params"] == "store, metadata, service_tier, messages.name"
+    assert got.headers["x-ignored-params"] == "store, metadata, messages.name"
 
 
 def test_an_echoed_answer_is_a_good_question():

@@ -105,7 +105,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"modalities": ["text", "audio"]}, "modalities: this value is not supported"),
     ({"metadata": {"a": 1}}, "metadata: this value is not supported"),
     ({"repetition_penalty": 1.1}, "repetition_penalty: this value is not supported"),
-    ({"service_tier": "priority"}, "service_tier: this value is not supported"),
+    ({"service_tier": "fast"}, "service_tier: must be 'auto', 'default', 'flex', 'priority', "),
+    ({"service_tier": 1}, "service_tier: "),
     ({"prompt_cache_key": "x" * 1025}, "prompt_cache_key: "),
     ({"chat_template_kwargs": {"x": 1}}, "chat_template_kwargs: "),
 ]

@@ -7,7 +7,8 @@ import pytest
 from headrace.backends.null import NullBackend
 from headrace.clock import ManualClock
 from headrace.engine import Engine
-from headrace.engine.messages import Accepted, Failed, Tokens
+from headrace.engine.messages import Accepted, Failed, Tokens, error_of, failure
+from headrace.errors import DeadlineExceeded, QueueFull
 from tests.engine.test_engine import submit
 from tests.tiny_llama import tiny_program
 
@@ -42,6 +43,13 @@ def test_a_running_and_a_waiting_sequence_end_at_their_deadlines() -> None:
     engine.step()
     assert engine.is_idle
     engine.check_integrity()
+
+
+def test_a_refusal_keeps_its_time_over_the_seam() -> None:
+    error = error_of(failure("x", QueueFull("full", retry_after_s=17)))
+    assert isinstance(error, QueueFull)
+    assert error.retry_after_s == 17
+    assert isinstance(error_of(failure("x", DeadlineExceeded("over"))), DeadlineExceeded)
 
 
 def test_a_deadline_of_nothing_is_refused() -> None:

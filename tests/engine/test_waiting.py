@@ -7,6 +7,7 @@ import pytest
 
 from headrace.engine.messages import Accepted, Cancel, Failed, Tokens
 from headrace.engine.pace import Pace
+from headrace.engine.queue_times import QueueTimes
 from tests.engine.simulation import (
     ROW_S,
     STEP_S,
@@ -191,3 +192,25 @@ def test_a_thousand_cancels_at_any_moment_leave_nothing_behind() -> None:
     simulation.engine.check_integrity()
     assert not any(isinstance(m, Tokens) for m in simulation.engine.step())
     assert all(r.tokens == expected(r.arrival.asked)[: len(r.tokens)] for r in records.values())
+
+
+def test_the_mean_of_queue_times_forgets() -> None:
+    times = QueueTimes()
+    assert times.mean_s(0.0) == 0
+    times.note(0.0, 4.0)
+    times.note(30.0, 2.0)
+    assert times.mean_s(30.0) == pytest.approx(3.0)
+    assert times.mean_s(61.0) == pytest.approx(2.0)
+    assert times.mean_s(91.0) == 0
+
+
+def test_who_will_not_wait_so_long_is_refused_while_others_do() -> None:
+    simulation = busy_with_long_prompts()
+    rng = random.Random(SEED)
+    hasty = request(rng, "x", 100, 4, tenant="long", max_queue_s=1.0)
+    (refusal,) = simulation.engine.handle(hasty)
+    assert isinstance(refusal, Failed)
+    assert refusal.error == "QueueSlow"
+    assert refusal.retry_after_s == 60
+    idle = Simulation().engine
+    assert idle.handle(hasty) == [Accepted(id="x")]

@@ -18,6 +18,7 @@ from headrace.errors import (
     CheckpointError,
     ConfigError,
     ContextTooLong,
+    DeadlineExceeded,
     Draining,
     HeadraceError,
     InvalidRequest,
@@ -27,7 +28,16 @@ from headrace.errors import (
 from headrace.gateway.build import build_local
 from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import LanguageModel, bundled_model, open_model
-from headrace.types import FinishReason, Message, Request, Role, SamplingParams, TokenEvent, Usage
+from headrace.types import (
+    FinishReason,
+    Message,
+    Request,
+    Role,
+    SamplingParams,
+    Terms,
+    TokenEvent,
+    Usage,
+)
 from tests.threaded import threaded
 
 MODEL = replace(open_model(bundled_model()), stop_ids=())
@@ -194,6 +204,16 @@ def test_beyond_the_queue_there_is_queue_full() -> None:
             await anext(first)
             with pytest.raises(QueueFull):
                 await collect(running, ask(id="r2"))
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_takes_too_long_ends() -> None:
+    async def run() -> None:
+        paced = NullBackend(MODEL.program, num_blocks=256, steps_per_s=200)  # 10 s in all
+        async with provider(paced) as running:
+            with pytest.raises(DeadlineExceeded, match=r"longer than the 0\.05 s"):
+                await collect(running, ask(max_tokens=2000, terms=Terms(timeout_s=0.05)))
 
     asyncio.run(run())
 

@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Self
 
 from headrace.accounts.keys import base62, digest_of, generate_key, is_well_formed
 from headrace.accounts.pepper import load_pepper
+from headrace.accounts.tiers import Tier
 from headrace.clock import Clock, SystemClock
 from headrace.config import Config
 from headrace.errors import InvalidRequest, MissingKey, StoreError, Unauthenticated
@@ -19,14 +19,6 @@ from headrace.store import KeyRecord, SqliteStore
 
 MAX_NAME_CHARS = 64
 _MINUTE_S = 60
-
-
-class Tier(StrEnum):
-    """A named bundle of limits."""
-
-    FREE = "free"
-    DEVELOPER = "developer"
-    ENTERPRISE = "enterprise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

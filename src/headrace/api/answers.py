@@ -98,15 +98,20 @@ class AnswerHead:
     id: str
     card: ModelCard
     created_unix: float
+    service_tier: str | None = None  # the caller's own word
 
     def opening(self, kind: str) -> dict[str, Any]:
         """The first fields; `kind` is the object's name."""
+        tier = {} if self.service_tier is None else {"service_tier": self.service_tier}
+        if self.service_tier == "auto":
+            tier["service_tier_used"] = "default"
         return {
             "id": self.id,
             "object": kind,
             "created": int(self.created_unix),
             "model": self.card.id,
             "system_fingerprint": fingerprint(self.card),
+            **tier,
         }
 
     def closing(self, tally: Tally) -> dict[str, Any]:

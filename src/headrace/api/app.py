@@ -67,7 +67,9 @@ def build_app(
     engines say about themselves, by model.
     """
     with_keys = accounts is not None
-    pipeline = Pipeline(provider, accounts or Anyone(), clock)
+    pipeline = Pipeline(
+        provider, accounts or Anyone(), clock, request_timeout_s=config.api.request_timeout_s
+    )
     metrics = Metrics(read_stats)
     routes = [
         *api_routes(

@@ -57,7 +57,6 @@ IGNORED: Mapping[str, Check] = {
     "prompt_cache_retention": _text(64),
     "prompt_cache_options": _object,
     "moderation": _object,
-    "service_tier": _is("auto", "default"),
     "tool_stream": _flag,
     "citation_options": _is("enabled", "disabled"),
     "disable_tool_validation": _flag,

@@ -10,6 +10,7 @@ from headrace.accounts import Account
 from headrace.api.answers import AnswerHead
 from headrace.api.schemas import ChatCall, chat_call
 from headrace.api.strict_json import off_loop, parse_object
+from headrace.api.terms import Wishes, terms_of
 from headrace.clock import Clock
 from headrace.errors import Draining, UnknownModel
 from headrace.gateway.base import ModelCard, Provider
@@ -41,10 +42,19 @@ class Answer:
 class Pipeline:
     """Who? May it, now? Where? Each stage adds one concern and knows no other."""
 
-    def __init__(self, provider: Provider, doorkeeper: Doorkeeper, clock: Clock) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        doorkeeper: Doorkeeper,
+        clock: Clock,
+        *,
+        request_timeout_s: float = 0.0,
+    ) -> None:
+        """`request_timeout_s`: no answer may take longer; 0: no limit."""
         self._provider = provider
         self._doorkeeper = doorkeeper
         self._clock = clock
+        self._request_timeout_s = request_timeout_s
         self._is_draining = False
 
     @property
@@ -57,11 +67,14 @@ class Pipeline:
         self._is_draining = True
 
     @asynccontextmanager
-    async def chat(self, key: str | None, body: bytes) -> AsyncGenerator[Answer, None]:
+    async def chat(
+        self, key: str | None, body: bytes, wishes: Wishes
+    ) -> AsyncGenerator[Answer, None]:
         """Answer the chat request in `body`; leaving the block ends the answer.
 
         The checks come in the order of the reference, and all before the first token: text (400),
-        key (401), model (404), fields (400), then the provider's own (400, 503).
+        key (401), model (404), fields (400), terms (400, 403), then the provider's own (400, 429,
+        503).
         """
         document = await parse_object(body)
         account = self._doorkeeper.authenticate(key)
@@ -69,7 +82,8 @@ class Pipeline:
         call = await off_loop(chat_call, document, f"chatcmpl-{uuid4()}", size=len(body))
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
-        request = replace(call.request, tenant=account.key_id)
+        terms = terms_of(account, call.service_tier, wishes, self._request_timeout_s)
+        request = replace(call.request, tenant=account.key_id, terms=terms)
         async with aclosing(self._provider.stream(request)) as events:
             first = await anext(events)
             yield Answer(
@@ -79,6 +93,7 @@ class Pipeline:
                     id=call.request.id,
                     card=_find(self._provider.models, call.request.model),
                     created_unix=self._clock.unix_s(),
+                    service_tier=call.service_tier,
                 ),
                 admitted_s=self._clock.now_s(),
                 first=first,

@@ -11,10 +11,12 @@ from headrace.api.answers import JsonResponse, Tally, chat_completion, model_obj
 from headrace.api.body import read_json_body
 from headrace.api.choice import Choice
 from headrace.api.connection import Connection
+from headrace.api.middleware import header
 from headrace.api.pipeline import Answer, Pipeline
 from headrace.api.problems import as_ours
 from headrace.api.record import Completion
 from headrace.api.sse import KEEP_ALIVE_S, ChunkTemplate, EventStream
+from headrace.api.terms import Wishes
 from headrace.errors import Draining, InvalidRequest
 from headrace.telemetry.metrics import CONTENT_TYPE, Metrics
 
@@ -99,7 +101,7 @@ class ChatCompletions:
     ) -> None:
         tally: Tally = scope["state"]["completion"].tally
         try:
-            async with self._pipeline.chat(_key(scope), body) as answer:
+            async with self._pipeline.chat(_key(scope), body, _wishes(scope)) as answer:
                 _note(scope, answer)
                 if answer.call.stream:
                     await _send_stream(answer, stream, tally, scope)
@@ -158,3 +160,8 @@ def _key(scope: Scope) -> str | None:
             scheme, _, secret = value.decode("latin-1").partition(" ")
             return secret.strip() if scheme.lower() == "bearer" else None
     return None
+
+
+def _wishes(scope: Scope) -> Wishes:
+    threshold = header(scope, b"queue_threshold") or header(scope, b"queue-threshold")
+    return Wishes(prefer=header(scope, b"prefer") or "", queue_threshold=threshold or "")

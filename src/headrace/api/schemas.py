@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from headrace.api.fields import screen
 from headrace.api.sampling_fields import SamplingFields
+from headrace.api.terms import ServiceTier
 from headrace.api.wire import Integer, Wire, printable
 from headrace.errors import InvalidRequest
 from headrace.types import Message, Request, Role
@@ -92,6 +93,7 @@ class ChatCompletionRequest(SamplingFields):
     stream_options: StreamOptions | None = None
     n: Integer = 1
     user: Annotated[str, Field(max_length=512)] | None = None
+    service_tier: ServiceTier | None = None
 
     @property
     def longest(self) -> int | None:
@@ -113,6 +115,7 @@ class ChatCall:
     request: Request
     stream: bool
     include_usage: bool | None  # None: the caller did not say
+    service_tier: ServiceTier | None  # the caller's own word
     ignored: tuple[str, ...]
 
 
@@ -141,6 +144,7 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
         request=_request(wire, request_id),
         stream=wire.stream,
         include_usage=options.include_usage if wire.stream else None,
+        service_tier=wire.service_tier,
         ignored=tuple(screened.ignored),
     )
 

@@ -20,7 +20,6 @@ from headrace.engine.messages import (
     Tokens,
     failure,
 )
-from headrace.engine.pace import Pace
 from headrace.engine.prefix_cache import name_blocks
 from headrace.engine.scheduler import Chunk, Scheduler
 from headrace.engine.sequence import Sequence
@@ -68,7 +67,6 @@ class Engine:
             max_tokens=max_waiting_tokens,
             max_sequences=max_sequences,
         )
-        self._pace = Pace()
         self._next_deadline_s = math.inf
         self._checked_s = -math.inf
         self._sequences: dict[str, Sequence] = {}
@@ -140,11 +138,12 @@ class Engine:
                 num_read += chunk.count
             if sequence.scheduled_s is None:
                 sequence.scheduled_s = now_s
+                self._room.queue_times.note(now_s, now_s - sequence.arrived_s)
                 sequence.cached = sequence.computed
                 self._cached_tokens += sequence.cached
                 num_read += sequence.cached
         is_short = self._scheduler.num_waiting > 0 or any(not chunk.is_sampled for chunk in plan)
-        self._pace.note(now_s, num_read, is_short=is_short)
+        self._room.pace.note(now_s, num_read, is_short=is_short)
 
     def _expire(self, now_s: float) -> list[ToFront]:
         """End the sequences whose time is over."""
@@ -178,14 +177,15 @@ class Engine:
                 self.fail_all(exc)
 
     def _submit(self, asked: Submit) -> ToFront:
+        now_s = self._clock.now_s()
         try:
             if asked.id in self._sequences:
                 raise InvalidRequest(f"request id {asked.id} is in use")
             check_submission(asked, self._backend.program.vocab_size, self.context_tokens)
-            self._room.check(asked, self._scheduler.tenants, self._pace.tokens_per_s)
+            self._room.check(asked, self._scheduler.tenants, now_s)
         except HeadraceError as exc:
             return failure(asked.id, exc)
-        sequence = Sequence.begin(asked, self._clock.now_s())
+        sequence = Sequence.begin(asked, now_s)
         self._scheduler.add(sequence)
         self._sequences[asked.id] = sequence
         self._next_deadline_s = min(self._next_deadline_s, sequence.ends_s)

@@ -39,6 +39,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     weight: float = 1.0  # the tenant's part of the service, relative to others' (> 0)
     priority: int = 0  # higher goes first
     deadline_s: float | None = None  # from now until it must be over, queue included; None: never
+    max_queue_s: float | None = None  # refuse it while others wait longer than this; None: never
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):

@@ -10,29 +10,36 @@ import math
 
 from headrace.engine.fairness import Tenants
 from headrace.engine.messages import Submit
+from headrace.engine.pace import Pace
+from headrace.engine.queue_times import QueueTimes
 from headrace.engine.tenant import Tenant
-from headrace.errors import QueueFull
+from headrace.errors import QueueFull, QueueSlow
 
 LONGEST_RETRY_S = 60  # clients ignore a longer one
 
 
 class WaitingRoom:
-    """The bounds. All tenants together may hold twice what one may."""
+    """The bounds, and what is measured to judge a wait by.
+
+    All tenants together may hold twice what one may.
+    """
 
     def __init__(self, *, max_requests: int, max_tokens: int, max_sequences: int) -> None:
         """`max_requests` and `max_tokens` that wait, of one tenant."""
+        self.pace = Pace()
+        self.queue_times = QueueTimes()
         self._max_requests = max_requests
         self._max_tokens = max_tokens
         self._max_sequences = max_sequences
 
-    def check(self, asked: Submit, tenants: Tenants, tokens_per_s: float | None) -> None:
+    def check(self, asked: Submit, tenants: Tenants, now_s: float) -> None:
         """Raise QueueFull if there is no room for `asked`, or if it would wait in vain.
 
-        `tokens_per_s`: how fast prompts are read while some wait; None: not known yet. What could
-        start at once does not count as waiting.
+        Raises QueueSlow while requests wait longer than `asked` allows. What could start at once
+        does not count as waiting, and is never refused for its wait.
         """
         tenant = tenants.find(asked)
-        wait_s = _expected_wait_s(asked, tenant, tenants, tokens_per_s)
+        wait_s = _expected_wait_s(asked, tenant, tenants, self.pace.tokens_per_s)
         retry_after_s = max(1, math.ceil(min(wait_s, LONGEST_RETRY_S)))
         free_slots = self._max_sequences - sum(len(t.running) for t in tenants)
         all_waiting = sum(len(t.waiting) for t in tenants)
@@ -47,8 +54,16 @@ class WaitingRoom:
                 f"prompts of {all_tokens} tokens are waiting already; try again in a moment",
                 retry_after_s=retry_after_s,
             )
-        starts_at_once = all_waiting < free_slots
-        if asked.deadline_s is not None and wait_s > asked.deadline_s and not starts_at_once:
+        if all_waiting < free_slots:
+            return
+        queue_s = max(wait_s, self.queue_times.mean_s(now_s))
+        if asked.max_queue_s is not None and queue_s > asked.max_queue_s:
+            raise QueueSlow(
+                f"requests wait some {queue_s:.1f} s now, longer than this one may; "
+                "try again in a moment",
+                retry_after_s=retry_after_s,
+            )
+        if asked.deadline_s is not None and wait_s > asked.deadline_s:
             raise QueueFull(
                 f"this request would wait some {wait_s:.0f} s, longer than it may take",
                 retry_after_s=retry_after_s,

@@ -110,6 +110,10 @@ class LocalModel:
             min_tokens=most if request.min_tokens is None else min(request.min_tokens, most),
             logprobs=-1 if request.logprobs is None else request.logprobs,
             tenant=request.tenant,
+            weight=request.terms.weight,
+            priority=request.terms.priority,
+            deadline_s=request.terms.timeout_s,
+            max_queue_s=request.terms.max_queue_s,
         )
 
 
