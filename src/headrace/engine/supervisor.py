@@ -2,8 +2,8 @@
 
 A life of the engine: it is started, it loads, it decodes a probe, then it serves. It ends when the
 connection is lost (the process died), or when it does not step although asked to: then it is
-killed. Either way every open stream is told at once, and the next life begins: at once the first
-time, after pauses that double while no life lasts.
+killed. Either way every open stream is told at once, and the next life begins: at once, or, while
+none gets as far as to decode, after pauses that double.
 """
 
 import asyncio
@@ -224,22 +224,21 @@ class Supervisor:
                 async with asyncio.timeout(self._patience.probe_after_s):
                     await self._life.ended.wait()
             except TimeoutError:
-                pause_s = 0.0  # this life has lasted
                 await self._examine(self._life)
                 continue
             log.error(Event("engine_died", how=await self._end()))
 
     async def _revive(self, pause_s: float) -> float:
-        """Begin another life after a pause; the next pause."""
+        """Begin another life after a pause; how long to pause before the one after it."""
         await self._sleep(pause_s)
         self._restarts += 1
         try:
             await self._begin()
         except (HeadraceError, OSError) as exc:
             log.error(Event("engine_restart_failed"), exc_info=exc)
-        else:
-            log.warning(Event("engine_restarted", load_s=self._load_s))
-        return min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
+            return min(max(1.0, 2 * pause_s), LONGEST_PAUSE_S)
+        log.warning(Event("engine_restarted", load_s=self._load_s))
+        return 0.0
 
     async def _examine(self, life: "_Life") -> None:
         """After a silence, have it decode; kill it if it cannot."""
