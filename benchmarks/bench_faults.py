@@ -184,7 +184,7 @@ def neighbour() -> Report:
         return asyncio.run(_neighbour(server, quiet, loud))
 
 
-async def _neighbour(server: Server, quiet: str, loud: str, asks: int = 120) -> Report:
+async def _neighbour(server: Server, quiet: str, loud: str, asks: int = 60) -> Report:
     chance = random.Random(0)
 
     async def waits(salt: str) -> list[float]:
