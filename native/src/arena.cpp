@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <new>
 
@@ -34,6 +36,20 @@ Arena::Arena(std::size_t bytes) {
 #if defined(MADV_HUGEPAGE)
   madvise(data_, bytes_, MADV_HUGEPAGE);  // a hint: small pages work as well, a little slower
 #endif
+}
+
+bool Arena::commit(std::size_t index, std::size_t shares) const {
+  for (std::size_t at = index * kHugePage; at < bytes_; at += shares * kHugePage) {
+    std::uint8_t* stripe = as<std::uint8_t>() + at;
+    const std::size_t length = std::min(kHugePage, bytes_ - at);
+#if defined(MADV_POPULATE_WRITE)
+    if (madvise(stripe, length, MADV_POPULATE_WRITE) == 0) continue;
+    if (errno != EINVAL) return false;  // EINVAL: a kernel before 5.14
+#endif
+    // Zeroed already; the write is what takes the page.
+    for (std::size_t i = 0; i < length; i += 4096) static_cast<volatile std::uint8_t*>(stripe)[i] = 0;
+  }
+  return true;
 }
 
 Arena::~Arena() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <type_traits>
 
@@ -186,6 +187,7 @@ void Machine::allocate() {
     head_dim = std::max({head_dim, layer.head_dim, layer.chunks * 32});
   }
   kv_arena_ = Arena(kv_words * 4);
+  commit(kv_arena_);
   auto* words = kv_arena_.as<std::uint32_t>();
   for (KvLayer& layer : layers_) {
     layer.keys = words;
@@ -210,6 +212,24 @@ void Machine::allocate() {
     own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
   }
+}
+
+// The workers take the pages between them: faster, and spread over the memory of all of them.
+void Machine::commit(const Arena& arena) {
+  struct Job {
+    Machine& machine;
+    const Arena& arena;
+    std::atomic<bool> has_room{true};
+  } job{*this, arena};
+  workers_.run(
+      [](void* context, int worker) {
+        Job& todo = *static_cast<Job*>(context);
+        const auto shares = static_cast<std::size_t>(todo.machine.workers());
+        if (!todo.arena.commit(static_cast<std::size_t>(worker), shares)) todo.has_room = false;
+        todo.machine.workers_.barrier(worker);
+      },
+      &job);
+  if (!job.has_room) throw std::bad_alloc();
 }
 
 void Machine::pack(Id id, std::size_t source, std::span<const std::uint16_t> values) {

@@ -62,9 +62,9 @@ class EngineConfig:
     backend: str = "cpu"  # null, reference, cpu
     dtype: Dtype = Dtype.STORED  # bf16 rounds what is stored as fp16 or fp32, while loading
     threads: int = 0  # workers of the cpu backend; 0: one per physical core
-    kv_tokens: int = (
-        0  # cached tokens over all sequences; 0: 16 full contexts or 1 GiB, the smaller
-    )
+    # Cached tokens over all sequences; 0: 16 contexts or 1 GiB, the smaller, but at least one whole
+    # context, as far as memory goes.
+    kv_tokens: int = 0
     context_tokens: int = 0  # longest context served; 0: the model's own
     max_sequences: int = 32  # sequences that run together
     max_step_tokens: int = 256  # rows of one step; bounds the token gap while prompts are read

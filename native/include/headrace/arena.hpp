@@ -33,6 +33,9 @@ class Arena {
     return static_cast<T*>(data_);
   }
   std::size_t bytes() const { return bytes_; }
+  // Takes the pages of share `index` of `shares` now, in huge-page stripes, so that no one finds
+  // later that there are none. False when the system has no room.
+  bool commit(std::size_t index, std::size_t shares) const;
 
  private:
   void* data_ = nullptr;

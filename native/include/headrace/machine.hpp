@@ -140,7 +140,8 @@ class Machine {
                 std::size_t unit, std::size_t grain, bool apart, Format format);
   void add_phase(Phase phase);
 
-  // Reserves memory for everything declared; weights lie in order of declaration.
+  // Reserves memory for everything declared, and takes that of the cache at once; weights lie in
+  // order of declaration. Throws std::bad_alloc when there is none.
   void allocate();
   void pack(Id matrix, std::size_t source, std::span<const std::uint16_t> values);
   const Matrix& matrix(Id id) const { return matrices_.at(id); }
@@ -212,6 +213,7 @@ class Machine {
     std::size_t stride;  // elements of the one that is not null
   };
 
+  void commit(const Arena& arena);
   void join_attention(AttentionPhase& phase);
   bool only_feeds_products(Id buffer) const;
   void check(const StepInput& input) const;

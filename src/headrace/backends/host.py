@@ -2,11 +2,14 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,60 @@ class Host:
     caches: dict[str, int]  # "L1d", "L2", "L3" -> bytes of one instance
     memory_bytes: int
     gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What this process may have, of the machine or of the control groups it is in; 0: unknown."""
+
+    total_bytes: int
+    available_bytes: int  # now, without swapping; page cache that can be dropped is
+
+
+def read_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> Memory:
+    """The tightest of the machine and of each control group above this process.
+
+    See meminfo in proc(5), and the memory files of cgroups(7), of version 2 and 1. `proc` and
+    `cgroups` are where these are mounted.
+    """
+    machine = Memory(
+        total_bytes=_kilobytes(_field(proc / "meminfo", "MemTotal")),
+        available_bytes=_kilobytes(_field(proc / "meminfo", "MemAvailable")),
+    )
+    found = [machine, *_group_limits(proc, cgroups, machine.total_bytes)]
+    return Memory(
+        total_bytes=min(memory.total_bytes for memory in found),
+        available_bytes=max(0, min(memory.available_bytes for memory in found)),
+    )
+
+
+def _group_limits(proc: Path, cgroups: Path, total_bytes: int) -> Iterator[Memory]:
+    for line in _read(proc / "self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, names = cgroups, ("memory.max", "memory.current", "")
+        elif "memory" in controllers.split(","):
+            root = cgroups / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        else:
+            continue
+        own = root / path.strip("/")
+        for group in (own, *own.parents):
+            memory = _group_memory(group, *names)
+            if memory is not None and memory.total_bytes < total_bytes:
+                yield memory
+            if group == root:
+                break
+
+
+def _group_memory(group: Path, limit: str, usage: str, prefix: str) -> Memory | None:
+    most, used = _read(group / limit), _read(group / usage)
+    if not most.isdigit() or not used.isdigit():
+        return None  # "max": no limit here; or no such file
+    kinds = {f"{prefix}active_file", f"{prefix}inactive_file"}
+    lines = (line.split() for line in _read(group / "memory.stat").splitlines())
+    cached = sum(int(words[1]) for words in lines if words[0] in kinds)
+    return Memory(total_bytes=int(most), available_bytes=int(most) - int(used) + cached)
 
 
 def read_host() -> Host:

@@ -15,7 +15,7 @@ from headrace import config as settings
 from headrace.bench.decode import DecodeResult, DecodeShape, bench_decode
 from headrace.cli.output import DTYPE_HELP
 from headrace.clock import SystemClock
-from headrace.engine import build_backend, build_engine
+from headrace.engine import build_backend, build_engine, plan_caches
 from headrace.model import bundled_model, open_model
 from headrace.types import Dtype
 
@@ -51,6 +51,7 @@ def decode(
     config = settings.load(flags=flags).engine
     context = config.context_tokens or None
     opened = open_model(model or bundled_model(), dtype=config.dtype, context=context)
+    config = plan_caches({opened.name: opened.program}, config)[opened.name]
     machine = build_backend(opened.program, opened.weights, config)
     shape = DecodeShape(
         prompt_tokens=prompt_tokens, output_tokens=output_tokens, batch=batch, runs=runs

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace import config as settings
-from headrace.backends.host import Host, read_host
+from headrace.backends.host import Host, read_host, read_memory
 from headrace.cli.output import DTYPE_HELP
 from headrace.config import EngineConfig
-from headrace.engine import build_backend
+from headrace.engine import build_backend, plan_caches
 from headrace.errors import KernelMissing
 from headrace.model import LanguageModel, bundled_model, open_model
 from headrace.types import Dtype
@@ -35,7 +35,7 @@ def doctor(
     context = engine.context_tokens or None
     opened = open_model(model or bundled_model(), dtype=engine.dtype, context=context)
     report: dict[str, object] = {
-        "host": asdict(host),
+        "host": {**asdict(host), "available_memory_bytes": read_memory().available_bytes},
         "backends": _backends(host),
         "read_bandwidth_gb_s": _bandwidths(),
         "model": _model(opened, engine),
@@ -84,6 +84,7 @@ def _bandwidths() -> dict[str, float]:
 
 
 def _model(model: LanguageModel, config: EngineConfig) -> dict[str, object]:
+    config = plan_caches({model.name: model.program}, config)[model.name]
     backend = build_backend(model.program, model.weights, config)
     try:
         loaded = backend.report()
@@ -95,6 +96,7 @@ def _model(model: LanguageModel, config: EngineConfig) -> dict[str, object]:
         "architecture": model.program.architecture,
         "parameters": model.program.num_parameters,
         "context_tokens": context_tokens,
+        "model_context_tokens": model.program.max_positions,
         "weights": model.precision,
         "bytes_per_token": model.program.bytes_per_token(),
         "backend": loaded.name,

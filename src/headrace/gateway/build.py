@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from headrace.backends.base import MappedWeights
 from headrace.clock import Clock
 from headrace.config import Config
-from headrace.engine import EngineClient, OpenEngine, start_child
+from headrace.engine import EngineClient, OpenEngine, plan_caches, start_child
 from headrace.engine.messages import Start
 from headrace.errors import ConfigError
 from headrace.gateway.local import LocalModel, LocalProvider, greeting
@@ -25,7 +27,16 @@ def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> Lo
     names = [model.name for model in opened]
     if len(set(names)) != len(names):
         raise ConfigError(f"two of the models have the same folder name: {', '.join(names)}")
-    return LocalProvider({model.name: _local_model(model, config, clock) for model in opened})
+    for model in opened:
+        if isinstance(model.weights, MappedWeights):
+            model.weights.close()  # the engines open them again
+    engines = plan_caches({model.name: model.program for model in opened}, config.engine)
+    return LocalProvider(
+        {
+            model.name: _local_model(model, replace(config, engine=engines[model.name]), clock)
+            for model in opened
+        }
+    )
 
 
 def _local_model(model: LanguageModel, config: Config, clock: Clock) -> LocalModel:

@@ -38,7 +38,7 @@ from headrace.backends.cpu.library import require_native
 from headrace.backends.cpu.packing import pack_all
 from headrace.backends.cpu.phases import Declaration, operations, runnable
 from headrace.backends.cpu.probe import physical_cores
-from headrace.errors import BackendError, KernelMissing
+from headrace.errors import BackendError, ConfigError, KernelMissing
 from headrace.model.lowering import Single, lower
 from headrace.model.precision import Stored
 from headrace.model.program import Embed, Op, Program, op_weights
@@ -66,8 +66,9 @@ class CpuBackend:
 
         `threads` 0: as many as this process has cores, fewer for a small model. `isa` None: the
         fastest of `cpu_features()`. `progress` hears of (bytes packed, bytes in all). Raises
-        KernelMissing without the native library or the instruction set, and BackendError when
-        a tensor does not have the shape the program asks for, or is no 16-bit matrix.
+        KernelMissing without the native library or the instruction set, ConfigError when there
+        is not enough memory, and BackendError when a tensor does not have the shape the program
+        asks for, or is no 16-bit matrix.
         """
         require_native()
         from headrace.backends.cpu import _native as native
@@ -96,6 +97,11 @@ class CpuBackend:
             declaration.declare(self._phases)
         except ValueError as error:
             raise BackendError(f"the program does not fit together: {error}") from error
+        except MemoryError as error:
+            raise ConfigError(
+                f"there is no memory for the weights and a cache of {num_blocks * BLOCK_TOKENS} "
+                "tokens: lower 'engine.kv_tokens' or serve a smaller model"
+            ) from error
         self._packed = tuple(declaration.tensors())
         self._formats = {weight.name: weights[weight.name].dtype for weight, *_ in self._packed}
         pack_all(self._machine, self._packed, weights, progress or _unheard)

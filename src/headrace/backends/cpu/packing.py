@@ -29,7 +29,8 @@ def pack_all(
     """
     mapped = weights if isinstance(weights, MappedWeights) else None
     if mapped is not None:
-        mapped.close()  # what was read so far, headers and vectors, brought its neighbours along
+        for name in weights:  # the vectors were read, and brought their neighbours along
+            mapped.was_read(name)
     last = {weight.name: i for i, (weight, *_) in enumerate(places)}
     total = 2 * sum(math.prod(weight.shape) for weight, *_ in places)
     done = 0

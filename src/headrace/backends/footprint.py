@@ -1,0 +1,60 @@
+"""How much memory a program takes on a backend, known before anything is allocated."""
+
+import math
+from dataclasses import dataclass
+
+from headrace.model.program import KvSpec, Program, Weight, op_weights
+
+LANES = 16  # outputs per packed block of the cpu backend
+VALUE_LANES = 32  # values of a head are padded to a multiple of it there
+WORKING_ROWS = 128  # rows whose buffers the cpu backend holds; longer steps run in passes
+WORKING_LOGITS = 32  # rows of logits: 16 of the sampler's, as much again for candidates
+PROCESS_BYTES = 256 << 20  # chosen: interpreter, tokenizer, connections, prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Bytes of memory. The cache is by the token, the rest by the model."""
+
+    weight_bytes: int
+    kv_bytes_per_token: int
+    working_bytes: int  # buffers of a step, and the process itself
+
+
+def footprint(backend: str, program: Program) -> Footprint:
+    """What `program` takes on the backend of that name; the null backend takes next to nothing."""
+    weights = {weight for op in program.ops for weight in op_weights(op)}
+    match backend:
+        case "null":
+            return Footprint(weight_bytes=0, kv_bytes_per_token=0, working_bytes=PROCESS_BYTES)
+        case "reference":  # float32 throughout
+            return Footprint(
+                weight_bytes=4 * program.num_parameters,
+                kv_bytes_per_token=2 * program.kv_bytes_per_token,
+                working_bytes=PROCESS_BYTES + _step_bytes(program),
+            )
+        case _:
+            return Footprint(
+                weight_bytes=sum(map(_packed_bytes, weights)),
+                kv_bytes_per_token=sum(map(_padded_kv_bytes, program.kv)),
+                working_bytes=PROCESS_BYTES + _step_bytes(program),
+            )
+
+
+def _packed_bytes(weight: Weight) -> int:
+    """Of a matrix in blocks of 16 outputs and pairs of inputs, or of a vector as float32."""
+    if len(weight.shape) == 1:
+        return 4 * -(-weight.shape[0] // LANES) * LANES
+    return 2 * -(-weight.shape[0] // LANES) * LANES * -(-math.prod(weight.shape[1:]) // 2) * 2
+
+
+def _padded_kv_bytes(spec: KvSpec) -> int:
+    values = -(-spec.head_dim // VALUE_LANES) * VALUE_LANES if spec.value_dim is None else 0
+    return 2 * spec.kv_heads * (spec.head_dim + values)
+
+
+def _step_bytes(program: Program) -> int:
+    widths = [program.hidden_size, *program.buffers.values()]
+    return 4 * (
+        WORKING_ROWS * (sum(widths) + 2 * max(widths)) + WORKING_LOGITS * program.vocab_size
+    )

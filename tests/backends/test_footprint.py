@@ -1,0 +1,40 @@
+"""What is planned is what a loaded backend reports, padding included."""
+
+import pytest
+
+from headrace.backends.base import BLOCK_TOKENS
+from headrace.backends.footprint import footprint
+from headrace.backends.registry import load_backend
+from tests.tiny_llama import random_weights, tiny_program
+
+NUM_BLOCKS = 40
+HUGE_PAGE = 2 << 20  # a cache is rounded up to it
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tie_word_embeddings": True},
+        {"hidden_size": 45, "intermediate_size": 51, "head_dim": 10, "vocab_size": 333},
+        {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 96},
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_plan_agrees_with_the_loaded_backend(changes: dict[str, object], threads: int) -> None:
+    program = tiny_program(**changes)
+    weights = random_weights(program)
+    for name in ("cpu", "reference"):
+        planned = footprint(name, program)
+        report = load_backend(
+            name, program, weights, num_blocks=NUM_BLOCKS, threads=threads
+        ).report()
+        assert planned.weight_bytes == report.weight_bytes
+        kv_bytes = NUM_BLOCKS * BLOCK_TOKENS * planned.kv_bytes_per_token
+        assert kv_bytes <= report.kv_bytes <= kv_bytes + HUGE_PAGE
+        assert planned.working_bytes > 0
+
+
+def test_the_null_backend_holds_nothing() -> None:
+    planned = footprint("null", tiny_program())
+    assert (planned.weight_bytes, planned.kv_bytes_per_token) == (0, 0)
