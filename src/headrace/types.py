@@ -74,6 +74,7 @@ class Request:
     sampling: SamplingParams
     max_tokens: int | None = None  # output tokens; None: as many as the context holds
     min_tokens: int | None = 0  # before the model may end its turn; None: it may never
+    n: int = 1  # answers, from one reading of the prompt
     logprobs: int | None = None  # 0..20 alternatives beside each token's own; None: neither
     stop: tuple[str, ...] = ()  # the text ends before the first of these
     tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
@@ -130,5 +131,5 @@ class TokenEvent:
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens whose text begins to be here
     choice: int = 0
     finish: FinishReason | None = None  # set exactly once, on the last event of a choice
-    usage: Usage | None = None  # set with `finish`; on the first event, the prompt's
-    timing: Timing | None = None  # set with `finish`
+    usage: Usage | None = None  # of all choices, with the last `finish`; at first, the prompt's
+    timing: Timing | None = None  # with the last `finish`

@@ -66,9 +66,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"stream": "yes"}, "stream: must be a valid boolean"),
     ({"stream": True, "stream_options": {"x": 1}}, "property 'stream_options.x' is unsupported"),
     ({"stream": True, "stream_options": True}, "stream_options: "),
-    ({"n": 2}, "n: only 1 answer per request"),
-    ({"n": 10**9}, "n: only 1 answer per request"),
-    ({"n": 0}, "n: only 1 answer per request"),
+    ({"n": 9}, "n: must be less than or equal to 8"),
+    ({"n": 10**9}, "n: must be less than or equal to 8"),
+    ({"n": 0}, "n: must be greater than or equal to 1"),
+    ({"n": "2"}, "n: must be a valid integer"),
     ({"user": "u" * 513}, "user: "),
     ({"user": 5}, "user: must be a valid string"),
     ({"surprise": 1}, "surprise: property 'surprise' is unsupported"),
@@ -123,7 +124,7 @@ def test_a_bad_field_is_a_400_that_names_it(fields: dict[str, Any], said: str):
 
 
 def test_several_offences_have_a_line_each():
-    got = chat(app_of(ScriptedProvider()), temperature=9, surprise=1, tools=[1], n=0)
+    got = chat(app_of(ScriptedProvider()), temperature=9, surprise=1, tools=[1], max_tokens=0)
     lines = got.json["message"].split("\n")
     assert len(lines) == 3  # rules across fields wait until each field is right
     assert {line.partition(":")[0] for line in lines} == {"temperature", "surprise", "tools"}

@@ -24,11 +24,11 @@ CHAT = {
 
 
 @contextmanager
-def server(home: Path) -> Generator[tuple[str, int]]:
-    """A server on the slow backend: its address, and its process id."""
+def server(home: Path, backend: str = "reference") -> Generator[tuple[str, int]]:
+    """A server of the bundled model: its address, and its process id."""
     command = [sys.executable, "-m", "headrace", "serve", "--no-auth", "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--backend", "reference"],
+        [*command, "--backend", backend],
         env={**os.environ, "HEADRACE_HOME": str(home)},  # noqa: TID251 (what a child inherits)
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -13,9 +13,8 @@ from headrace.backends.null import NullBackend
 from headrace.backends.reference import ReferenceBackend
 from headrace.engine.logprobs import logprobs_of
 from headrace.engine.messages import Tokens
-from headrace.model import open_model
 from tests.engine.test_engine import make_engine, run, submit
-from tests.golden_cases import CASES, load_case
+from tests.golden_cases import CASES, load_case, open_case
 from tests.tiny_llama import tiny_program
 
 
@@ -53,7 +52,7 @@ def test_any_row_against_plain_arithmetic(row: list[float], top: int, data: st.D
 @pytest.mark.parametrize("name", CASES)
 def test_the_first_token_has_the_log_probabilities_of_transformers(name: str) -> None:
     case = load_case(name)
-    model = open_model(case.path)
+    model = open_case(case)
     backend = ReferenceBackend(model.program, model.weights, num_blocks=64, round_kv=False)
     engine = make_engine(backend, num_blocks=64, max_step_tokens=32)
     asked = submit(

@@ -61,12 +61,14 @@ def fingerprint(card: ModelCard) -> str:
 
 @dataclass(slots=True)
 class Tally:
-    """What a stream of events has amounted to so far."""
+    """What a stream of events has amounted to so far; `choices` will end."""
 
+    choices: int = 1
     completion_tokens: int = 0
-    finish: FinishReason | None = None
     timing: Timing | None = None
     failure: HeadraceError | None = None  # why there will be no finish
+    _ended: int = 0
+    _finish: FinishReason | None = None
     _usage: Usage | None = None
 
     def add(self, event: TokenEvent) -> None:
@@ -75,13 +77,24 @@ class Tally:
         if event.usage is not None:
             self._usage = event.usage
         if event.finish is not None:
-            self.finish = event.finish
+            self._ended += 1
+            self._finish = event.finish
             self.timing = event.timing
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every choice has ended."""
+        return self._ended == self.choices
+
+    @property
+    def finish(self) -> FinishReason | None:
+        """Why the last choice ended; None before."""
+        return self._finish if self.is_complete else None
 
     @property
     def usage(self) -> Usage:
         """What the provider reported, or, of an answer that broke off, what was seen of it."""
-        if self._usage is not None and self.finish is not None:
+        if self._usage is not None and self.is_complete:
             return self._usage
         known = self._usage or Usage(prompt_tokens=0, completion_tokens=0)
         return Usage(

@@ -103,6 +103,7 @@ class ChatCompletions:
         try:
             async with self._pipeline.chat(_key(scope), body, _wishes(scope)) as answer:
                 _note(scope, answer)
+                tally.choices = answer.call.request.n
                 if answer.call.stream:
                     await _send_stream(answer, stream, tally, scope)
                 else:
@@ -117,7 +118,7 @@ class ChatCompletions:
 
 async def _send_stream(answer: Answer, stream: EventStream, tally: Tally, scope: Scope) -> None:
     await stream.run(
-        ChunkTemplate(answer.head, answer.call.include_usage),
+        ChunkTemplate(answer.head, answer.call.include_usage, tally.choices),
         answer.events,
         first=answer.first,
         tally=tally,
@@ -128,7 +129,7 @@ async def _send_stream(answer: Answer, stream: EventStream, tally: Tally, scope:
 
 async def _whole(answer: Answer, tally: Tally) -> Response:
     has_logprobs = answer.call.request.logprobs is not None
-    choices = [Choice(0, has_logprobs=has_logprobs)]
+    choices = [Choice(index, has_logprobs=has_logprobs) for index in range(tally.choices)]
     choices[answer.first.choice].add(answer.first)
     tally.add(answer.first)
     async for event in answer.events:

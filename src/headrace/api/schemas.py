@@ -91,7 +91,7 @@ class ChatCompletionRequest(SamplingFields):
     )
     stream: bool = False
     stream_options: StreamOptions | None = None
-    n: Integer = 1
+    n: Annotated[Integer, Field(ge=1, le=8)] = 1
     user: Annotated[str, Field(max_length=512)] | None = None
     service_tier: ServiceTier | None = None
 
@@ -150,7 +150,6 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
 
 
 _RULES: tuple[tuple[Callable[[ChatCompletionRequest], bool], str], ...] = (
-    (lambda wire: wire.n == 1, "n: only 1 answer per request is offered yet, send n requests"),
     (
         lambda wire: 0 not in (wire.max_tokens, wire.max_completion_tokens),
         "max_completion_tokens: must be at least 1, or -1 for no bound",
@@ -196,6 +195,7 @@ def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
         sampling=wire.sampling_params(),
         max_tokens=wire.longest,
         min_tokens=wire.shortest,
+        n=wire.n,
         logprobs=wire.top_logprobs if wire.logprobs else None,
         stop=tuple(wire.stop),
     )

@@ -41,40 +41,45 @@ _encode = msgspec.json.Encoder().encode
 class ChunkTemplate:
     """The chunks of one stream. What they share is encoded once.
 
-    Usage comes once per stream: on the finish chunk when the caller said nothing, on a chunk of
-    its own when asked for, not at all when declined.
+    Usage comes once per stream: on the last finish chunk when the caller said nothing, on a chunk
+    of its own when asked for, not at all when declined.
     """
 
-    def __init__(self, head: AnswerHead, include_usage: bool | None) -> None:
+    def __init__(self, head: AnswerHead, include_usage: bool | None, choices: int = 1) -> None:
         opening = _encode(head.opening("chat.completion.chunk"))[:-1]
         self._head = head
         self._include_usage = include_usage
         self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
-        self._before = b"data: " + opening + b',"choices":[{"index":0,"delta":'
-        self._before_text = self._before + b'{"content":'
+        self._before = [
+            b'data: %b,"choices":[{"index":%d,"delta":' % (opening, index)
+            for index in range(choices)
+        ]
+        self._before_text = [before + b'{"content":' for before in self._before]
         self._after = b',"finish_reason":null,"logprobs":null}]' + self._tail
         self._after_text = b"}" + self._after
         self._no_choices = b"data: " + opening + b',"choices":[],'
 
-    def role(self) -> bytes:
-        """The first chunk."""
-        return self._before + b'{"role":"assistant","content":""}' + self._after
+    def roles(self) -> list[bytes]:
+        """The first chunks, one for each choice."""
+        role = b'{"role":"assistant","content":""}'
+        return [before + role + self._after for before in self._before]
 
     def text(self, event: TokenEvent) -> bytes:
         """A piece of the answer, with the log-probabilities of its tokens if there are any."""
-        chunk = self._before_text + _encode(event.text)
+        chunk = self._before_text[event.choice] + _encode(event.text)
         if not event.logprobs:
             return chunk + self._after_text
         logprobs = _encode(logprobs_object(event.logprobs))
         return chunk + b'},"finish_reason":null,"logprobs":' + logprobs + b"}]" + self._tail
 
-    def finish(self, reason: FinishReason, tally: Tally) -> bytes:
-        """The end of the choice, and usage where the caller expects it."""
-        chunk = self._before + b'{},"finish_reason":' + _encode(reason) + b',"logprobs":null}]'
-        if self._include_usage is None:
+    def finish(self, choice: int, reason: FinishReason, tally: Tally) -> bytes:
+        """The end of a choice, and after the last one usage where the caller expects it."""
+        before = self._before[choice]
+        chunk = before + b'{},"finish_reason":' + _encode(reason) + b',"logprobs":null}]'
+        if self._include_usage is None and tally.is_complete:
             return chunk + b"," + _encode(self._head.closing(tally))[1:] + b"\n\n"
         chunk += self._tail
-        if self._include_usage:
+        if self._include_usage and tally.is_complete:
             chunk += self._no_choices + _encode(self._head.closing(tally))[1:] + b"\n\n"
         return chunk
 
@@ -116,7 +121,7 @@ class EventStream:
         start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
         await self._send(start)
         self._is_open = True
-        self._pending.append(template.role())
+        self._pending += template.roles()
         try:
             event = first
             while True:
@@ -124,8 +129,10 @@ class EventStream:
                 if event.text or event.logprobs:
                     self._pending.append(template.text(event))
                 if event.finish is not None:
-                    self._pending += (template.finish(event.finish, tally), _DONE)
-                    break
+                    self._pending.append(template.finish(event.choice, event.finish, tally))
+                    if tally.is_complete:
+                        self._pending.append(_DONE)
+                        break
                 if len(self._pending) >= MAX_JOINED:
                     await self._flush()
                     await asyncio.sleep(0)

@@ -69,6 +69,7 @@ class Engine:
         )
         self._next_deadline_s = math.inf
         self._checked_s = -math.inf
+        self._has_prefix_cache = has_prefix_cache
         self._sequences: dict[str, Sequence] = {}
         self._steps = self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
         self.context_tokens = min(backend.program.max_positions, backend.num_blocks * BLOCK_TOKENS)
@@ -186,6 +187,8 @@ class Engine:
         except HeadraceError as exc:
             return failure(asked.id, exc)
         sequence = Sequence.begin(asked, now_s)
+        if self._has_prefix_cache:
+            sequence.elder = self._sequences.get(asked.after)
         self._scheduler.add(sequence)
         self._sequences[asked.id] = sequence
         self._next_deadline_s = min(self._next_deadline_s, sequence.ends_s)

@@ -34,6 +34,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     presence_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()  # token id, what to add; each id once
     min_tokens: int = 0  # output tokens before any of `stop_ids` may come; 0 .. max_tokens
+    after: str = ""  # id of a sequence with the same prompt: wait until it has read it, or ended
     logprobs: int = -1  # alternatives wanted with each token's log-probability; -1: neither
     tenant: str = ""  # who pays: prefixes are shared within a tenant, service among tenants
     weight: float = 1.0  # the tenant's part of the service, relative to others' (> 0)

@@ -87,6 +87,7 @@ class Scheduler:
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence that was added, and take its blocks back at once."""
         self._pool.release(sequence.blocks)
+        sequence.has_ended = True
         tenant = self.tenants[sequence.asked.tenant]
         tenant.leave(sequence)
         if not tenant.running and not tenant.waiting:
@@ -222,7 +223,7 @@ class Scheduler:
             (tenant.counter, s.number, s)
             for tenant in self.tenants
             for s in (*tenant.running, *tenant.waiting)
-            if s.level == level and (s.is_behind or not s.blocks)
+            if s.level == level and (s.is_behind or not s.blocks) and not s.is_held
         ]
         return min(reading)[-1] if reading else None
 

@@ -20,6 +20,8 @@ class Sequence:
     level: int = 0  # priority; higher goes first
     paid: int = 0  # prompt tokens its tenant was charged for: reading them again is free
     passed: int = 0  # how many started before it though it was its turn
+    elder: "Sequence | None" = None  # whose blocks hold its prompt, once that has been read
+    has_ended: bool = False
     computed: int = 0  # tokens whose keys and values are in the cache
     blocks: list[int] = field(default_factory=list[int])
     block_names: list[bytes] = field(default_factory=list[bytes])  # see `prefix_cache`
@@ -59,6 +61,12 @@ class Sequence:
         """The clock's reading by which it must be over; infinity without a deadline."""
         limit_s = self.asked.deadline_s
         return math.inf if limit_s is None else self.arrived_s + limit_s
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for its elder to read the prompt they share."""
+        elder = self.elder
+        return elder is not None and not elder.has_ended and elder.num_output == 0
 
     @property
     def num_output(self) -> int:

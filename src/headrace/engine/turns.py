@@ -2,7 +2,8 @@
 
 Higher priority first, then the tenant with the lowest counter, then the older sequence. Each
 tenant offers its first sequence that the step has not dealt with, running or waiting, so within a
-tenant the order is kept: nobody overtakes one that waits for room. Other tenants may.
+tenant the order is kept: nobody overtakes one that waits for room. Other tenants may. A sequence
+that waits for its elder has no turn, whatever its place: the elder may stand behind it.
 """
 
 from collections.abc import Iterable
@@ -54,8 +55,8 @@ class Turns:
         dealt = self._dealt
         reading = (s for s in tenant.running if s.is_behind and s not in dealt)
         first = next(reading, None)
-        if tenant.waiting and tenant not in self._closed:
-            waiting = tenant.waiting[0]
-            if waiting not in dealt and (first is None or waiting.place < first.place):
+        if tenant not in self._closed:
+            waiting = next((s for s in tenant.waiting if not s.is_held), None)
+            if waiting and waiting not in dealt and (not first or waiting.place < first.place):
                 return waiting
         return first

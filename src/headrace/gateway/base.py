@@ -33,7 +33,7 @@ class Provider(Protocol):
         ...
 
     def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
-        """Complete `request`; the last event carries `finish`, `usage` and `timing`.
+        """Complete `request`: each choice ends with `finish`, the last also with usage and timing.
 
         The first event comes as soon as the request is admitted and its prompt checked, and may
         hold no text: an HTTP edge waits for it before it commits to a status. Closing the iterator

@@ -15,6 +15,7 @@ from headrace.engine import EngineClient
 from headrace.engine.messages import Accepted, Stats, Submit
 from headrace.gateway.answer import Answer
 from headrace.gateway.base import ModelCard
+from headrace.gateway.choices import choice_events, choices_of
 from headrace.model import LanguageModel
 from headrace.types import Message, Request, Role, TokenEvent
 
@@ -61,13 +62,15 @@ class LocalModel:
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
-        answer = Answer(
-            self._model.tokenizer,
-            prompt_tokens=len(prompt),
-            stop=request.stop,
-            has_logprobs=request.logprobs is not None,
-        )
-        async with aclosing(self.engine.run(self._submit(request, prompt, room))) as messages:
+        asked = self._submit(request, prompt, room)
+        answer, *others = [self._answer(request, len(prompt)) for _ in range(request.n)]
+        if others:
+            runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
+            async with aclosing(choice_events(runs, [answer, *others])) as events:
+                async for event in events:
+                    yield event
+            return
+        async with aclosing(self.engine.run(asked)) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
                     yield TokenEvent(text="", usage=answer.usage())
@@ -82,6 +85,14 @@ class LocalModel:
         if sum(len(message.content) for message in request.messages) < LONG_TEXT_CHARS:
             return render(request.messages)
         return await asyncio.to_thread(render, request.messages)
+
+    def _answer(self, request: Request, prompt_tokens: int) -> Answer:
+        return Answer(
+            self._model.tokenizer,
+            prompt_tokens=prompt_tokens,
+            stop=request.stop,
+            has_logprobs=request.logprobs is not None,
+        )
 
     def _submit(self, request: Request, prompt: list[int], room: int) -> Submit:
         sampling, default = request.sampling, self._model.default_sampling
