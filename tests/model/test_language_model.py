@@ -8,7 +8,7 @@ import pytest
 from headrace.errors import CheckpointError, InvalidRequest
 from headrace.model import open_model
 from headrace.types import Message, Role, SamplingParams
-from tests.tiny_folder import write_folder
+from tests.tiny_folder import CONTROL, byte_level_tokenizer, write_folder
 
 
 def test_a_folder_gives_its_name_program_and_defaults(tmp_path: Path) -> None:
@@ -73,6 +73,26 @@ def test_a_model_without_a_template_opens_and_refuses_messages(tmp_path: Path) -
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "m", vocab_size=267)
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json has token id 267"):
+    folder = write_folder(tmp_path / "m", vocab_size=262)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json has token id 262"):
         open_model(folder)
+
+
+def test_an_added_token_beyond_the_vocabulary_opens_and_is_refused_in_prompts(
+    tmp_path: Path,
+) -> None:
+    folder = write_folder(tmp_path / "m", vocab_size=268)
+    fast = byte_level_tokenizer(control=(*CONTROL, "<image_soft_token>"))
+    fast.save(str(folder / "tokenizer.json"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (
+        "{%- for message in messages %}{{- message['content'] }}"
+        "{%- if 'picture' in message['content'] %}{{- '<image_soft_token>' }}{%- endif %}"
+        "{%- endfor %}"
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    render = open_model(folder).chat_template.render_ids
+    spelled = render([Message(role=Role.USER, content="an <image_soft_token>")])
+    assert max(spelled) < 268
+    with pytest.raises(InvalidRequest, match="no token '<image_soft_token>'"):
+        render([Message(role=Role.USER, content="a picture")])
