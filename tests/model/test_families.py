@@ -160,6 +160,41 @@ def test_gemma3_positions_are_read_in_the_older_writing_too() -> None:
     assert windows(build_program(old)) == [19, 19, None, 19]
 
 
+@pytest.mark.parametrize(
+    ("case", "first", "mixed"),
+    [
+        ("deepseek_v3", 2, "layers 2..2"),
+        ("deepseek_v3", 0, "layers 0..2"),
+        ("deepseek_v2", None, "layers 0..1"),
+    ],
+)
+def test_deepseek_with_experts_is_refused_by_name(case: str, first: object, mixed: str) -> None:
+    with pytest.raises(CheckpointError, match=f"mixtures of experts of {mixed}"):
+        build(case, first_k_dense_replace=first)
+
+
+def test_deepseek_caches_one_latent_and_one_rotary_key_a_token() -> None:
+    program = build("deepseek_v3")
+    assert program.kv_bytes_per_token == 3 * 2 * (26 + 6)  # layers, bytes of bf16, values
+    assert {(op.kv_heads, op.value_dim) for op in program.ops if isinstance(op, Attend)} == {
+        (1, 26)
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "key", "value"),
+    [
+        ("deepseek_v3", "kv_lora_rank", 25),
+        ("deepseek_v2", "rope_interleave", False),
+        ("deepseek_v3", "qk_rope_head_dim", 1),
+        ("deepseek_v3", "q_lora_rank", 0),
+    ],
+)
+def test_deepseek_sizes_it_cannot_compute_are_refused(case: str, key: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match=f"'{key}'"):
+        build(case, **{key: value})
+
+
 RELEASED = {
     released["name"]: released for case in CASES for released in describe(case).get("released", ())
 }
