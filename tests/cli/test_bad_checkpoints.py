@@ -341,6 +341,31 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
         ),
         (SETTINGS, "template"),
     ),
+    "template of text in lists": (
+        template("{{ ((['a' * 99999] * 99999) | join) | length }}"),
+        (SETTINGS, "template"),
+    ),
+    "template of lists in lists": (
+        template(
+            "{% set ns = namespace(x='a') %}"
+            "{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}"
+        ),
+        (SETTINGS, "template"),
+    ),
+    "template of objects in calls": (
+        template(
+            "{% set ns = namespace(x='a') %}"
+            "{% for i in range(40) %}{% set ns.x = dict(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x }}"
+        ),
+        (SETTINGS, "template"),
+    ),
+    "template of arguments": (
+        template(
+            "{% macro f(n) %}{{ f(n - 1, varargs, varargs) if n else varargs }}{% endmacro %}"
+            "{{ f(40, 'a', 'a') }}"
+        ),
+        (SETTINGS, "template"),
+    ),
     "template breaks out": (
         template("{{ cycler.__init__.__globals__.os.system('true') }}"),
         (SETTINGS, "template"),

@@ -3,16 +3,14 @@
 A template comes from a model folder, so it is a stranger's program. It runs in Jinja's immutable
 sandbox (no attributes that lead to Python's inside, nothing it is given can be changed) with four
 limits more: on its output, on the loop turns and the time it takes, and on operations that blow a
-value up.
+value up (`template_limits`).
 The dialect is the one Hugging Face documents for chat templates.
 """
 
 import json
-import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import wraps
 from typing import cast
 
 import jinja2
@@ -25,14 +23,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from headrace.clock import Clock, SystemClock
+from headrace.model.template_limits import (
+    MAX_OUTPUT_CHARS,
+    bounded,
+    check_binop,
+    check_call,
+    check_size,
+)
 
-MAX_OUTPUT_CHARS = 32 << 20  # about 8 million tokens: beyond any context
 MAX_TURNS = 250_000  # loop turns and macro calls of one rendering; a message takes a few
-MAX_REPEAT = 100_000  # largest number a template may multiply, raise or pad with
-MAX_ITEMS = 1 << 20  # of a list made by adding lists
 MAX_RENDER_S = 3.0  # a rendering takes milliseconds; the start of a server is worth no more
 _CLOCK = SystemClock()
-_WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{4,})")
 
 
 class TemplateRefusal(Exception):
@@ -65,11 +66,11 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         for name in ("batch", "center", "format", "indent", "slice", "wordwrap"):
             del filters[name]  # they can pad without a limit
         for name in ("join", "replace"):
-            filters[name] = _bounded(name, cast("Callable[..., object]", filters[name]))
+            filters[name] = bounded(name, cast("Callable[..., object]", filters[name]))
 
     def compile_chat(self, source: str) -> jinja2.Template:
         """`source` compiled, each loop and macro counting its turns; raises TemplateError."""
-        tree = _CheckedJoins().visit(self.parse(source))
+        tree = _Checked().visit(self.parse(source))
         for block in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
             count = nodes.Call(nodes.EnvironmentAttribute("count_turn"), [], [], None, None)
             block.body.insert(0, nodes.ExprStmt(count).set_lineno(block.lineno))
@@ -96,6 +97,14 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         if self._clock.now_s() > self._turns.ends_s:
             raise SecurityError(f"it takes more than {MAX_RENDER_S:g} seconds")
 
+    def made(self, value: object) -> object:
+        """Called by the template for each list, tuple and object it writes down: `value` itself.
+
+        One that holds another twice doubles what its text has; a few dozen such would fill memory.
+        """
+        check_size(value)
+        return value
+
     def join_text(self, *parts: object) -> str:
         """Called by the template for `part ~ part`."""
         text = "".join(map(str, parts))
@@ -106,24 +115,13 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
     def call(self, context: Context, obj: object, *args: object, **kwargs: object) -> object:
         """Calls `obj`, unless it is unsafe or asked to make something huge."""
         name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
-        if isinstance(owner, str):
-            _check_call(name, owner, *args, *kwargs.values())
-        else:
-            _check_call("", *args, *kwargs.values())
+        is_method = isinstance(owner, str)
+        check_call(name if is_method else "", owner if is_method else "", *args, *kwargs.values())
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """left + right, left * right and the like, unless the result would be huge."""
-        if operator == "+":
-            too_large = _length(left) > (MAX_OUTPUT_CHARS if isinstance(left, str) else MAX_ITEMS)
-        elif operator == "%":
-            too_large = isinstance(left, str) and _WIDE_FORMAT.search(left) is not None
-        elif isinstance(left, int | float) and isinstance(right, int | float):
-            too_large = operator == "**" and max(abs(left), abs(right)) > 1_000
-        else:
-            too_large = _repeated_size(left, right) > MAX_REPEAT
-        if too_large:
-            raise SecurityError(f"it makes something huge with {operator}")
+        check_binop(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def _range(self, *bounds: int) -> range:
@@ -132,11 +130,25 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return numbers
 
 
-class _CheckedJoins(NodeTransformer):
+class _Checked(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 (the base class's way)
         parts = [cast("nodes.Expr", self.visit(part)) for part in node.nodes]
         join = nodes.EnvironmentAttribute("join_text")
         return nodes.Call(join, parts, [], None, None).set_lineno(node.lineno)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 (as above)
+        return self._made(node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802 (as above)
+        return self._made(node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 (as above)
+        return self._made(node) if node.ctx == "load" else self.generic_visit(node)
+
+    def _made(self, node: nodes.Expr) -> nodes.Node:
+        inner = cast("nodes.Expr", self.generic_visit(node))
+        made = nodes.EnvironmentAttribute("made")
+        return nodes.Call(made, [inner], [], None, None).set_lineno(node.lineno)
 
 
 class _Generation(Extension):
@@ -169,45 +181,3 @@ def _tojson(
         separators=separators,
         sort_keys=sort_keys,
     )
-
-
-def _bounded(name: str, apply: Callable[..., object]) -> Callable[..., object]:
-    """The filter `apply`, refused where it would make something huge."""
-
-    @wraps(apply)  # with the mark that makes Jinja pass its context first
-    def checked(context: object, value: object, *args: object, **kwargs: object) -> object:
-        _check_call(name, value, *args, *kwargs.values())
-        return apply(context, value, *args, **kwargs)
-
-    return checked
-
-
-def _check_call(name: str, *values: object) -> None:
-    """Refuse a call that pads, repeats or joins beyond the limits; `values`: what it is given."""
-    if any(isinstance(value, int) and value > MAX_REPEAT for value in values):
-        raise SecurityError(f"it calls with a number above {MAX_REPEAT:,}")
-    match name, values:
-        case "replace", (str() as text, str() as old, str() as new, *_):
-            size = text.count(old) * len(new)
-        case "join", (left, right, *_):
-            size = _length(left) * _length(right)
-        case "expandtabs", (str() as text, *_):
-            size = text.count("\t") * MAX_REPEAT  # the widest tab that gets here
-        case "format" | "format_map", (str() as text, *_) if ":" in text:
-            raise SecurityError("it formats with a width")
-        case _:
-            size = 0
-    if size > MAX_OUTPUT_CHARS:
-        raise SecurityError(f"it makes more than {MAX_OUTPUT_CHARS:,} characters with {name}")
-
-
-def _length(value: object) -> int:
-    """How many characters or items; of what comes one by one, as many as a loop may take."""
-    if isinstance(value, Sized):
-        return len(value)
-    return MAX_TURNS if isinstance(value, Iterable) else 0
-
-
-def _repeated_size(left: object, right: object) -> int:
-    times, sequence = (left, right) if isinstance(left, int) else (right, left)
-    return 0 if not isinstance(times, int) else times * _length(sequence)
