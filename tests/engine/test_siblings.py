@@ -9,8 +9,12 @@ from headrace.backends.null import NullBackend
 from headrace.backends.reference import ReferenceBackend
 from headrace.clock import ManualClock
 from headrace.engine import Engine
-from headrace.engine.messages import Cancel, Submit, ToFront, Tokens
+from headrace.engine.block_pool import BlockPool
+from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, Tokens
+from headrace.engine.scheduler import Scheduler
+from headrace.engine.sequence import Sequence
 from headrace.errors import BackendError
+from tests.engine.simulation import Arrival, Simulation
 from tests.engine.test_engine import make_engine, output, run, submit
 from tests.tiny_llama import random_weights, tiny_program
 
@@ -122,6 +126,51 @@ def test_tokens_are_the_same_with_and_without_the_cache_and_under_pressure() -> 
     assert tokens(64, has_prefix_cache=False) == expected
     assert tokens(9, has_prefix_cache=True) == expected
     assert tokens(64, has_prefix_cache=True, max_sequences=1) == expected
+
+
+def long_prompt(name: str, **changes: object) -> Submit:
+    """Read in 32 steps of 30.6 ms: 0.98 s."""
+    return submit(name, tuple((len(name) + i) % 101 for i in range(8_000)), 100, **changes)
+
+
+def reading_for_two() -> Simulation:
+    """Two slots. The speed is known; one of a family reads, the other waits for it."""
+    simulation = Simulation(max_sequences=2)
+    for name in ("w", "ww"):
+        simulation.run([Arrival(simulation.clock.now_s(), long_prompt(name))])
+    now_s = simulation.clock.now_s()
+    family = [long_prompt("r#0"), long_prompt("r#1", after="r#0")]
+    simulation.run(
+        [Arrival(now_s + 0.01 * i, asked) for i, asked in enumerate(family)],
+        until=lambda: simulation.clock.now_s() > now_s + 0.1,
+    )
+    return simulation
+
+
+def test_a_prompt_that_is_shared_counts_once_in_what_others_would_wait() -> None:
+    engine = reading_for_two().engine
+    assert engine.handle(submit("x", (1,), 4, deadline_s=1.2)) == [Accepted(id="x")]
+    (refusal,) = engine.handle(submit("y", (1,), 4, deadline_s=0.6))
+    assert isinstance(refusal, Failed), "reading it once takes longer"
+
+
+def test_waiting_for_an_elder_is_no_sign_of_a_long_queue() -> None:
+    simulation = reading_for_two()
+    simulation.run([], until=lambda: simulation.records["r#1"].first_s is not None)
+    impatient = submit("x", (1,), 4, max_queue_s=0.05)
+    assert simulation.engine.handle(impatient) == [Accepted(id="x")]
+
+
+def test_those_that_are_held_are_no_crowd() -> None:
+    scheduler = Scheduler(BlockPool(64, 16), max_sequences=1, max_step_tokens=32)
+    elder, sibling, other = (Sequence.begin(submit(name, PROMPT), 0.0) for name in "abc")
+    sibling.elder = elder
+    scheduler.add(elder)
+    scheduler.add(sibling)
+    scheduler.schedule()
+    assert (scheduler.num_waiting, scheduler.is_crowded) == (1, False)
+    scheduler.add(other)
+    assert scheduler.is_crowded
 
 
 @given(data=st.data())

@@ -139,11 +139,12 @@ class Engine:
                 num_read += chunk.count
             if sequence.scheduled_s is None:
                 sequence.scheduled_s = now_s
-                self._room.queue_times.note(now_s, now_s - sequence.arrived_s)
                 sequence.cached = sequence.computed
                 self._cached_tokens += sequence.cached
-                num_read += sequence.cached
-        is_short = self._scheduler.num_waiting > 0 or any(not chunk.is_sampled for chunk in plan)
+                if sequence.elder is None:  # else it waited for that one, and finds what it read
+                    self._room.queue_times.note(now_s, now_s - sequence.arrived_s)
+                    num_read += sequence.cached
+        is_short = self._scheduler.is_crowded or any(not chunk.is_sampled for chunk in plan)
         self._room.pace.note(now_s, num_read, is_short=is_short)
 
     def _expire(self, now_s: float) -> list[ToFront]:

@@ -76,6 +76,11 @@ class Scheduler:
         """Sequences with blocks."""
         return len(self._running)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether some wait for their turn, and not for their elder."""
+        return any(not s.is_held for tenant in self.tenants for s in tenant.waiting)
+
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait for its turn."""
         sequence.number = next(self._arrivals)

@@ -69,6 +69,11 @@ class Sequence:
         return elder is not None and not elder.has_ended and elder.num_output == 0
 
     @property
+    def num_to_read(self) -> int:
+        """Known tokens it has to read when it starts, but for what its elder has read for it."""
+        return len(self.tokens) if self.elder is None or self.num_output else 1
+
+    @property
     def num_output(self) -> int:
         """Output tokens so far."""
         return len(self.tokens) - len(self.asked.prompt)

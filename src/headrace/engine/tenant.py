@@ -17,7 +17,7 @@ class Tenant:
     counter: float = 0.0  # virtual tokens: service over weight
     running: list[Sequence] = field(default_factory=list[Sequence])  # with blocks
     waiting: list[Sequence] = field(default_factory=list[Sequence])  # without
-    waiting_tokens: int = 0  # known tokens of those that wait
+    waiting_tokens: int = 0  # `num_to_read` of those that wait
 
     @property
     def is_backlogged(self) -> bool:
@@ -43,7 +43,7 @@ class Tenant:
     def wait(self, sequence: Sequence) -> None:
         """Put it where it belongs among those that wait."""
         insort(self.waiting, sequence, key=_place)
-        self.waiting_tokens += len(sequence.tokens)
+        self.waiting_tokens += sequence.num_to_read
 
     def start(self, sequence: Sequence) -> None:
         """Move one that waits to those that run."""
@@ -53,7 +53,7 @@ class Tenant:
     def leave(self, sequence: Sequence) -> None:
         """Forget one of its sequences, wherever it is."""
         if _take(self.waiting, sequence):
-            self.waiting_tokens -= len(sequence.tokens)
+            self.waiting_tokens -= sequence.num_to_read
         else:
             _take(self.running, sequence)
 

@@ -88,4 +88,5 @@ def _expected_wait_s(
     own = tenant.num_unread
     total = sum(other.num_unread for other in tenants)
     others_weight = sum(other.weight for other in tenants if other is not tenant)
-    return (min(total, own * (1 + others_weight / asked.weight)) + len(asked.prompt)) / tokens_per_s
+    before = min(total, own * (1 + others_weight / asked.weight))
+    return (before + (1 if asked.after else len(asked.prompt))) / tokens_per_s
