@@ -1,6 +1,7 @@
 """Service is shared by tokens and weight, in order, and nothing is left idle."""
 
 import random
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from headrace.engine.scheduler import PATIENCE, Scheduler
 from headrace.engine.sequence import Sequence
 from headrace.engine.tenant import OUTPUT_COST, Tenant
 from tests.engine.simulation import (
+    ROW_S,
+    STEP_S,
     Arrival,
     Record,
     Simulation,
@@ -21,7 +24,7 @@ from tests.engine.simulation import (
     poisson,
     request,
 )
-from tests.engine.test_engine import endings, make_engine, run, submit
+from tests.engine.test_engine import endings, make_engine, output, run, submit
 
 SEED = 20_261_121
 
@@ -195,6 +198,30 @@ def test_the_first_of_a_tenant_never_gives_way_to_fairness() -> None:
     run(engine)
 
 
+def test_in_a_shortage_the_youngest_gives_way_and_the_oldest_never() -> None:
+    engine = make_engine(num_blocks=6, max_sequences=3)
+    for i in range(3):
+        engine.handle(submit(str(i), (i, 1, 2), 60))
+    ends: list[str] = []
+    for _ in range(60):
+        ends += endings(engine.step())
+    assert ends == ["0"], "the oldest had a token in every step"
+    assert engine.stats().preempted > 0
+    assert list(endings(run(engine))) == ["1", "2"]
+
+
+def test_in_a_shortage_the_tenant_above_its_share_gives_way() -> None:
+    engine = make_engine(num_blocks=8, max_sequences=4)
+    for i in range(3):
+        engine.handle(submit(f"a{i}", (i, 1, 2), 60, tenant="a"))
+    engine.step()
+    engine.handle(submit("b", (5, 6, 7), 60, tenant="b"))
+    tokens = [len(output(engine.step(), "b")) for _ in range(60)]
+    assert engine.stats().preempted > 0
+    assert sum(tokens) == 60, "the youngest of all, but within its share"
+    run(engine)
+
+
 def test_a_higher_priority_takes_the_slot_of_a_lower() -> None:
     engine = make_engine(max_sequences=2)
     engine.handle(submit("low0", (1,), 30, priority=-1))
@@ -217,6 +244,54 @@ def test_a_lower_priority_starts_after_so_many_higher_ones_at_the_latest() -> No
         if isinstance(message, Tokens) and message.id not in started:
             started.append(message.id)
     assert PATIENCE - 2 <= started.index("low") <= PATIENCE + 2
+
+
+def test_a_prompt_as_large_as_the_cache_runs_although_small_ones_never_stop() -> None:
+    engine = make_engine(num_blocks=12, max_sequences=6, max_waiting=10_000)
+    coming = count()
+
+    def more() -> None:
+        while engine.stats().waiting < 12:
+            i = next(coming)
+            engine.handle(submit(f"s{i}", (i % 90, 1, 2), 5 + i % 7, tenant=f"small{i % 5}"))
+
+    for _ in range(10):
+        more()
+        engine.step()
+    engine.handle(submit("big", tuple(range(100)) + tuple(range(60)), 20, tenant="big"))
+    tokens: list[int] = []
+    for _ in range(1_000):
+        more()
+        tokens += output(engine.step(), "big")
+        if len(tokens) == 20:
+            break
+    assert len(tokens) == 20, "starved"
+    assert tokens == [60 + i for i in range(20)]
+
+
+def test_streams_get_a_token_in_every_step_while_long_prompts_are_read() -> None:
+    rng = random.Random(SEED)
+    simulation = Simulation()
+    streams = [Arrival(0.0, request(rng, f"s{i}", 20, 2_000, tenant=f"t{i}")) for i in range(8)]
+    prompts = [
+        Arrival(at_s, request(rng, f"p{i}", 8_000, 8, tenant="long"))
+        for i, at_s in enumerate(poisson(rng, 0.5, 20, start_s=1.0))
+    ]
+    records = simulation.records
+    longest_s, last = 0.0, (0.0, 0)
+
+    def watch() -> None:
+        nonlocal longest_s, last
+        now_s, before = simulation.clock.now_s(), last
+        tokens = [len(records[s.asked.id].tokens) for s in streams]
+        last = (now_s, min(tokens))
+        if 0 < before[1] < 2_000:
+            assert last[1] == before[1] + 1, "a stream was passed over"
+            longest_s = max(longest_s, now_s - before[0])
+
+    simulation.run(streams + prompts, watch=watch)
+    assert longest_s <= STEP_S + 256 * ROW_S + 1e-9
+    assert all(record.is_served for record in records.values())
 
 
 class Plans:

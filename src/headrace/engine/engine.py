@@ -170,9 +170,8 @@ class Engine:
 
     def _check_if_idle(self) -> None:
         """When the work is done, look for lost blocks, and start afresh if there are any."""
-        now_s = self._clock.now_s()
-        if self.is_idle and now_s - self._checked_s >= CHECK_EVERY_S:
-            self._checked_s = now_s
+        if self.is_idle and self._clock.now_s() - self._checked_s >= CHECK_EVERY_S:
+            self._checked_s = self._clock.now_s()
             try:
                 self.check_integrity()
             except EngineError as exc:

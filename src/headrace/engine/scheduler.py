@@ -192,7 +192,8 @@ class Scheduler:
             return False
         for other in leaving:
             self._preempt(other)
-        pool.grow(sequence.blocks, min(len(sequence.tokens), cached + budget))
+        has_grown = pool.grow(sequence.blocks, min(len(sequence.tokens), cached + budget))
+        assert has_grown, "those who gave way had fewer blocks than was thought"
         sequence.computed = cached
         tenant.start(sequence)
         self._running.append(sequence)

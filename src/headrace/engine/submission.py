@@ -19,5 +19,5 @@ def check_submission(asked: Submit, vocab_size: int, context_tokens: int) -> Non
         raise InvalidRequest("min_tokens or logprobs is out of range")
     if asked.min_tokens and len(set(asked.stop_ids)) >= vocab_size:
         raise InvalidRequest("every token ends this sequence, and none may")
-    if asked.weight <= 0 or (asked.deadline_s is not None and asked.deadline_s <= 0):
+    if not asked.weight > 0 or not (asked.deadline_s is None or asked.deadline_s > 0):
         raise InvalidRequest("weight and deadline must be above 0")
