@@ -69,13 +69,15 @@ def decode_alone() -> float:
     return float(json.loads(done.stdout)["decode_tok_s"])
 
 
-def stream(port: int, prompt: str) -> dict[str, float]:
-    """One streamed answer: its tokens per second and its time to the first token."""
+def stream(
+    port: int, prompt: str, *, model: str = "headrace-mini", tokens: int = TOKENS
+) -> dict[str, float]:
+    """One streamed answer: its tokens, their rate per second and the time to the first one."""
     body = json.dumps(
         {
-            "model": "headrace-mini",
+            "model": model,
             "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": TOKENS,
+            "max_tokens": tokens,
             "temperature": 0,
             "stream": True,
         }
@@ -91,9 +93,10 @@ def stream(port: int, prompt: str) -> dict[str, float]:
         while piece := connection.recv(65536):
             reads.append((time.perf_counter(), piece))
     content_s = [at for at, piece in reads if b'"content":"' in piece.replace(b'"content":""', b"")]
-    tokens = usage(b"".join(piece for _, piece in reads))["completion_tokens"]
+    produced = usage(b"".join(piece for _, piece in reads))["completion_tokens"]
     return {
-        "tok_s": (tokens - 1) / (content_s[-1] - content_s[0]),
+        "tokens": produced,
+        "tok_s": (produced - 1) / (content_s[-1] - content_s[0]),
         "ttft_ms": (content_s[0] - sent_s) * 1e3,
     }
 

@@ -75,6 +75,13 @@ void unpack(const Machine& machine, Id matrix, std::size_t source,
   packed.unpack(source, values.data());
 }
 
+// Worker's packed weights, as bytes that live as long as the machine.
+nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<1>> packed(nb::handle_t<Machine> self,
+                                                         std::size_t worker) {
+  const std::span<std::uint8_t> bytes = nb::cast<Machine&>(self).packed(worker);
+  return {bytes.data(), {bytes.size()}, self};
+}
+
 bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
           const Array<const std::int32_t>& positions, const Array<const std::int32_t>& row_sequence,
           const Matrix2<const std::int32_t>& block_tables,
@@ -234,6 +241,7 @@ NB_MODULE(_native, module) {
            nb::arg("unit"), nb::arg("grain"), nb::arg("apart") = false, nb::arg("fp16") = false)
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
+      .def("packed", &packed, nb::arg("worker"))
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(),
            nb::arg("row_sequence").noconvert(), nb::arg("block_tables").noconvert(),

@@ -253,6 +253,13 @@ void Machine::pack(Id id, std::size_t source, std::span<const std::uint16_t> val
       &job);
 }
 
+std::span<std::uint8_t> Machine::packed(std::size_t worker) const {
+  if (worker >= weight_arenas_.size()) throw std::invalid_argument("packed: no such worker");
+  std::size_t words = 0;
+  for (const Matrix& matrix : matrices_) words += matrix.words(worker);
+  return {weight_arenas_[worker].as<std::uint8_t>(), words * 4};
+}
+
 std::size_t Machine::weight_bytes() const {
   std::size_t total = 0;
   for (const Matrix& matrix : matrices_) {

@@ -26,6 +26,14 @@ class LogLevel(StrEnum):
     WARNING = "warning"
 
 
+class PackedCaching(StrEnum):
+    """When packed weights are kept on disk for the next start."""
+
+    AUTO = "auto"  # where loading rounds; as stored, packing is as fast as the disk that is read
+    ON = "on"
+    OFF = "off"
+
+
 class LogFormat(StrEnum):
     """For people, or one JSON object a line."""
 
@@ -60,6 +68,7 @@ class EngineConfig:
     """Sizes fixed for the life of the engine."""
 
     backend: str = "cpu"  # null, reference, cpu
+    packed_cache: PackedCaching = PackedCaching.AUTO  # keep packed weights in the home folder
     dtype: Dtype = Dtype.STORED  # bf16 rounds what is stored as fp16 or fp32, while loading
     threads: int = 0  # workers of the cpu backend; 0: one per physical core
     # Cached tokens over all sequences; 0: 16 contexts or 1 GiB, the smaller, but at least one whole
@@ -77,7 +86,7 @@ class EngineConfig:
 class Config:
     """All of it."""
 
-    home: Path  # database, keys
+    home: Path  # database, keys, packed weights
     api: ApiConfig = field(default_factory=ApiConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     log: LogConfig = field(default_factory=LogConfig)

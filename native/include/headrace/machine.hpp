@@ -145,6 +145,8 @@ class Machine {
   void allocate();
   void pack(Id matrix, std::size_t source, std::span<const std::uint16_t> values);
   const Matrix& matrix(Id id) const { return matrices_.at(id); }
+  // All that `worker` has packed, or will have; throws std::invalid_argument for no such worker.
+  std::span<std::uint8_t> packed(std::size_t worker) const;
 
   // Runs the program. Throws std::invalid_argument, before anything is written, when the batch is
   // not valid. Returns false when a logit was not a finite number: tokens are then undefined.

@@ -34,6 +34,20 @@ def _no_values() -> NDArray[np.float32]:
 class MappedWeights(Protocol):
     """What weights that lie in files can do besides; `Weights` from a checkpoint folder do."""
 
+    @property
+    def folder(self) -> str:
+        """Where they lie."""
+        ...
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether some matrix takes rounding each time it is read."""
+        ...
+
+    def identity(self) -> str:
+        """What tells these files, and how they are read, from all others."""
+        ...
+
     def will_read(self, name: str) -> None:
         """Let the system fetch tensor `name` while other work goes on."""
         ...
@@ -116,6 +130,7 @@ class BackendReport:
     kv_bytes: int
     phases: dict[str, int]  # how many phases of each kind a step runs
     fallback_ops: dict[str, int]  # operations no phase matched, by kind; run one by one
+    loaded_from: str = "checkpoint"  # or the packed cache; and whether it was kept there
 
 
 class Backend(Protocol):

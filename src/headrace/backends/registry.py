@@ -1,6 +1,7 @@
 """Backends by name. Each is imported only when asked for, so every machine imports everything."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from headrace.backends.base import Backend, MappedWeights, Weights
 from headrace.errors import ConfigError
@@ -18,46 +19,39 @@ def load_backend(
     *,
     num_blocks: int,
     threads: int = 0,
+    packed: Path | None = None,
     progress: Progress | None = None,
 ) -> Backend:
     """Load `program` with `weights` on the named backend.
 
-    `threads` is the cpu backend's number of workers, 0 for one per physical core. Afterwards no
+    `threads` is the cpu backend's number of workers, 0 for one per physical core; `packed` a folder
+    where it may keep packed weights. Afterwards no
     file of the weights is open. Raises ConfigError for an unknown name, KernelMissing when the
     backend cannot run here.
     """
     try:
-        return _load(
-            name, program, weights, num_blocks=num_blocks, threads=threads, progress=progress
-        )
+        match name:
+            case "cpu":
+                from headrace.backends.cpu import CpuBackend, PackedCache
+
+                return CpuBackend(
+                    program,
+                    weights,
+                    num_blocks=num_blocks,
+                    threads=threads,
+                    packed=PackedCache(packed) if packed else None,
+                    progress=progress,
+                )
+            case "reference":
+                from headrace.backends.reference import ReferenceBackend
+
+                return ReferenceBackend(program, weights, num_blocks=num_blocks)
+            case "null":
+                from headrace.backends.null import NullBackend
+
+                return NullBackend(program, num_blocks=num_blocks)
+            case _:
+                raise ConfigError(f"unknown backend '{name}'; known: {', '.join(BACKENDS)}")
     finally:
         if isinstance(weights, MappedWeights):
             weights.close()
-
-
-def _load(
-    name: str,
-    program: Program,
-    weights: Weights,
-    *,
-    num_blocks: int,
-    threads: int,
-    progress: Progress | None,
-) -> Backend:
-    match name:
-        case "cpu":
-            from headrace.backends.cpu import CpuBackend
-
-            return CpuBackend(
-                program, weights, num_blocks=num_blocks, threads=threads, progress=progress
-            )
-        case "reference":
-            from headrace.backends.reference import ReferenceBackend
-
-            return ReferenceBackend(program, weights, num_blocks=num_blocks)
-        case "null":
-            from headrace.backends.null import NullBackend
-
-            return NullBackend(program, num_blocks=num_blocks)
-        case _:
-            raise ConfigError(f"unknown backend '{name}'; known: {', '.join(BACKENDS)}")

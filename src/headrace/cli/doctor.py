@@ -13,7 +13,7 @@ from rich.table import Table
 from headrace import config as settings
 from headrace.backends.host import Host, read_host, read_memory
 from headrace.cli.output import DTYPE_HELP
-from headrace.config import EngineConfig
+from headrace.config import Config
 from headrace.engine import build_backend, plan_caches
 from headrace.errors import KernelMissing
 from headrace.model import LanguageModel, bundled_model, open_model
@@ -31,14 +31,14 @@ def doctor(
 ) -> None:
     """Report cores, instruction sets, bandwidth, backends, and how a model would run."""
     host = read_host()
-    engine = settings.load(flags={"engine.dtype": dtype}).engine
-    context = engine.context_tokens or None
-    opened = open_model(model or bundled_model(), dtype=engine.dtype, context=context)
+    config = settings.load(flags={"engine.dtype": dtype})
+    context = config.engine.context_tokens or None
+    opened = open_model(model or bundled_model(), dtype=config.engine.dtype, context=context)
     report: dict[str, object] = {
         "host": {**asdict(host), "available_memory_bytes": read_memory().available_bytes},
         "backends": _backends(host),
         "read_bandwidth_gb_s": _bandwidths(),
-        "model": _model(opened, engine),
+        "model": _model(opened, config),
     }
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -83,9 +83,9 @@ def _bandwidths() -> dict[str, float]:
     }
 
 
-def _model(model: LanguageModel, config: EngineConfig) -> dict[str, object]:
-    config = plan_caches({model.name: model.program}, config)[model.name]
-    backend = build_backend(model.program, model.weights, config)
+def _model(model: LanguageModel, config: Config) -> dict[str, object]:
+    engine = plan_caches({model.name: model.program}, config.engine)[model.name]
+    backend = build_backend(model.program, model.weights, engine, home=config.home)
     try:
         loaded = backend.report()
         context_tokens = min(model.program.max_positions, backend.num_blocks * 16)
@@ -101,6 +101,7 @@ def _model(model: LanguageModel, config: EngineConfig) -> dict[str, object]:
         "bytes_per_token": model.program.bytes_per_token(),
         "backend": loaded.name,
         "device": loaded.device,
+        "loaded_from": loaded.loaded_from,
         "weight_bytes": loaded.weight_bytes,
         "kv_bytes": loaded.kv_bytes,
         "phases": loaded.phases,

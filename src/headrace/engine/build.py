@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from headrace.backends.base import BLOCK_TOKENS, Backend, Weights
+from headrace.backends.base import BLOCK_TOKENS, Backend, MappedWeights, Weights
 from headrace.backends.footprint import footprint
 from headrace.backends.host import read_memory
 from headrace.backends.registry import Progress, load_backend
 from headrace.clock import Clock
-from headrace.config import EngineConfig
+from headrace.config import EngineConfig, PackedCaching
 from headrace.engine.block_pool import blocks_for
 from headrace.engine.engine import Engine
 from headrace.engine.sizes import Wanted, plan_memory
 from headrace.model import Program
+from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
 
@@ -35,26 +37,31 @@ def plan_caches(programs: Mapping[str, Program], config: EngineConfig) -> dict[s
     planned: dict[str, EngineConfig] = {}
     for model, plan in zip(wanted, plan_memory(wanted, memory, config.kv_tokens), strict=True):
         is_cut = plan.context_tokens < model.max_positions
-        log.log(
-            logging.WARNING if is_cut else logging.INFO,
-            "event=memory_planned model=%s weight_bytes=%d kv_bytes=%d context_tokens=%d "
-            "model_context_tokens=%d available_bytes=%d",
-            model.name,
-            model.footprint.weight_bytes,
-            plan.kv_bytes,
-            plan.context_tokens,
-            model.max_positions,
-            memory.available_bytes,
+        event = Event(
+            "memory_planned",
+            model=model.name,
+            weight_bytes=model.footprint.weight_bytes,
+            kv_bytes=plan.kv_bytes,
+            context_tokens=plan.context_tokens,
+            model_context_tokens=model.max_positions,
+            available_bytes=memory.available_bytes,
         )
+        log.log(logging.WARNING if is_cut else logging.INFO, event)
         planned[model.name] = replace(config, kv_tokens=plan.num_blocks * BLOCK_TOKENS)
     return planned
 
 
 def build_backend(
-    program: Program, weights: Weights, config: EngineConfig, *, progress: Progress | None = None
+    program: Program,
+    weights: Weights,
+    config: EngineConfig,
+    *,
+    home: Path | None = None,
+    progress: Progress | None = None,
 ) -> Backend:
     """Load `program` on the configured backend, with the cache the settings ask for.
 
+    `home` is where packed weights may be kept, as the settings have it.
     `kv_tokens` 0 is decided as if the model were the only one. Raises ConfigError naming the
     setting that is wrong, KernelMissing when it cannot run here.
     """
@@ -66,8 +73,15 @@ def build_backend(
         weights,
         num_blocks=blocks_for(config.kv_tokens, BLOCK_TOKENS),
         threads=config.threads,
+        packed=home / "packed" if home and _keeps_packed(weights, config) else None,
         progress=progress,
     )
+
+
+def _keeps_packed(weights: Weights, config: EngineConfig) -> bool:
+    if config.packed_cache is PackedCaching.AUTO:
+        return isinstance(weights, MappedWeights) and weights.is_rounded
+    return config.packed_cache is PackedCaching.ON
 
 
 def build_engine(backend: Backend, config: EngineConfig, clock: Clock) -> Engine:

@@ -16,6 +16,7 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True
     model: str  # the checkpoint folder
     config: EngineConfig
     log: LogConfig
+    home: str = ""  # the folder of what is kept between starts; "": nothing is
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):

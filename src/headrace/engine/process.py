@@ -62,7 +62,14 @@ def _serve(start: Start, sock: socket.socket) -> None:
     try:
         context, dtype = start.config.context_tokens or None, start.config.dtype
         network = open_network(Path(start.model), dtype=dtype, context=context)
-        backend = build_backend(network.program, network.weights, start.config, progress=progress)
+        backend = build_backend(
+            network.program,
+            network.weights,
+            start.config,
+            home=Path(start.home) if start.home else None,
+            progress=progress,
+        )
+        log.info(Event("model_loaded", model=start.model, loaded_from=backend.report().loaded_from))
     except HeadraceError as exc:
         sock.sendall(frame([Refused(error=type(exc).__name__, message=str(exc))]))
         return

@@ -47,5 +47,10 @@ def _local_model(model: LanguageModel, config: Config, clock: Clock) -> LocalMod
 
 def _process(model: LanguageModel, config: Config) -> OpenEngine:
     """Opens an engine for `model` in a process of its own."""
-    start = Start(model=str(model.path.absolute()), config=config.engine, log=config.log)
+    start = Start(
+        model=str(model.path.absolute()),
+        config=config.engine,
+        log=config.log,
+        home=str(config.home.absolute()),
+    )
     return lambda on_messages, on_lost: start_child(start, on_messages, on_lost)

@@ -7,6 +7,7 @@ whatever its configuration says. Pickle-based weight files are refused.
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -53,6 +54,31 @@ class StoredWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._files)
 
+    @property
+    def folder(self) -> str:
+        """Where the files lie."""
+        return str(self._folder.resolve())
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether some matrix is rounded to bf16 each time it is read."""
+        stored = [tensor for file in self._distinct() for tensor in file.tensors.values()]
+        return self._dtype is Dtype.BF16 and any(
+            tensor.dtype != "BF16" and len(tensor.shape) > 1 for tensor in stored
+        )
+
+    def identity(self) -> str:
+        """A digest that changes with the files and with how they are read.
+
+        Of every file its path, its header, its size, and what the system notes when somebody writes
+        to it: inode, times of modification and of change. The tensors' bytes are not read, which is
+        what a cache is to save. Raises CheckpointError when a file is gone.
+        """
+        digest = sha256(str(self._dtype).encode())
+        for file in sorted(self._distinct(), key=lambda file: file.path):
+            digest.update(file.identity().encode())
+        return digest.hexdigest()
+
     def will_read(self, name: str) -> None:
         """Let the system fetch tensor `name` while other work goes on."""
         self._files[name].will_read(name)
@@ -63,7 +89,7 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def close(self) -> None:
         """Unmap the files; a tensor asked for later maps its file again."""
-        for file in set(self._files.values()):
+        for file in self._distinct():
             file.close()
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -96,6 +122,9 @@ class StoredWeights(Mapping[str, Tensor]):
             return f"{' and '.join(sorted(kinds))}, as stored"
         partly = "partly " if "bf16" in kinds else ""
         return f"bf16, {partly}rounded from {' and '.join(rounded)}"
+
+    def _distinct(self) -> set[SafetensorsFile]:
+        return set(self._files.values())
 
     def _stored(self, name: str) -> Stored:
         stored = self._files[name].array(name)

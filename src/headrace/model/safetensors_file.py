@@ -7,6 +7,7 @@ dtype, shape and byte range, then the bytes. Nothing in it is ever executed.
 import json
 import math
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -80,6 +81,18 @@ class SafetensorsFile:
         # Copies only what a writer misaligned.
         return np.require(values.reshape(stored.shape), requirements="A")
 
+    def identity(self) -> str:
+        """What tells this file from any other, and from itself after a change; not its tensors.
+
+        Raises CheckpointError when it is gone.
+        """
+        try:
+            facts = self.path.resolve().stat()
+        except OSError as exc:
+            raise CheckpointError(f"{self.path} cannot be read: {exc}") from exc
+        times = facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+        return json.dumps([str(self.path.resolve()), *times, self._header_digest])
+
     def will_read(self, name: str) -> None:
         """Let the system fetch tensor `name` while other work goes on."""
         self._file.will_read(self.tensors[name].begin, self.tensors[name].end)
@@ -95,6 +108,7 @@ class SafetensorsFile:
     def _read_header(self, data: int, size: int) -> dict[str, StoredTensor]:
         """`data`: where the tensors' bytes begin; `size`: where the file ends."""
         text = self._file.bytes[PREFIX_BYTES:data].tobytes()
+        self._header_digest = sha256(text).hexdigest()
         header = json.loads(text, object_pairs_hook=self._without_doubles)
         tensors: dict[str, StoredTensor] = {}
         for name, entry in cast("dict[str, dict[str, object]]", header).items():

@@ -4,6 +4,7 @@ Importing this needs no native library; using it does, and raises KernelMissing 
 """
 
 from headrace.backends.cpu.backend import CpuBackend, relative_error_bound
+from headrace.backends.cpu.packed_cache import PackedCache
 from headrace.backends.cpu.probe import (
     barrier_seconds,
     cpu_features,
@@ -13,6 +14,7 @@ from headrace.backends.cpu.probe import (
 
 __all__ = [
     "CpuBackend",
+    "PackedCache",
     "barrier_seconds",
     "cpu_features",
     "physical_cores",

@@ -35,7 +35,8 @@ import numpy as np
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
 from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
-from headrace.backends.cpu.packing import pack_all
+from headrace.backends.cpu.packed_cache import PackedCache
+from headrace.backends.cpu.packing import pack_all, packed_key
 from headrace.backends.cpu.phases import Declaration, operations, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, ConfigError, KernelMissing
@@ -60,9 +61,10 @@ class CpuBackend:
         num_blocks: int,
         threads: int = 0,
         isa: str | None = None,
+        packed: PackedCache | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Pack `weights` and start the workers.
+        """Pack `weights`, or read them packed from the cache, and start the workers.
 
         `threads` 0: as many as this process has cores, fewer for a small model. `isa` None: the
         fastest of `cpu_features()`. `progress` hears of (bytes packed, bytes in all). Raises
@@ -104,7 +106,15 @@ class CpuBackend:
             ) from error
         self._packed = tuple(declaration.tensors())
         self._formats = {weight.name: weights[weight.name].dtype for weight, *_ in self._packed}
-        pack_all(self._machine, self._packed, weights, progress or _unheard)
+        heard = progress or _unheard
+        key = packed_key(self._machine, declaration.matrices, weights) if packed else None
+        parts = [self._machine.packed(worker).data for worker in range(self._machine.workers)]
+        if packed and key and packed.load(key, parts, heard):
+            self._loaded_from = "packed cache"
+        else:
+            pack_all(self._machine, self._packed, weights, heard)
+            kept = packed.save(key, parts) if packed and key else "not kept"
+            self._loaded_from = f"checkpoint, packed weights {kept}"
         self._sizes = program.vocab_size, program.hidden_size
 
     @property
@@ -185,6 +195,7 @@ class CpuBackend:
             kv_bytes=machine.kv_bytes,
             phases=dict(kinds),
             fallback_ops=dict(alone),
+            loaded_from=self._loaded_from,
         )
 
     def close(self) -> None:

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headrace.backends.base import MappedWeights, Weights
+from headrace.backends.cpu.layout import PackedMatrix
+from headrace.backends.cpu.packed_cache import PackedKey
 from headrace.model.program import Weight
 
 if TYPE_CHECKING:
@@ -44,3 +48,21 @@ def pack_all(
             mapped.was_read(weight.name)
         done += 2 * math.prod(weight.shape)
         progress(done, total)
+
+
+def packed_key(
+    machine: "_native.Machine", matrices: Sequence[PackedMatrix], weights: Weights
+) -> PackedKey | None:
+    """What the packed `matrices` will be made of; None for weights that lie in no files.
+
+    The order of the words follows from the native library, the instruction set, the number of
+    workers, and each matrix with the formats of its tensors.
+    """
+    from headrace.backends.cpu import _native as native
+
+    if not isinstance(weights, MappedWeights):
+        return None
+    library = sha256(Path(native.__file__).read_bytes()).hexdigest()
+    formats = [[weights[w.name].dtype.str for w in matrix.sources] for matrix in matrices]
+    layout = repr((library, machine.isa, machine.workers, tuple(matrices), formats))
+    return PackedKey(checkpoint=weights.identity(), folder=weights.folder, layout=layout)

@@ -199,6 +199,11 @@ class Declaration:
                 self._declare_weighted(phase, self._matrices[matrix])
         self._machine.allocate()
 
+    @property
+    def matrices(self) -> tuple[PackedMatrix, ...]:
+        """What is packed, in the order of memory."""
+        return tuple(self._matrices)
+
     def tensors(self) -> Iterator[tuple[Weight, int, int, bool]]:
         """Each tensor to pack, its matrix, its place among that matrix's sources, if transposed."""
         for packed, matrix in self._matrices.items():
