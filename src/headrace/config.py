@@ -29,7 +29,7 @@ class LogLevel(StrEnum):
 class PackedCaching(StrEnum):
     """When packed weights are kept on disk for the next start."""
 
-    AUTO = "auto"  # where loading rounds; as stored, packing is as fast as the disk that is read
+    AUTO = "auto"  # where loading rounds; as stored, it gains too little for as many bytes again
     ON = "on"
     OFF = "off"
 

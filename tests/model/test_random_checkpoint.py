@@ -1,0 +1,61 @@
+"""The tool that writes folders too big to ship, on a small shape: whole, in shards, and finite."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from headrace.backends.reference import ReferenceBackend
+from headrace.model import open_checkpoint, open_model
+from tests.tiny_llama import rows_batch, scrambled_tables
+
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 5_000,
+}
+SHARD_BYTES = 100_000
+
+
+def tool() -> ModuleType:
+    file = Path(__file__).parents[2] / "tools" / "make_random_checkpoint.py"
+    spec = importlib.util.spec_from_file_location("make_random_checkpoint", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_folder_is_whole_cut_as_asked_and_its_answers_are_text(tmp_path: Path) -> None:
+    made = tool()
+    folder = tmp_path / "m"
+    total = made.write_checkpoint(folder, {**made.LLAMA_3, **SMALL}, shard_bytes=SHARD_BYTES)
+    shards = sorted(folder.glob("*.safetensors"))
+    sizes = [file.stat().st_size for file in shards]
+    assert total == 2 * open_model(folder).program.num_parameters
+    assert total < sum(sizes) < total + len(shards) * 4_000  # headers
+    large = 2 * SMALL["vocab_size"] * SMALL["hidden_size"]  # the table and the head, alone
+    assert sorted(sizes)[-3] < SHARD_BYTES + 4_000 < large
+    model = open_model(folder)
+    assert model.program.max_positions == 131_072
+    backend = ReferenceBackend(model.program, model.weights, num_blocks=4)
+    batch = rows_batch({0: (0, list(range(40, 80)))}, scrambled_tables(1, 40, 4))
+    result = backend.step(batch)
+    assert result.logits is not None
+    assert 0.1 < float(np.std(result.logits[:, :4_080])) < 10
+    assert (result.token_ids < 4_080).all()  # no end, no unused id
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
+    made = tool()
+    config = {**made.LLAMA_3, **SMALL}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        made.write_checkpoint(tmp_path / name, config, seed=seed)
+    a, b, c = (open_checkpoint(tmp_path / name).weights["lm_head.weight"][:] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).mean() > 0.9
