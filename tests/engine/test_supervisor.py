@@ -261,6 +261,24 @@ def test_an_engine_that_steps_is_not_killed_though_the_probe_waits() -> None:
     asyncio.run(run())
 
 
+def test_a_probe_that_finds_no_place_proves_nothing() -> None:
+    async def run() -> None:
+        life = ScriptedEngine()
+        clock = ManualClock()
+        engine = client(life, patience=Patience(probe_after_s=0.0), clock=clock)
+        await engine.start()
+        life.answers = False
+        for number in range(1, 4):
+            clock.advance(10.0)
+            await until(lambda wanted=number + 1: len(life.asked) == wanted)
+            life.hear([Failed(id=f"probe-{number}", error="QueueFull", message="full")])
+        await asyncio.sleep(0)
+        assert not life.was_killed
+        await engine.stop()
+
+    asyncio.run(run())
+
+
 def test_stopping_while_it_restarts_ends_quietly() -> None:
     async def run() -> None:
         first = ScriptedEngine()

@@ -29,7 +29,7 @@ from headrace.engine.messages import (
     Tokens,
     error_of,
 )
-from headrace.errors import EngineDied, EngineRestarting, HeadraceError
+from headrace.errors import CapacityError, EngineDied, EngineRestarting, HeadraceError
 from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
@@ -247,9 +247,9 @@ class Supervisor:
         try:
             async with asyncio.timeout(self._patience.stall_s):
                 await self._listener.probe()
-        except TimeoutError:
+        except (TimeoutError, CapacityError):  # it waits behind others, or found no place
             if self._clock.now_s() - self._step_s < self._patience.stall_s:
-                return  # the probe waits behind others, which do get on
+                return  # and the others do get on
             log.error(Event("engine_stalled", silent_s=self._clock.now_s() - self._step_s))
             life.kill()
         except HeadraceError as exc:
