@@ -184,10 +184,9 @@ def neighbour() -> Report:
         return asyncio.run(_neighbour(server, quiet, loud))
 
 
-async def _neighbour(server: Server, quiet: str, loud: str, asks: int = 60) -> Report:
-    chance = random.Random(0)
-
+async def _neighbour(server: Server, quiet: str, loud: str, asks: int = 100) -> Report:
     async def waits(salt: str) -> list[float]:
+        chance = random.Random(0)  # the same lengths each time
         found: list[float] = []
         for i in range(asks):
             prompt = f"{salt} {i} " + WORD * chance.randrange(300, 900)
@@ -195,6 +194,8 @@ async def _neighbour(server: Server, quiet: str, loud: str, asks: int = 60) -> R
             assert got.first_s is not None, got.error
             found.append(got.first_s * 1e3)
         return found
+
+    chance = random.Random(1)
 
     async def flood() -> None:
         while True:

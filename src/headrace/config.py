@@ -76,7 +76,7 @@ class EngineConfig:
     kv_tokens: int = 0
     context_tokens: int = 0  # longest context served; 0: the model's own
     max_sequences: int = 32  # sequences that run together
-    max_step_tokens: int = 256  # rows of one step; bounds the token gap while prompts are read
+    max_step_tokens: int = 96  # rows of one step: more read no faster, and hold others up
     max_waiting: int = 256  # requests of one tenant that may wait, of all twice that; 503 beyond
     max_waiting_tokens: int = 1 << 20  # likewise, in tokens of their prompts
     prefix_cache: bool = True  # read equal beginnings of a caller's prompts once
