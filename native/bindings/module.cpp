@@ -93,8 +93,9 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
           const std::optional<Matrix2<float>>& logits,
           const std::optional<Array<const std::int32_t>>& taps,
           const std::optional<nb::ndarray<float, nb::ndim<3>, nb::c_contig>>& hidden,
-          std::size_t vocab, std::size_t hidden_size) {
+          std::size_t vocab, std::size_t hidden_size, std::size_t steps) {
   StepInput input{};
+  input.steps = steps;
   input.token_ids = span_of(token_ids);
   input.positions = span_of(positions);
   input.row_sequence = span_of(row_sequence);
@@ -251,7 +252,8 @@ NB_MODULE(_native, module) {
            nb::arg("bias_ids").noconvert(), nb::arg("bias_values").noconvert(),
            nb::arg("tokens").noconvert(),
            nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
-           nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"))
+           nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"),
+           nb::arg("steps"))
       .def_prop_ro("isa", &Machine::isa)
       .def_prop_ro("workers", &Machine::workers)
       .def_prop_ro("weight_bytes", &Machine::weight_bytes)

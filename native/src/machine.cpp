@@ -271,11 +271,13 @@ std::size_t Machine::weight_bytes() const {
 
 void Machine::plan(const StepInput& input) {
   const std::size_t rows = input.token_ids.size();
-  num_passes_ = (rows + kMaxRows - 1) / kMaxRows;
+  const std::size_t per_step = (rows + kMaxRows - 1) / kMaxRows;
+  num_passes_ = per_step * input.steps;
   if (passes_.size() < num_passes_) passes_.resize(num_passes_);
   for (std::size_t p = 0; p < num_passes_; ++p) {
     Pass& pass = passes_[p];
-    pass.first = p * kMaxRows;
+    pass.step = p / per_step;
+    pass.first = p % per_step * kMaxRows;
     pass.rows = std::min(kMaxRows, rows - pass.first);
     pass.tiles.clear();
     pass.samples.clear();
@@ -293,7 +295,8 @@ void Machine::plan(const StepInput& input) {
   }
   needs_logits_ = false;
   for (std::size_t m = 0; m < input.sample_rows.size(); ++m) {
-    passes_[static_cast<std::size_t>(input.sample_rows[m]) / kMaxRows].samples.push_back(m);
+    const std::size_t pass = static_cast<std::size_t>(input.sample_rows[m]) / kMaxRows;
+    for (std::size_t p = pass; p < num_passes_; p += per_step) passes_[p].samples.push_back(m);
     needs_logits_ |= input.temperature[m] != 0.0f || input.is_biased(m);
   }
   needs_logits_ &= input.logits == nullptr;
@@ -304,6 +307,7 @@ bool Machine::step(const StepInput& input) {
   check(input);
   if (input.token_ids.empty()) return true;
   plan(input);
+  std::fill(input.tokens.begin(), input.tokens.end(), 0);  // for a program without a head
   input_ = &input;
   finite_.store(true);
   workers_.run([](void* context, int worker) { static_cast<Machine*>(context)->work(worker); },
@@ -338,14 +342,24 @@ void Machine::work(int worker) {
   }
 }
 
+std::size_t Machine::token(const Pass& pass, std::size_t row) const {
+  if (pass.step == 0) return static_cast<std::size_t>(input_->token_ids[pass.first + row]);
+  const std::size_t before = (pass.step - 1) * input_->token_ids.size();
+  return static_cast<std::size_t>(input_->tokens[before + pass.first + row]);
+}
+
+std::int32_t Machine::position(const Pass& pass, std::size_t row) const {
+  return input_->positions[pass.first + row] + static_cast<std::int32_t>(pass.step);
+}
+
 void Machine::prepare_ropes(const Pass& pass, std::size_t worker) {
   const auto count = static_cast<std::size_t>(workers());
   for (Rope& rope : ropes_) {
     const std::size_t half = rope.frequencies.size();
     const std::size_t items = pass.rows * half;
     for (std::size_t i = items * worker / count; i < items * (worker + 1) / count; ++i) {
-      const auto position = static_cast<float>(input_->positions[pass.first + i / half]);
-      const float angle = position * rope.frequencies[i % half];
+      const auto place = static_cast<float>(position(pass, i / half));
+      const float angle = place * rope.frequencies[i % half];
       rope.cos[i] = std::cos(angle) * rope.scale;
       rope.sin[i] = std::sin(angle) * rope.scale;
     }

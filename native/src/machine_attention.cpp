@@ -56,10 +56,10 @@ void Machine::append(const AttentionPhase& phase, const Pass& pass, std::size_t 
   const KvLayer& layer = layers_[phase.layer];
   const std::size_t dim = layer.head_dim;
   const auto sequence = static_cast<std::size_t>(input_->row_sequence[pass.first + row]);
-  const auto position = static_cast<std::size_t>(input_->positions[pass.first + row]);
+  const auto place = static_cast<std::size_t>(position(pass, row));
   const auto block = static_cast<std::size_t>(
-      input_->block_tables[sequence * input_->table_width + position / kBlockTokens]);
-  const std::size_t slot = position % kBlockTokens;
+      input_->block_tables[sequence * input_->table_width + place / kBlockTokens]);
+  const std::size_t slot = place % kBlockTokens;
 
   const float* key = buffers_[*phase.k].row(row) + head * dim;
   if (phase.rope_k) {
@@ -119,7 +119,7 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
       } else {
         std::memcpy(to, from, dim * sizeof(float));
       }
-      visible[i] = input_->positions[pass.first + row] + 1;
+      visible[i] = position(pass, row) + 1;
       hidden[i] = visible[i] > phase.window ? visible[i] - phase.window : 0;
       out[i] = rounded ? own.attended.data() + static_cast<std::size_t>(i) * value_dim
                        : result.row(row) + query_head * value_dim;

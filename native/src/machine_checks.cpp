@@ -170,16 +170,18 @@ void Machine::check(const StepInput& input) const {
           "token_ids, positions and row_sequence differ in length");
   require(input.temperature.size() == samples && input.top_k.size() == samples &&
               input.top_p.size() == samples && input.min_p.size() == samples &&
-              input.seed.size() == samples && input.tokens.size() == samples,
+              input.seed.size() == samples,
           "sample_rows and the sampling parameters differ in length");
   check_bias(input);
+  check_steps(input);
+  const std::size_t more = input.steps - 1;  // positions a row goes on for
   const std::size_t sequences =
       input.table_width == 0 ? 0 : input.block_tables.size() / input.table_width;
   for (std::size_t row = 0; row < rows; ++row) {
     require_in(input.token_ids[row], geometry_.vocab, "token id", row);
-    require_in(input.positions[row], geometry_.max_positions, "position", row);
+    require_in(input.positions[row], geometry_.max_positions - more, "position", row);
     require_in(input.row_sequence[row], sequences, "sequence", row);
-    const auto block = static_cast<std::size_t>(input.positions[row]) / kBlockTokens;
+    const auto block = (static_cast<std::size_t>(input.positions[row]) + more) / kBlockTokens;
     require_in(static_cast<std::int64_t>(block), input.table_width, "block table entry", row);
     // The blocks before the row's own were checked with the row before it, if that is of the same
     // sequence and in the place the contract gives it.
@@ -200,6 +202,23 @@ void Machine::check(const StepInput& input) const {
   for (const std::int32_t tap : input.taps) {
     const bool known = std::find(tap_layers_.begin(), tap_layers_.end(), tap) != tap_layers_.end();
     if (!known) throw std::invalid_argument("layer " + std::to_string(tap) + " has no tap");
+  }
+}
+
+void Machine::check_steps(const StepInput& input) const {
+  const std::size_t rows = input.token_ids.size();
+  require(input.steps > 0 && input.steps <= geometry_.max_positions, "steps are out of range");
+  require(input.tokens.size() == input.steps * input.sample_rows.size(),
+          "tokens must be [steps, M]");
+  if (input.steps == 1) return;
+  require(input.sample_rows.size() == rows && input.bias_ids.empty() && input.taps.empty() &&
+              input.logits == nullptr,
+          "several steps: every row is sampled, without bias, taps and logits");
+  for (std::size_t row = 0; row < rows; ++row) {
+    require(static_cast<std::size_t>(input.sample_rows[row]) == row,
+            "several steps: rows are sampled in order");
+    require(row == 0 || input.row_sequence[row] != input.row_sequence[row - 1],
+            "several steps: each sequence has one row");
   }
 }
 

@@ -28,7 +28,7 @@ void Machine::run(const HeadPhase& phase, const Pass& pass, std::size_t worker) 
     head_products(phase, samples, input, worker);
     workers_.barrier(static_cast<int>(worker));
     for (std::size_t i = worker; i < samples.size(); i += workers) {
-      head_finish(i, samples[i], own);
+      head_finish(pass, i, samples[i], own);
     }
     // The next chunk overwrites what others may still be reading.
     if (first + samples.size() < all.size()) workers_.barrier(static_cast<int>(worker));
@@ -72,7 +72,7 @@ void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t>
   }
 }
 
-void Machine::head_finish(std::size_t index, std::size_t sample, Scratch& own) {
+void Machine::head_finish(const Pass& pass, std::size_t index, std::size_t sample, Scratch& own) {
   float best = -std::numeric_limits<float>::infinity();
   float id = 0.0f;
   for (const Scratch& scratch : scratch_) {
@@ -90,22 +90,24 @@ void Machine::head_finish(std::size_t index, std::size_t sample, Scratch& own) {
   const bool biased = input_->is_biased(sample);
   if ((biased || input_->temperature[sample] != 0.0f) && finite_.load(std::memory_order_relaxed)) {
     float* logits = logits_row(index, sample);
-    token = biased ? draw_biased(logits, sample, own) : draw(logits, sample, token, own);
+    token = biased ? draw_biased(logits, pass, sample, own)
+                   : draw(logits, pass, sample, token, own);
   }
-  input_->tokens[sample] = token;
+  input_->tokens[pass.step * input_->sample_rows.size() + sample] = token;
 }
 
-std::int32_t Machine::draw(const float* logits, std::size_t sample, std::int32_t likeliest,
-                           Scratch& own) {
+std::int32_t Machine::draw(const float* logits, const Pass& pass, std::size_t sample,
+                           std::int32_t likeliest, Scratch& own) {
   const Draw how{input_->temperature[sample], input_->top_k[sample], input_->top_p[sample],
                  input_->min_p[sample], input_->seed[sample]};
-  const auto row = static_cast<std::size_t>(input_->sample_rows[sample]);
-  return headrace::sample(logits, geometry_.vocab, likeliest, how, input_->positions[row] + 1,
+  const std::size_t row = static_cast<std::size_t>(input_->sample_rows[sample]) - pass.first;
+  return headrace::sample(logits, geometry_.vocab, likeliest, how, position(pass, row) + 1,
                           own.sampling);
 }
 
 // Adds the bias where the logits lie and takes it off again: the caller may have asked for them.
-std::int32_t Machine::draw_biased(float* logits, std::size_t sample, Scratch& own) {
+std::int32_t Machine::draw_biased(float* logits, const Pass& pass, std::size_t sample,
+                                  Scratch& own) {
   const auto first = static_cast<std::size_t>(input_->bias_offsets[sample]);
   const auto end = static_cast<std::size_t>(input_->bias_offsets[sample + 1]);
   own.unbiased.clear();
@@ -114,7 +116,7 @@ std::int32_t Machine::draw_biased(float* logits, std::size_t sample, Scratch& ow
     own.unbiased.push_back(logit);
     logit += input_->bias_values[b];
   }
-  const std::int32_t token = draw(logits, sample, argmax(logits, geometry_.vocab), own);
+  const std::int32_t token = draw(logits, pass, sample, argmax(logits, geometry_.vocab), own);
   for (std::size_t b = first; b < end; ++b) {
     logits[input_->bias_ids[b]] = own.unbiased[b - first];
   }

@@ -204,12 +204,9 @@ void Machine::finish_head(const HeadLinearPhase& phase, const Panel& panel, std:
 void Machine::run(const EmbedPhase& phase, const Pass& pass, std::size_t worker) {
   const Matrix& table = matrices_[phase.matrix];
   const auto workers = static_cast<std::size_t>(workers_.count());
-  const auto token = [&](std::size_t row) {
-    return static_cast<std::size_t>(input_->token_ids[pass.first + row]);
-  };
   const auto gather = [&](std::size_t row, std::size_t first, std::size_t last) {
     float* out = buffers_[phase.out].row(row);
-    table.gather(token(row), first, last, out);
+    table.gather(token(pass, row), first, last, out);
     if (phase.scale == 1.0f) return;
     for (std::size_t i = first; i < last; ++i) out[i] *= phase.scale;
   };

@@ -130,7 +130,7 @@ def test_a_front_that_does_not_read_gets_fewer_larger_frames_and_every_token() -
 
         def step(self, batch: Batch) -> StepResult:
             self.steps += 1
-            self.tokens += len(batch.sample_rows)
+            self.tokens += len(batch.sample_rows) * batch.steps
             if self.tokens == count * length:
                 is_done.set()
             return super().step(batch)

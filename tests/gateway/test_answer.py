@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engine.messages import TokenLogprobs, Tokens
+from headrace.engine.stride import MAX_STEPS
 from headrace.gateway.answer import Answer
 from headrace.model import Tokenizer
 from headrace.types import FinishReason, TokenEvent, TokenLogprob
@@ -52,7 +53,7 @@ def play(
     first = 0
     for i, piece in enumerate(pieces):
         is_last = i == len(pieces) - 1
-        events.append(answer.take(tokens(piece, first, finish if is_last else None)))
+        events += answer.events(tokens(piece, first, finish if is_last else None))
         first += len(piece)
         if events[-1].finish is not None:
             break
@@ -144,3 +145,25 @@ def test_the_token_that_ends_the_turn_has_no_entry_and_others_like_it_do(
     assert [entry.data for entry in found] == [b"a", None, b"a"]
     assert len(entries(play(tokenizer, one_by_one(ids), finish="length"))) == 4
     assert entries(play(tokenizer, [[control]], finish="stop")) == []
+
+
+@given(
+    ids=st.lists(st.integers(0, KNOWN - 1), min_size=1, max_size=30),
+    cuts=st.sets(st.integers(1, 29)),
+    stop=st.lists(st.text("ab", min_size=1, max_size=2), max_size=2),
+)
+def test_tokens_of_one_call_are_told_one_by_one(
+    tokenizer: Tokenizer, ids: list[int], cuts: set[int], stop: list[str]
+) -> None:
+    """Calls draw MAX_STEPS tokens at most; where they begin and end nobody can see."""
+    bounds = sorted({0, len(ids), *(cut for cut in cuts if cut < len(ids)), *range(0, 30, 8)})
+    pieces = [ids[a:b] for a, b in pairwise([bound for bound in bounds if bound <= len(ids)])]
+    assert max(map(len, pieces)) <= MAX_STEPS
+    expected = play(tokenizer, one_by_one(ids), stop=tuple(stop))
+    assert play(tokenizer, pieces, stop=tuple(stop)) == expected
+    assert all(len(event.token_ids) == 1 for event in expected)
+
+
+def test_tokens_joined_for_a_slow_front_make_one_event(tokenizer: Tokenizer) -> None:
+    many = tokenizer.encode_text("a" * (MAX_STEPS + 1))
+    assert [len(event.token_ids) for event in play(tokenizer, [many])] == [MAX_STEPS + 1]

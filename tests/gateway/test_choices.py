@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.backends.base import Batch, StepResult
 from headrace.backends.null import NullBackend
+from headrace.backends.repeat import repeat
 from headrace.backends.sampling import sample
 from headrace.errors import BackendError, QueueFull
 from headrace.gateway.choices import choice_seed
@@ -29,6 +30,9 @@ class Drawing(NullBackend):
         super().__init__(MODEL.program, num_blocks=256)
 
     def step(self, batch: Batch) -> StepResult:
+        return repeat(batch, self._draw)
+
+    def _draw(self, batch: Batch) -> StepResult:
         last = batch.token_ids[batch.sample_rows].tolist()
         rows = [np.random.default_rng(token).standard_normal(VOCAB) for token in last]
         logits = np.array(rows, np.float32).reshape(len(rows), VOCAB) * 3

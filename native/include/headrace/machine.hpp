@@ -99,7 +99,7 @@ struct HeadPhase {
 using Phase = std::variant<EmbedPhase, NormPhase, LinearPhase, HeadLinearPhase, AttentionPhase,
                            RopePhase, ActivatePhase, AddPhase, TapPhase, HeadPhase>;
 
-// One step's arguments; see backends.base.Batch. Pointers must stay valid during the call.
+// One call's arguments; see backends.base.Batch. Pointers must stay valid during the call.
 struct StepInput {
   std::span<const std::int32_t> token_ids, positions, row_sequence;  // [T]
   std::span<const std::int32_t> block_tables;                        // [S, W], row-major
@@ -112,7 +112,8 @@ struct StepInput {
   std::span<const std::int32_t> bias_ids;                            // [B], rising within a row
   std::span<const float> bias_values;                                // [B], -inf: never drawn
   std::span<const std::int32_t> taps;  // distinct layers, in the order of `hidden`
-  std::span<std::int32_t> tokens;      // [M], written
+  std::size_t steps = 1;               // more: every row is sampled, and fed what it drew
+  std::span<std::int32_t> tokens;      // [steps, M], written
   float* logits;                       // [M, V], written; null when not wanted
   float* hidden;                       // [taps, T, hidden width], written; null without taps
 
@@ -148,8 +149,8 @@ class Machine {
   // All that `worker` has packed, or will have; throws std::invalid_argument for no such worker.
   std::span<std::uint8_t> packed(std::size_t worker) const;
 
-  // Runs the program. Throws std::invalid_argument, before anything is written, when the batch is
-  // not valid. Returns false when a logit was not a finite number: tokens are then undefined.
+  // Runs the program `steps` times. Throws std::invalid_argument, before anything is written, when
+  // the batch is not valid. Returns false when a logit was not a finite number: tokens are then undefined.
   bool step(const StepInput& input);
 
   int workers() const { return workers_.count(); }
@@ -189,7 +190,9 @@ class Machine {
   struct RowTile {
     std::size_t first, count;
   };
+  // Up to kMaxRows rows of one of the call's steps.
   struct Pass {
+    std::size_t step;  // 0 .. StepInput::steps - 1
     std::size_t first, rows;
     std::vector<RowTile> tiles;
     bool chained;                      // some row may attend to another row of this pass
@@ -220,6 +223,7 @@ class Machine {
   bool only_feeds_products(Id buffer) const;
   void check(const StepInput& input) const;
   void check_bias(const StepInput& input) const;
+  void check_steps(const StepInput& input) const;
   void check(const EmbedPhase& phase) const;
   void check(const NormPhase& phase) const;
   void check(const LinearPhase& phase) const;
@@ -233,6 +237,9 @@ class Machine {
   void check(const std::optional<NormInput>& norm, Id inp) const;
   void plan(const StepInput& input);
   void work(int worker);
+  // What a row of the pass is fed: the caller's token, then what it drew in the step before.
+  std::size_t token(const Pass& pass, std::size_t row) const;
+  std::int32_t position(const Pass& pass, std::size_t row) const;
   void prepare_ropes(const Pass& pass, std::size_t worker);
   // The rows of `inp`, normed if asked, as `format` wants them. `rows`: which ones, null for
   // 0..count-1.
@@ -277,9 +284,10 @@ class Machine {
               std::size_t first, std::size_t step, Scratch& own);
   void head_products(const HeadPhase& phase, std::span<const std::size_t> samples,
                      const Rows& input, std::size_t worker);
-  void head_finish(std::size_t index, std::size_t sample, Scratch& own);
-  std::int32_t draw(const float* logits, std::size_t sample, std::int32_t likeliest, Scratch& own);
-  std::int32_t draw_biased(float* logits, std::size_t sample, Scratch& own);
+  void head_finish(const Pass& pass, std::size_t index, std::size_t sample, Scratch& own);
+  std::int32_t draw(const float* logits, const Pass& pass, std::size_t sample,
+                    std::int32_t likeliest, Scratch& own);
+  std::int32_t draw_biased(float* logits, const Pass& pass, std::size_t sample, Scratch& own);
   // Start of layer's row in the `hidden` output, or null when this layer was not asked for.
   float* tap_row(int layer, std::size_t row) const;
   std::size_t head_chunk() const;
@@ -299,7 +307,7 @@ class Machine {
   std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
   std::vector<float> exact_;            // the same, for fp16 matrices; empty without one
   std::vector<Scratch> scratch_;        // one per worker
-  // Of the step in progress.
+  // Of the call in progress.
   const StepInput* input_ = nullptr;
   std::vector<Pass> passes_;
   std::size_t num_passes_ = 0;

@@ -99,6 +99,10 @@ class Batch:
     Rows of one sequence stand together in rising position. Every slot a row attends to was written
     by an earlier step or by an earlier row of this batch. Token `p` of sequence `s` lives in slot
     `p % BLOCK_TOKENS` of block `block_tables[s, p // BLOCK_TOKENS]`.
+
+    With `steps` above 1 the rows are one of each sequence, all are sampled in order (`sample_rows`
+    is 0..T-1), and there are no biases, taps and logits. Each further step feeds every row the
+    token it drew, at the next position; the tables reach up to position + steps - 1 of each row.
     """
 
     token_ids: NDArray[np.int32]  # [T]
@@ -109,13 +113,15 @@ class Batch:
     sampling: Sampling
     taps: tuple[int, ...] = ()  # layers whose residual stream is wanted
     want_logits: bool = False
+    steps: int = 1  # how often the program runs; see `repeat` for what that means
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What one step gives. The arrays belong to the caller."""
+    """What one call gives. The arrays belong to the caller."""
 
-    token_ids: NDArray[np.int32]  # [M]; the token for position `positions[sample_rows[m]] + 1`
+    # [steps * M], step by step; the first M are for positions `positions[sample_rows[m]] + 1`
+    token_ids: NDArray[np.int32]
     logits: NDArray[np.float32] | None = None  # [M, V], the model's own, when asked for
     hidden: NDArray[np.float32] | None = None  # [len(taps), T, hidden], when asked for
 
@@ -147,7 +153,7 @@ class Backend(Protocol):
         ...
 
     def step(self, batch: Batch) -> StepResult:
-        """Run the whole program once over the rows of `batch`, sampling included.
+        """Run the whole program over the rows of `batch`, sampling included, `batch.steps` times.
 
         Raises BackendError when the machine failed, the KV blocks of the batch being undefined
         then, or when the batch is not valid.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from headrace.backends.base import BackendReport, Batch, StepResult
+from headrace.backends.repeat import repeat
 from headrace.model.program import Program
 
 
@@ -45,14 +46,7 @@ class NullBackend:
 
         Logits, if wanted, are one-hot.
         """
-        if self._step_s:
-            self._sleep(self._step_s)
-        vocab = self._program.vocab_size
-        drawn = ((batch.token_ids[batch.sample_rows] + 1) % vocab).astype(np.int32)
-        logits = np.eye(vocab, dtype=np.float32)[drawn] if batch.want_logits else None
-        shape = (len(batch.taps), len(batch.token_ids), self._program.hidden_size)
-        hidden = np.zeros(shape, np.float32) if batch.taps else None
-        return StepResult(token_ids=drawn, logits=logits, hidden=hidden)
+        return repeat(batch, self._step_once)
 
     def report(self) -> BackendReport:
         """It holds and runs nothing."""
@@ -67,3 +61,13 @@ class NullBackend:
 
     def close(self) -> None:
         """Nothing to free."""
+
+    def _step_once(self, batch: Batch) -> StepResult:
+        if self._step_s:
+            self._sleep(self._step_s)
+        vocab = self._program.vocab_size
+        drawn = ((batch.token_ids[batch.sample_rows] + 1) % vocab).astype(np.int32)
+        logits = np.eye(vocab, dtype=np.float32)[drawn] if batch.want_logits else None
+        shape = (len(batch.taps), len(batch.token_ids), self._program.hidden_size)
+        hidden = np.zeros(shape, np.float32) if batch.taps else None
+        return StepResult(token_ids=drawn, logits=logits, hidden=hidden)

@@ -18,6 +18,7 @@ from headrace.backends.base import (
     StepResult,
     Weights,
 )
+from headrace.backends.repeat import repeat
 from headrace.backends.sampling import check_bias, sample
 from headrace.errors import BackendError
 from headrace.model.precision import round_to_bf16, widen
@@ -72,8 +73,29 @@ class ReferenceBackend:
     def step(self, batch: Batch) -> StepResult:
         """Run every operation over all rows, then sample.
 
-        Raises BackendError on a non-number, and on biases that are not valid.
+        Raises BackendError on a non-number, on biases that are not valid, and on a batch that may
+        not run for several steps.
         """
+        return repeat(batch, self._step_once)
+
+    def report(self) -> BackendReport:
+        """Every operation runs by itself here, by design."""
+        return BackendReport(
+            name="reference",
+            device="NumPy float32, one operation at a time",
+            weight_bytes=sum(w.nbytes for w in self._weights.values()),
+            kv_bytes=sum(a.nbytes for a in self._keys + self._values if a.base is None),
+            phases={},
+            fallback_ops=dict(Counter(type(op).__name__ for op in self._program.ops)),
+        )
+
+    def close(self) -> None:
+        """Free the weights and the cache."""
+        self._weights.clear()
+        self._keys.clear()
+        self._values.clear()
+
+    def _step_once(self, batch: Batch) -> StepResult:
         check_bias(batch.sampling, len(batch.sample_rows), self._program.vocab_size)
         rows = len(batch.token_ids)
         buffers: dict[str, F32] = {
@@ -97,23 +119,6 @@ class ReferenceBackend:
             logits=logits if batch.want_logits else None,
             hidden=np.stack([hidden[layer] for layer in batch.taps]) if batch.taps else None,
         )
-
-    def report(self) -> BackendReport:
-        """Every operation runs by itself here, by design."""
-        return BackendReport(
-            name="reference",
-            device="NumPy float32, one operation at a time",
-            weight_bytes=sum(w.nbytes for w in self._weights.values()),
-            kv_bytes=sum(a.nbytes for a in self._keys + self._values if a.base is None),
-            phases={},
-            fallback_ops=dict(Counter(type(op).__name__ for op in self._program.ops)),
-        )
-
-    def close(self) -> None:
-        """Free the weights and the cache."""
-        self._weights.clear()
-        self._keys.clear()
-        self._values.clear()
 
     def _run(self, op: Op, buffers: dict[str, F32], batch: Batch) -> None:
         match op:

@@ -10,8 +10,8 @@ from headrace.engine.scheduler import Chunk
 from headrace.engine.sequence import Sequence
 
 
-def build_batch(plan: Seq[Chunk]) -> Batch:
-    """The batch of one step: the chunks' rows in order, each sampled at its last known token."""
+def build_batch(plan: Seq[Chunk], steps: int = 1) -> Batch:
+    """The batch of one call: the chunks' rows in order, each sampled at its last known token."""
     token_ids: list[int] = []
     positions: list[int] = []
     row_sequence: list[int] = []
@@ -36,6 +36,7 @@ def build_batch(plan: Seq[Chunk]) -> Batch:
         sample_rows=np.array(sample_rows, np.int32),
         sampling=_sampling(sampled),
         want_logits=any(sequence.asked.logprobs >= 0 for sequence in sampled),
+        steps=steps,
     )
 
 

@@ -7,7 +7,7 @@ from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
 from headrace.clock import Clock
 from headrace.engine.batch import build_batch
 from headrace.engine.block_pool import BlockPool
-from headrace.engine.logprobs import logprobs_of
+from headrace.engine.logprobs import last_logprobs
 from headrace.engine.messages import (
     Accepted,
     Cancel,
@@ -23,6 +23,7 @@ from headrace.engine.messages import (
 from headrace.engine.prefix_cache import name_blocks
 from headrace.engine.scheduler import Chunk, Scheduler
 from headrace.engine.sequence import Sequence
+from headrace.engine.stride import Stride
 from headrace.engine.submission import check_submission
 from headrace.engine.waiting import WaitingRoom
 from headrace.errors import (
@@ -67,6 +68,7 @@ class Engine:
             max_tokens=max_waiting_tokens,
             max_sequences=max_sequences,
         )
+        self.stride = Stride()  # bounds the steps of one call; may be changed
         self._next_deadline_s = math.inf
         self._checked_s = -math.inf
         self._has_prefix_cache = has_prefix_cache
@@ -112,23 +114,31 @@ class Engine:
                 return [self._submit(message)]
 
     def step(self) -> list[ToFront]:
-        """Plan, run, commit one step. A failure of the backend ends the sequences of that step."""
+        """Plan, run, commit one call of the backend: one step, or several while nobody waits.
+
+        A failure of the backend ends the sequences of that call.
+        """
         now_s = self._clock.now_s()
         out: list[ToFront] = self._expire(now_s) if now_s >= self._next_deadline_s else []
         plan = self._scheduler.schedule()
         if plan:
             self._note(plan, now_s)
-            out += self._run(plan)
+            out += self._run(plan, now_s)
         self._check_if_idle()
         return out
 
-    def _run(self, plan: list[Chunk]) -> list[ToFront]:
+    def _run(self, plan: list[Chunk], began_s: float) -> list[ToFront]:
+        is_alone = len(plan) == self._scheduler.num_running and not self._scheduler.num_waiting
+        steps = self.stride.reserve(plan, self._pool) if is_alone else 1
         try:
-            result = self._backend.step(build_batch(plan))
+            result = self._backend.step(build_batch(plan, steps))
         except Exception as exc:
             log.exception(Event("step_failed", sequences=len(plan)))
             return [self._fail(chunk.sequence, exc) for chunk in plan]
-        return self._commit(plan, result)
+        now_s = self._clock.now_s()
+        self.stride.note(plan, steps, now_s - began_s)
+        self._steps += steps
+        return self._commit(plan, result, now_s)
 
     def _note(self, plan: list[Chunk], now_s: float) -> None:
         """Take down when sequences first ran, and how fast prompts are read."""
@@ -194,38 +204,44 @@ class Engine:
         self._next_deadline_s = min(self._next_deadline_s, sequence.ends_s)
         return Accepted(id=asked.id)
 
-    def _commit(self, plan: list[Chunk], result: StepResult) -> list[ToFront]:
-        now_s = self._clock.now_s()
+    def _commit(self, plan: list[Chunk], result: StepResult, now_s: float) -> list[ToFront]:
         out: list[ToFront] = []
         drawn = result.token_ids.tolist()
+        rows = sum(chunk.is_sampled for chunk in plan)
         row = 0
-        self._steps += 1
-        self._output_tokens += len(drawn)
         self._prompt_tokens += sum(chunk.count for chunk in plan if chunk.sequence.is_reading)
         for chunk in plan:
-            sequence, is_sampled = chunk.sequence, chunk.is_sampled
-            sequence.computed += chunk.count
-            name_blocks(self._pool, sequence, sequence.computed - chunk.count)
-            if not is_sampled:
-                continue
-            sequence.append(drawn[row])
-            out.append(self._report(sequence, now_s, _logprobs(sequence, result, row)))
-            row += 1
+            sequence, before = chunk.sequence, chunk.sequence.computed
+            taken: tuple[int, ...] = ()
+            if chunk.is_sampled:
+                taken = sequence.take(drawn[row::rows])
+            sequence.computed += chunk.count + max(0, len(taken) - 1)  # the last is yet to be fed
+            name_blocks(self._pool, sequence, before)
+            if taken:
+                logprobs = last_logprobs(sequence, result, row)
+                out.append(self._report(sequence, taken, now_s, logprobs))
+                row += 1
         return out
 
     def _report(
-        self, sequence: Sequence, now_s: float, logprobs: tuple[TokenLogprobs, ...] | None
+        self,
+        sequence: Sequence,
+        taken: tuple[int, ...],
+        now_s: float,
+        logprobs: tuple[TokenLogprobs, ...] | None,
     ) -> Tokens:
         if sequence.first_token_s is None:
             sequence.first_token_s = now_s
         assert sequence.scheduled_s is not None, "a token from a sequence that never ran"
+        self._output_tokens += len(taken)
+        self._scheduler.tenants[sequence.asked.tenant].charge_more(len(taken) - 1)
         reason = sequence.finish_reason()
         if reason is not None:
             self._scheduler.remove(sequence)
             del self._sequences[sequence.asked.id]
         return Tokens(
             id=sequence.asked.id,
-            token_ids=(sequence.tokens[-1],),
+            token_ids=taken,
             cached_tokens=sequence.cached,
             finish=reason,
             queue_s=sequence.scheduled_s - sequence.arrived_s,
@@ -238,14 +254,6 @@ class Engine:
         self._scheduler.remove(sequence)
         del self._sequences[sequence.asked.id]
         return failure(sequence.asked.id, exc)
-
-
-def _logprobs(sequence: Sequence, result: StepResult, row: int) -> tuple[TokenLogprobs, ...] | None:
-    """Those of the last token of `sequence`, drawn as `row` of the step, if it asked for any."""
-    if sequence.asked.logprobs < 0:
-        return None
-    assert result.logits is not None, "the step did not give the logits it was asked for"
-    return (logprobs_of(result.logits[row], sequence.tokens[-1], sequence.asked.logprobs),)
 
 
 def _too_long(sequence: Sequence) -> str:

@@ -7,7 +7,9 @@ float64.
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.backends.base import StepResult
 from headrace.engine.messages import TokenLogprobs
+from headrace.engine.sequence import Sequence
 
 MAX_TOP = 20  # alternatives a request may ask for
 
@@ -25,6 +27,16 @@ def logprobs_of(logits: NDArray[np.float32], token_id: int, top: int) -> TokenLo
         chosen=float(shifted[token_id]),
         top=tuple(zip(ids.tolist(), shifted[ids].tolist(), strict=True)),
     )
+
+
+def last_logprobs(
+    sequence: Sequence, result: StepResult, row: int
+) -> tuple[TokenLogprobs, ...] | None:
+    """Those of the last token of `sequence`, drawn as `row` of the step, if it asked for any."""
+    if sequence.asked.logprobs < 0:
+        return None
+    assert result.logits is not None, "the step did not give the logits it was asked for"
+    return (logprobs_of(result.logits[row], sequence.tokens[-1], sequence.asked.logprobs),)
 
 
 def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.int64]:

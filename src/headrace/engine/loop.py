@@ -1,8 +1,8 @@
 """The engine's end of the socket: hear, step, say, until the front closes it.
 
-One thread does everything. Between two steps it looks whether something was said to it and sends
-what the step gave; it never waits for a front that does not read: what cannot be sent is kept and
-joined (`engine.outbox`), so a slow front makes larger frames, not a slower engine.
+One thread does everything. Between two calls of the backend it looks whether something was said to
+it and sends what the call gave; it never waits for a front that does not read: what cannot be sent
+is kept and joined (`engine.outbox`), so a slow front makes larger frames, not a slower engine.
 """
 
 import select

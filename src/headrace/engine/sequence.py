@@ -40,11 +40,16 @@ class Sequence:
             level=asked.priority,
         )
 
-    def append(self, token_id: int) -> None:
-        """One more output token."""
-        self.tokens.append(token_id)
-        if self.adjustment is not None:
-            self.adjustment.count(token_id)
+    def take(self, drawn: list[int]) -> tuple[int, ...]:
+        """Add output tokens up to the one it ends with; those that were taken."""
+        before = len(self.tokens)
+        for token_id in drawn:
+            self.tokens.append(token_id)
+            if self.adjustment is not None:
+                self.adjustment.count(token_id)
+            if self.finish_reason() is not None:
+                break
+        return tuple(self.tokens[before:])
 
     @property
     def place(self) -> tuple[int, int]:
@@ -77,6 +82,11 @@ class Sequence:
     def num_output(self) -> int:
         """Output tokens so far."""
         return len(self.tokens) - len(self.asked.prompt)
+
+    @property
+    def num_left(self) -> int:
+        """Output tokens it may still have."""
+        return self.asked.max_tokens - self.num_output
 
     @property
     def num_pending(self) -> int:

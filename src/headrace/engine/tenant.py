@@ -40,6 +40,10 @@ class Tenant:
         drawn = OUTPUT_COST if count == sequence.num_pending else 0.0
         self.counter += (unpaid + drawn) / self.weight
 
+    def charge_more(self, count: int) -> None:
+        """Count `count` more tokens drawn in the same call of the backend."""
+        self.counter += OUTPUT_COST * count / self.weight
+
     def wait(self, sequence: Sequence) -> None:
         """Put it where it belongs among those that wait."""
         insort(self.waiting, sequence, key=_place)

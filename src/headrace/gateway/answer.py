@@ -1,8 +1,11 @@
 """Tokens to events: what one choice of an answer has said so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from msgspec import structs
 
 from headrace.engine.messages import Tokens
+from headrace.engine.stride import MAX_STEPS
 from headrace.gateway.stop_strings import StopStrings
 from headrace.gateway.token_logprobs import HeldLogprobs
 from headrace.model import Detokenizer, Tokenizer
@@ -32,6 +35,18 @@ class Answer:
             completion_tokens=self.completion_tokens,
             cached_tokens=self.cached_tokens,
         )
+
+    def events(self, message: Tokens) -> Iterator[TokenEvent]:
+        """The events that `message` makes, up to the one that ends the choice.
+
+        One for each token, unless there are more than the engine draws in one call: those were
+        joined because the front is slow, and make one event.
+        """
+        for part in _parts(message):
+            event = self.take(part)
+            yield event
+            if event.finish is not None:
+                return
 
     def take(self, message: Tokens) -> TokenEvent:
         """The event that `message` makes; a stop string in its text ends the choice with it."""
@@ -86,3 +101,17 @@ class Answer:
         self._delivered += len(text)
         out = self._logprobs.release(self._delivered)
         return out + self._logprobs.flush() if is_last and not self._stops.has_matched else out
+
+
+def _parts(message: Tokens) -> Iterator[Tokens]:
+    last = len(message.token_ids) - 1
+    if not 0 < last < MAX_STEPS:
+        yield message
+        return
+    for i, token_id in enumerate(message.token_ids):
+        yield structs.replace(
+            message,
+            token_ids=(token_id,),
+            finish=message.finish if i == last else None,
+            logprobs=message.logprobs and (message.logprobs[i],),
+        )

@@ -57,19 +57,20 @@ async def choice_events(
             choice, message = early.popleft() if early else await merged.next()
             if timings[choice] is not None or isinstance(message, Accepted):
                 continue  # a stop string ended it, the engine did not know yet
-            event = replace(answers[choice].take(message), choice=choice)
-            if event.finish is None:
-                yield event
-                continue
-            merged.close(choice)
-            timings[choice] = event.timing
-            known = [timing for timing in timings if timing is not None]
-            is_last = len(known) == len(runs)
-            yield replace(
-                event,
-                usage=_usage_of(answers) if is_last else None,
-                timing=_timing_of(known) if is_last else None,
-            )
+            for event in answers[choice].events(message):
+                if event.finish is None:
+                    yield replace(event, choice=choice)
+                    continue
+                merged.close(choice)
+                timings[choice] = event.timing
+                known = [timing for timing in timings if timing is not None]
+                is_last = len(known) == len(runs)
+                yield replace(
+                    event,
+                    choice=choice,
+                    usage=_usage_of(answers) if is_last else None,
+                    timing=_timing_of(known) if is_last else None,
+                )
 
 
 async def _admitted(

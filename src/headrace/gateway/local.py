@@ -75,10 +75,10 @@ class LocalModel:
                 if isinstance(message, Accepted):
                     yield TokenEvent(text="", usage=answer.usage())
                     continue
-                event = answer.take(message)
-                yield event
-                if event.finish is not None:
-                    return
+                for event in answer.events(message):
+                    yield event
+                    if event.finish is not None:
+                        return
 
     async def _tokenize(self, request: Request) -> list[int]:
         render = self._model.chat_template.render_ids

@@ -130,8 +130,12 @@ class Machine:
         hidden: NDArray[np.float32] | None,
         vocab: int,
         hidden_size: int,
+        steps: int,
     ) -> bool:
-        """Run the program; False when a logit was not finite. Writes tokens, logits, hidden."""
+        """Run the program `steps` times; False when a logit was not finite.
+
+        Writes tokens [steps, M], logits, hidden.
+        """
 
     @property
     def isa(self) -> str: ...

@@ -1,4 +1,4 @@
-"""The cpu backend: one native call per step, weights packed and resident, workers persistent.
+"""The cpu backend: one native call for a step or several, weights packed, workers persistent.
 
 What is computed: weights are bf16 or fp16, each matrix as it is stored, and the cache is bf16 as
 everywhere. The residual stream and every other buffer are float32, and products accumulate in
@@ -128,14 +128,14 @@ class CpuBackend:
         return self._num_blocks
 
     def step(self, batch: Batch) -> StepResult:
-        """Run the whole program once over the rows of `batch`, sampling included.
+        """Run the whole program over the rows of `batch`, sampling included, `batch.steps` times.
 
         Raises BackendError when a logit is not finite, or, before anything is written, when the
         batch is not valid: ids, positions or blocks out of range, arrays that do not match.
         """
         vocab, hidden_size = self._sizes
         samples = len(batch.sample_rows)
-        tokens = np.empty(samples, np.int32)
+        tokens = np.empty(samples * max(0, batch.steps), np.int32)
         logits = np.empty((samples, vocab), np.float32) if batch.want_logits else None
         layers, hidden = None, None
         if batch.taps:
@@ -163,6 +163,7 @@ class CpuBackend:
                 hidden,
                 vocab,
                 hidden_size,
+                batch.steps,
             )
         except (TypeError, ValueError) as error:
             raise BackendError(f"the batch is not valid: {error}") from error

@@ -1,0 +1,69 @@
+"""How many steps one call of the backend makes, while no row needs the host in between. Pure.
+
+Between two calls the engine hears what was said to it and reports what was drawn; that costs some
+25 us, which several steps in one call share. What is said meanwhile waits for the call's end, and
+its tokens come at once: a call therefore lasts no longer than a reader could notice.
+"""
+
+from collections.abc import Sequence as Seq
+
+from headrace.engine.block_pool import BlockPool, blocks_for
+from headrace.engine.scheduler import Chunk
+
+MAX_STEPS = 8  # chosen: what the host costs is then some 3 us a token, of 80 for a small model
+MAX_CALL_S = 1e-3  # chosen: what a call of several steps takes at most
+
+
+class Stride:
+    """Bounds calls by what steps took lately."""
+
+    def __init__(self, *, most: int = MAX_STEPS, longest_s: float = MAX_CALL_S) -> None:
+        """`most` steps a call, and as many as `longest_s` seconds hold."""
+        self._most = most
+        self._longest_s = longest_s
+        self._row_count = 1  # of the call last measured
+        self._step_s = 0.0  # each of its steps took; 0: not known
+
+    def note(self, plan: Seq[Chunk], steps: int, took_s: float) -> None:
+        """A call that made `steps` steps of `plan` took `took_s` seconds."""
+        self._row_count = sum(chunk.count for chunk in plan)
+        self._step_s = took_s / steps
+
+    def reserve(self, plan: Seq[Chunk], pool: BlockPool) -> int:
+        """The steps `plan` may make in one call; its rows then have the blocks for them.
+
+        Nobody gives way for a block: there are as many steps as there is room for. A row that needs
+        the host between steps, or does not decode, allows one.
+        """
+        most = self._within_time(len(plan))
+        for chunk in plan:
+            if most < 2 or not _is_free_running(chunk):
+                return 1
+            most = min(most, chunk.sequence.num_left)
+        while most > 1 and _missing(plan, pool, most) > pool.num_free:
+            most -= 1
+        for chunk in plan if most > 1 else ():
+            has_grown = pool.grow(chunk.sequence.blocks, chunk.sequence.computed + most)
+            assert has_grown, "the blocks were counted"
+        return most
+
+    def _within_time(self, row_count: int) -> int:
+        """Steps that end in time. More rows than were measured are taken to cost as much more."""
+        if self._step_s <= 0.0:
+            return 1
+        step_s = self._step_s * max(1.0, row_count / self._row_count)
+        return min(self._most, int(self._longest_s / step_s))
+
+
+def _is_free_running(chunk: Chunk) -> bool:
+    sequence = chunk.sequence
+    is_decoding = chunk.count == 1 and chunk.is_sampled and not sequence.is_reading
+    return is_decoding and sequence.adjustment is None and sequence.asked.logprobs < 0
+
+
+def _missing(plan: Seq[Chunk], pool: BlockPool, steps: int) -> int:
+    """Blocks that `steps` steps need beside those that are held."""
+    return sum(
+        max(0, blocks_for(c.sequence.computed + steps, pool.block_tokens) - len(c.sequence.blocks))
+        for c in plan
+    )
