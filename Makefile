@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 NATIVE := $(shell find native -type f 2>/dev/null)
 LINTED := src tests models tools benchmarks
 
-.PHONY: demo test test-full test-js check fix bench clean
+.PHONY: demo test test-full test-js sanitize check fix bench clean
 
 demo: $(VENV)/.demo  ## start the bundled model, stream one answer, stay up (ONCE=1: end after it)
 	$(BIN)/headrace demo $(if $(ONCE),--once)
@@ -20,6 +20,11 @@ test-full: $(VENV)/.dev check test-js  ## everything: lint, types, client packag
 
 test-js: ## the JavaScript clients the contract tests drive
 	cd tests/contract/js && npm ci --silent --no-audit --no-fund
+
+sanitize: $(VENV)/.dev  ## the cpu backend's tests under AddressSanitizer, UBSan and ThreadSanitizer
+	$(PIP) install cmake ninja nanobind
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/sanitize.py address
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/sanitize.py thread
 
 check: $(VENV)/.dev  ## lint and types
 	$(BIN)/ruff format --check $(LINTED)

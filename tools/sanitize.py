@@ -1,0 +1,75 @@
+"""Run the cpu backend's tests on kernels built with a sanitizer.
+
+    python tools/sanitize.py address   # AddressSanitizer and UndefinedBehaviorSanitizer
+    python tools/sanitize.py thread    # ThreadSanitizer
+
+The library is built under build/sanitize-KIND and laid over a copy of the package there; what the
+sanitizer finds ends the run. Python itself is not instrumented: its own leaks are not looked for.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SANITIZERS = {"address": "address,undefined", "thread": "thread"}
+LIBRARIES = {"address": "libasan.so", "thread": "libtsan.so"}
+OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1",
+}
+LONG = {"test_cpu_far.py"}  # 131,072 positions: the same kernels, for hours
+
+
+def main() -> int:
+    """Build, copy, run; the exit status is that of the tests."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("kind", choices=SANITIZERS)
+    parser.add_argument("tests", nargs="*", help="what to run instead of the cpu backend's tests")
+    asked = parser.parse_args()
+    build = ROOT / "build" / f"sanitize-{asked.kind}"
+    package = build / "package"
+    _build(build, SANITIZERS[asked.kind])
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(ROOT / "src", package, ignore=shutil.ignore_patterns("_native*.so"))
+    module = "_native" + sysconfig.get_config_var("EXT_SUFFIX")
+    shutil.copy(build / module, package / "headrace/backends/cpu")
+    environment = {
+        **os.environ,  # noqa: TID251 (what a child inherits)
+        **OPTIONS,
+        "PYTHONPATH": f"{package}{os.pathsep}{ROOT}",
+        # The sanitizer has to know the C++ library's throw before the module brings it along.
+        "LD_PRELOAD": " ".join(map(_library, (LIBRARIES[asked.kind], "libstdc++.so.6"))),
+    }
+    tests = [str(Path(name).resolve()) for name in asked.tests] or _cpu_tests()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "900"]
+    return subprocess.run([*command, *tests], env=environment, cwd=build, check=False).returncode
+
+
+def _cpu_tests() -> list[str]:
+    folder = ROOT / "tests" / "backends"
+    return sorted(str(path) for path in folder.glob("test_cpu*.py") if path.name not in LONG)
+
+
+def _build(build: Path, sanitizers: str) -> None:
+    configure = ["cmake", "-S", ROOT / "native", "-B", build, "-G", "Ninja"]
+    options = [f"-DHEADRACE_SANITIZE={sanitizers}", f"-DPython_EXECUTABLE={sys.executable}"]
+    subprocess.run([*configure, *options], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--build", build], check=True)
+
+
+def _library(name: str) -> str:
+    """Where the compiler keeps the sanitizer's run-time library."""
+    done = subprocess.run(
+        ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
