@@ -218,6 +218,8 @@ NB_MODULE(_native, module) {
              nb::arg("seconds"), nb::call_guard<nb::gil_scoped_release>());
   module.def("barrier_seconds", &barrier_seconds, nb::arg("threads"),
              nb::call_guard<nb::gil_scoped_release>());
+  module.def("round_trip_seconds", &round_trip_seconds,
+             nb::call_guard<nb::gil_scoped_release>());
   module.def("sample", &draw, nb::arg("logits"), nb::arg("temperature"), nb::arg("top_k"),
              nb::arg("top_p"), nb::arg("min_p"), nb::arg("seed"), nb::arg("position"));
 

@@ -51,6 +51,14 @@ std::vector<const Kernels*> tables() {
   return all;
 }
 
+// Without the pause that a polite wait makes: it would be most of what is measured.
+void wait_for(const std::atomic<std::uint32_t>& line, std::uint32_t number) {
+  constexpr int kPatience = 1 << 16;  // then the other has lost its processor
+  for (int spins = 0; line.load(std::memory_order_acquire) != number; ++spins) {
+    if (spins >= kPatience) sched_yield();
+  }
+}
+
 // The container's quota in whole processors (cgroup v2), or `otherwise`.
 int cpu_quota(int otherwise) {
   std::ifstream file("/sys/fs/cgroup/cpu.max");
@@ -159,6 +167,36 @@ double barrier_seconds(int threads) {
           for (int round = 0; round < kRounds; ++round) todo.workers.barrier(worker);
           if (worker == 0) todo.best_s = std::min(todo.best_s, seconds_since(start) / kRounds);
         }
+      },
+      &job);
+  return job.best_s;
+}
+
+std::optional<double> round_trip_seconds() {
+  constexpr int kBursts = 40;
+  constexpr std::uint32_t kRounds = 1000;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < 2) return {};
+  struct Job {
+    alignas(2 * kCacheLine) std::atomic<std::uint32_t> line{0};
+    alignas(2 * kCacheLine) double best_s = 1e30;
+    Workers workers{2};
+  } job;
+  job.workers.run(
+      [](void* context, int worker) {
+        Job& todo = *static_cast<Job*>(context);
+        // Worker 0 answers even numbers with odd ones, worker 1 the other way round.
+        std::uint32_t number = static_cast<std::uint32_t>(worker);
+        for (int burst = 0; burst < kBursts; ++burst) {
+          todo.workers.barrier(worker);
+          const auto start = Clock::now();
+          for (std::uint32_t round = 0; round < kRounds; ++round, number += 2) {
+            wait_for(todo.line, number);
+            todo.line.store(number + 1, std::memory_order_release);
+          }
+          if (worker == 0) todo.best_s = std::min(todo.best_s, seconds_since(start) / kRounds);
+        }
+        todo.workers.barrier(worker);
       },
       &job);
   return job.best_s;

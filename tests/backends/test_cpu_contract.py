@@ -1,5 +1,6 @@
 """The duties of a backend besides arithmetic: samples, taps, refusals, reports, packing."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from headrace.backends.cpu import (
     barrier_seconds,
     physical_cores,
     read_bandwidth,
+    round_trip_seconds,
 )
 from headrace.backends.reference import ReferenceBackend
 from headrace.backends.sampling import sample
@@ -309,3 +311,14 @@ def test_the_machine_can_be_measured() -> None:
     assert barrier_seconds(2) > 0
     with pytest.raises(ValueError, match="at least"):
         read_bandwidth(10, 1, 0.01)
+
+
+def test_the_round_trip_needs_two_processors() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert round_trip_seconds() is None
+    finally:
+        os.sched_setaffinity(0, allowed)
+    if len(allowed) > 1:
+        assert (round_trip_seconds() or 0) > 0

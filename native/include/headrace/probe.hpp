@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,11 @@ double read_bandwidth(std::size_t bytes, int threads, double seconds);
 
 // Seconds one barrier between `threads` workers takes, the best of several bursts.
 double barrier_seconds(int threads);
+
+// Seconds a cache line takes from one worker to another and back: both write it in turn, each as
+// soon as it sees the other's write. The best of several bursts; nothing when this process may use
+// one processor only. A virtual machine's processors may share a cache complex at one time and not
+// at another, and then this, the barrier and the bandwidth all change.
+std::optional<double> round_trip_seconds();
 
 }  // namespace headrace

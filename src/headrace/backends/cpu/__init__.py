@@ -10,6 +10,7 @@ from headrace.backends.cpu.probe import (
     cpu_features,
     physical_cores,
     read_bandwidth,
+    round_trip_seconds,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "physical_cores",
     "read_bandwidth",
     "relative_error_bound",
+    "round_trip_seconds",
 ]
