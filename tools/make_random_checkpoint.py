@@ -1,5 +1,5 @@
 """Write a model folder of a published shape with random weights, to load and time what is too big
-to ship.
+to ship; or of a shape that a processor's caches hold.
 
     python tools/make_random_checkpoint.py --like llama-3.1-8b --out DIR [--shard-bytes 5000000000]
 
@@ -49,8 +49,32 @@ LLAMA_3: Mapping[str, Any] = {
     "vocab_size": 128_256,
 }
 SMALL_ROPE = {"rope_scaling": {**LLAMA_3["rope_scaling"], "factor": 32.0}}
-# The shapes of the published config.json files.
+CACHE_SIZED: Mapping[str, Any] = {
+    **LLAMA_3,
+    "head_dim": 32,
+    "max_position_embeddings": 8_192,
+    "num_key_value_heads": 4,
+    "rope_scaling": None,
+    "rope_theta": 10_000.0,
+    "tie_word_embeddings": True,
+    "vocab_size": 4_096,
+}
+# The shapes of the published config.json files, and two of our own that a processor's caches hold.
 SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "5m": {  # 5.2 M parameters, 10.4 MB
+        **CACHE_SIZED,
+        "hidden_size": 256,
+        "intermediate_size": 640,
+        "num_attention_heads": 8,
+        "num_hidden_layers": 6,
+    },
+    "15m": {  # 14.2 M parameters, 28.3 MB
+        **CACHE_SIZED,
+        "hidden_size": 384,
+        "intermediate_size": 1_024,
+        "num_attention_heads": 12,
+        "num_hidden_layers": 8,
+    },
     "llama-3.1-8b": {
         **LLAMA_3,
         "hidden_size": 4_096,

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 
 from headrace.backends.reference import ReferenceBackend
 from headrace.model import open_checkpoint, open_model
@@ -59,3 +60,14 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     a, b, c = (open_checkpoint(tmp_path / name).weights["lm_head.weight"][:] for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert (a != c).mean() > 0.9
+
+
+@pytest.mark.parametrize(("shape", "megabytes"), [("5m", 10.4), ("15m", 28.3)])
+def test_the_shapes_for_the_caches_have_the_size_they_are_named_by(
+    tmp_path: Path, shape: str, megabytes: float
+) -> None:
+    made = tool()
+    total = made.write_checkpoint(tmp_path, made.SHAPES[shape])
+    assert round(total / 1e6, 1) == megabytes
+    model = open_model(tmp_path)
+    assert round(model.program.bytes_per_token() / 1e6, 1) == megabytes  # a step reads all of it
