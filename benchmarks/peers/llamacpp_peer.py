@@ -1,27 +1,29 @@
-"""The llama.cpp side of bench_decode_vs_llamacpp.py; runs in an environment of its own.
+"""llama.cpp as a peer of `bench_peers.py`; runs in an environment of its own (see `peer.py`).
 
-    peer-python llamacpp_peer.py convert MODEL OUT.gguf --dtype bf16
-    peer-python llamacpp_peer.py decode OUT.gguf --prompt ids.json --output-tokens 128
-    peer-python llamacpp_peer.py verify OUT.gguf --prompt ids.json --expect ids.json
+    peer-python llamacpp_peer.py prepare MODEL FOLDER --variant bf16
+    peer-python llamacpp_peer.py decode FOLDER/bf16.gguf --variant "bf16 flash" --prompt ids.json
 
-Each prints one JSON object. llama.cpp is driven by token ids through its C API; nothing of ours is
-imported. Timing counts `llama_decode` and the wait for its logits alone: choosing the token and
-Python's own work are left out, in the peer's favour.
+Driven by token ids through its C API. Timing counts `llama_decode` and the wait for its logits
+alone: choosing the token and Python's own work are left out, in the peer's favour. The file that
+`prepare` writes holds the tokenizer too, so that `llama-server` can serve it.
 """
 
-import argparse
 import ctypes
+import importlib.metadata
 import json
 import math
-import statistics
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+os.environ["LLAMA_CPP_LIB_PATH"] = str(Path(sys.prefix) / "build/bin")  # as environment.py builds
+
 import gguf
 import llama_cpp
 import numpy as np
+from peer import Engine, Generation, Peer, Wanted, main
 
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
@@ -99,8 +101,13 @@ def rope_theta(config: dict[str, Any]) -> float:
     return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
 
 
-def convert(folder: Path, out: Path, dtype: str) -> dict[str, Any]:
-    """Write `folder` as GGUF: matrices in `dtype`, norms and biases float32, no vocabulary."""
+def prepare(folder: Path, out_folder: Path, variant: str) -> Path:
+    """Write `folder` as GGUF: matrices in the variant's type, norms and biases float32."""
+    dtype = variant.partition(" ")[0]
+    out = out_folder / f"{dtype}.gguf"
+    if out.exists():
+        return out
+    unfinished = out.with_suffix(".unfinished")
     config = json.loads((folder / "config.json").read_text())
     if config["architectures"] != ["LlamaForCausalLM"]:
         raise SystemExit(f"{folder}: only LlamaForCausalLM is converted")
@@ -108,7 +115,7 @@ def convert(folder: Path, out: Path, dtype: str) -> dict[str, Any]:
     kv_heads = config.get("num_key_value_heads") or heads
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     kind, file_type = DTYPES[dtype]
-    writer = gguf.GGUFWriter(out, "llama")
+    writer = gguf.GGUFWriter(unfinished, "llama")
     writer.add_name(folder.name)
     writer.add_file_type(file_type)
     writer.add_vocab_size(config["vocab_size"])
@@ -123,7 +130,7 @@ def convert(folder: Path, out: Path, dtype: str) -> dict[str, Any]:
     writer.add_rope_dimension_count(head_dim)
     writer.add_rope_freq_base(rope_theta(config))
     writer.add_layer_norm_rms_eps(config.get("rms_norm_eps") or 1e-6)
-    writer.add_tokenizer_model("no_vocab")
+    add_vocabulary(writer, folder, config)
     factors = rope_factors(config, head_dim)
     if factors is not None:
         writer.add_tensor("rope_freqs.weight", factors)
@@ -144,7 +151,41 @@ def convert(folder: Path, out: Path, dtype: str) -> dict[str, Any]:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return {"gguf": str(out), "bytes": out.stat().st_size}
+    return unfinished.rename(out)
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any]) -> None:
+    """The byte-level BPE tokenizer of `folder`, with its control tokens and chat template."""
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    bpe = tokenizer["model"]
+    if bpe["type"] != "BPE" or "ByteLevel" not in json.dumps(tokenizer["pre_tokenizer"]):
+        raise SystemExit(f"{file} is no byte-level BPE")
+    size = config["vocab_size"]
+    tokens = [f"[unused{i}]" for i in range(size)]
+    types = [gguf.TokenType.UNUSED] * size
+    for token, i in bpe["vocab"].items():
+        tokens[i], types[i] = token, gguf.TokenType.NORMAL
+    control = {added["content"]: added["id"] for added in tokenizer["added_tokens"]}
+    for token, i in control.items():
+        tokens[i], types[i] = token, gguf.TokenType.CONTROL
+    pairs = (pair if isinstance(pair, str) else " ".join(pair) for pair in bpe["merges"])
+    writer.add_tokenizer_model("gpt2")
+    # which rule cuts text into words: three digits together are Llama 3's, single ones Qwen 2's
+    three = "{1,3}" in json.dumps(tokenizer["pre_tokenizer"])
+    writer.add_tokenizer_pre("llama-bpe" if three else "qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(list(pairs))
+    writer.add_bos_token_id(control[said["bos_token"]])
+    writer.add_eos_token_id(control[said["eos_token"]])
+    writer.add_add_bos_token(bool(said.get("add_bos_token")))
+    if template := said.get("chat_template"):
+        writer.add_chat_template(template)
+
+
+# --- running ---------------------------------------------------------------------------------
 
 
 @llama_cpp.llama_log_callback
@@ -152,41 +193,64 @@ def _no_log(_level: int, _text: bytes, _data: object) -> None:
     """llama.cpp's own log is not part of the result."""
 
 
-# --- running ---------------------------------------------------------------------------------
-
-
-class Peer:
+class LlamaCpp:
     """One loaded model and one context."""
 
-    def __init__(self, file: Path, *, tokens: int, threads: int, flash: bool, exact: bool) -> None:
-        """`tokens`: the context; `exact`: keys and values in float32 instead of the default f16."""
+    def __init__(self, wanted: Wanted) -> None:
+        """The variant names the weights' type, then `flash` for flash attention.
+
+        Keys and values are f16, llama.cpp's default; with float32 weights they are float32 too.
+        """
+        dtype, _, flash = wanted.variant.partition(" ")
         llama_cpp.llama_log_set(_no_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
-        self._model = llama_cpp.llama_model_load_from_file(str(file).encode(), params)
+        name = str(wanted.prepared).encode()
+        self._model = llama_cpp.llama_model_load_from_file(name, params)
         if not self._model:
-            raise SystemExit(f"llama.cpp cannot load {file}")
+            raise SystemExit(f"llama.cpp cannot load {wanted.prepared}")
         context = llama_cpp.llama_context_default_params()
-        context.n_ctx = tokens
-        context.n_batch = context.n_ubatch = max(512, tokens)
-        context.n_threads = context.n_threads_batch = threads
+        context.n_ctx = wanted.context_tokens
+        context.n_batch = wanted.context_tokens
+        context.n_threads = context.n_threads_batch = wanted.threads
         context.flash_attn_type = (
             llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
             if flash
             else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
-        if exact:
+        if dtype == "f32":
             context.type_k = context.type_v = llama_cpp.GGML_TYPE_F32
         self._context = llama_cpp.llama_init_from_model(self._model, context)
+        if not self._context:
+            raise SystemExit(f"llama.cpp has no context for {wanted}")
         vocab = llama_cpp.llama_model_get_vocab(self._model)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(vocab)
 
-    def forget(self) -> None:
-        """Empty the cache."""
+    def generate(self, prompt: list[int], output_tokens: int) -> Generation:
+        """Greedy, from an empty cache."""
+        self._forget()
+        first_s, rest_s = self._step(prompt), 0.0
+        tokens = [int(self._last_logits().argmax())]
+        while len(tokens) < output_tokens:
+            rest_s += self._step(tokens[-1:])
+            tokens.append(int(self._last_logits().argmax()))
+        return Generation(token_ids=tokens, first_s=first_s, rest_s=rest_s)
+
+    def logits(self, prompt: list[int], rows: int) -> np.ndarray:
+        """The last positions one by one, as in decoding."""
+        self._forget()
+        split = len(prompt) - rows + 1
+        found = []
+        for fed in (prompt[:split], *([token] for token in prompt[split:])):
+            self._step(fed)
+            found.append(self._last_logits().copy())
+        return np.array(found)
+
+    def _forget(self) -> None:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
 
-    def step(self, token_ids: list[int]) -> float:
+    def _step(self, token_ids: list[int]) -> float:
         """Run `token_ids` after what was run before; the seconds inside llama.cpp."""
         array = (llama_cpp.llama_token * len(token_ids))(*token_ids)
         batch = llama_cpp.llama_batch_get_one(array, len(token_ids))
@@ -198,95 +262,24 @@ class Peer:
             raise SystemExit(f"llama_decode returned {failed}")
         return took
 
-    def best(self) -> int:
-        """The likeliest next token, the lowest id among equals."""
-        return int(self.logits(-1).argmax())
-
-    def logits(self, row: int) -> np.ndarray:
-        """Logits [V] of one row of the last step."""
-        pointer = llama_cpp.llama_get_logits_ith(self._context, row)
+    def _last_logits(self) -> np.ndarray:
+        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
         return np.ctypeslib.as_array(pointer, shape=(self._vocab_size,))
 
 
-def decode(peer: Peer, prompt: list[int], output_tokens: int, runs: int) -> dict[str, Any]:
-    """Greedy decoding, one warm-up run, then `runs`; end tokens ignored, first token excluded."""
-    speeds, walls, prefills, tokens = [], [], [], []
-    for run in range(runs + 1):
-        peer.forget()
-        prefill_s = peer.step(prompt)
-        tokens = [peer.best()]
-        inside_s, start = 0.0, time.perf_counter()
-        while len(tokens) < output_tokens:
-            inside_s += peer.step(tokens[-1:])
-            tokens.append(peer.best())
-        wall_s = time.perf_counter() - start
-        if run:
-            speeds.append((output_tokens - 1) / inside_s)
-            walls.append((output_tokens - 1) / wall_s)
-            prefills.append(len(prompt) / prefill_s)
+def versions() -> dict[str, str]:
+    """Of the binding, and what the library was built with."""
     return {
-        "decode_tok_s": statistics.median(speeds),
-        "decode_tok_s_with_driver": statistics.median(walls),
-        "prefill_tok_s": statistics.median(prefills),
-        "token_ids": tokens,
+        "llama-cpp-python": importlib.metadata.version("llama-cpp-python"),
+        "system": llama_cpp.llama_print_system_info().decode(),
     }
 
 
-def verify(peer: Peer, prompt: list[int], expected: list[int]) -> dict[str, Any]:
-    """How far llama.cpp's logits are from choosing `expected` after `prompt`, token by token.
-
-    Fed the expected tokens, so that one near-tie does not end the comparison. A gap is the best
-    logit minus the expected token's, as a share of the logits' standard deviation.
-    """
-    gaps: list[float] = []
-    fed = prompt
-    for token in expected:
-        peer.step(fed)
-        logits = peer.logits(-1)
-        gaps.append(float((logits.max() - logits[token]) / logits.std()))
-        fed = [token]
-    return {
-        "tokens": len(expected),
-        "equal": sum(gap == 0.0 for gap in gaps),
-        "largest_gap": max(gaps),
-    }
-
-
-def main() -> None:
-    """Do one thing, print one JSON object."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("convert", "decode", "verify", "info"))
-    parser.add_argument("paths", type=Path, nargs="*")
-    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
-    parser.add_argument("--prompt", type=Path)
-    parser.add_argument("--expect", type=Path)
-    parser.add_argument("--output-tokens", type=int, default=128)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--flash", action="store_true")
-    given = parser.parse_args()
-    if given.what == "info":
-        system = llama_cpp.llama_print_system_info().decode()
-        result = {"llama_cpp_python": llama_cpp.__version__, "system": system}
-    elif given.what == "convert":
-        result = convert(*given.paths, given.dtype)
-    else:
-        prompt = json.loads(given.prompt.read_text())
-        exact = given.what == "verify"
-        expected = json.loads(given.expect.read_text()) if exact else []
-        peer = Peer(
-            given.paths[0],
-            tokens=len(prompt) + max(given.output_tokens, len(expected)),
-            threads=given.threads,
-            flash=given.flash,
-            exact=exact,
-        )
-        if exact:
-            result = verify(peer, prompt, expected)
-        else:
-            result = decode(peer, prompt, given.output_tokens, given.runs)
-    sys.stdout.write(json.dumps(result) + "\n")
+def load(wanted: Wanted) -> Engine:
+    """A model in its own context."""
+    return LlamaCpp(wanted)
 
 
 if __name__ == "__main__":
-    main()
+    variants = ("bf16", "bf16 flash", "f16", "f16 flash")
+    main(Peer(variants=variants, versions=versions, prepare=prepare, load=load, exact="f32"))
