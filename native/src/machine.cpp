@@ -2,6 +2,7 @@
 #include "headrace/machine.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -157,6 +158,12 @@ void Machine::allocate() {
       memory += matrix.words(worker);
     }
   }
+  for (const Matrix& matrix : matrices_) {
+    const auto& panels = matrix.panels(0);
+    const bool large = !panels.empty() &&
+                       panels[0].blocks * matrix.pairs() * kLanes * 4 >= kSharedPanelBytes;
+    queues_.push_back(large && count > 1 ? std::make_unique<PanelQueue>(count) : nullptr);
+  }
   std::size_t floats = 0;
   std::size_t widest = 0;
   for (const Buffer& buffer : buffers_) {
@@ -310,8 +317,14 @@ bool Machine::step(const StepInput& input) {
   std::fill(input.tokens.begin(), input.tokens.end(), 0);  // for a program without a head
   input_ = &input;
   finite_.store(true);
+  const std::size_t rows = input.token_ids.size();
+  const bool reads_once = rows <= kTileRows;  // each weight, so that how they are read shows
+  fetch_ = reads_once ? fetch_tuner_.choose(rows) : fetch_tuner_.kept();
+  const auto start = std::chrono::steady_clock::now();
   workers_.run([](void* context, int worker) { static_cast<Machine*>(context)->work(worker); },
                this);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  if (reads_once) fetch_tuner_.note(took.count() / static_cast<double>(input.steps));
   input_ = nullptr;
   return finite_.load();
 }

@@ -51,7 +51,7 @@ void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t>
     std::fill(std::begin(lanes.id), std::end(lanes.id), 0.0f);
     std::fill(std::begin(lanes.poison), std::end(lanes.poison), 0.0f);
   }
-  for (const Panel& panel : matrix.panels(worker)) {
+  each_panel(phase.matrix, worker, true, [&](const Panel& panel) {
     const std::size_t stride = panel.blocks * kLanes;
     for (std::size_t row = 0; row < samples.size(); row += kTileRows) {
       const std::size_t rows = std::min(kTileRows, samples.size() - row);
@@ -69,7 +69,7 @@ void Machine::head_products(const HeadPhase& phase, std::span<const std::size_t>
         }
       }
     }
-  }
+  });
 }
 
 void Machine::head_finish(const Pass& pass, std::size_t index, std::size_t sample, Scratch& own) {

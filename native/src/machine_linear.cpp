@@ -81,12 +81,14 @@ Machine::Rows Machine::exact_input(std::size_t worker, Id inp,
 void Machine::product(const Matrix& matrix, const Panel& panel, const Rows& input,
                       std::size_t first, std::size_t count, float* out) const {
   const std::size_t stride = panel.blocks * kLanes;
+  // Later rows find the panel in a cache.
+  const Fetch fetch = first == 0 ? fetch_ : Fetch::kHardware;
   if (matrix.format() == Format::kFp16) {
     kernels_.linear_fp16(input.exact + first * input.stride, input.stride, count, panel.halves(),
-                         panel.blocks, matrix.inputs(), out, stride);
+                         panel.blocks, matrix.inputs(), out, stride, fetch);
   } else {
     kernels_.linear(input.pairs + first * input.stride, input.stride, count, panel.words,
-                    panel.blocks, matrix.pairs(), out, stride);
+                    panel.blocks, matrix.pairs(), out, stride, fetch);
   }
 }
 
@@ -97,13 +99,14 @@ void Machine::run(const LinearPhase& phase, const Pass& pass, std::size_t worker
   const Rows input = product_input(matrix.format(), worker, phase.inp, phase.norm, nullptr,
                                    pass.rows, in_place);
   float* sums = scratch_[worker].product.data();
-  for (const Panel& panel : matrix.panels(worker)) {
+  // A joined phase goes on with what this very worker has made.
+  each_panel(phase.matrix, worker, !phase.joined || pass.chained, [&](const Panel& panel) {
     for (std::size_t row = 0; row < pass.rows; row += kTileRows) {
       const std::size_t rows = std::min(kTileRows, pass.rows - row);
       product(matrix, panel, input, row, rows, sums);
       finish_linear(phase, pass, panel, row, rows, sums);
     }
-  }
+  });
 }
 
 void Machine::multiply(Finish finish, const float* gate, const float* up, std::size_t blocks,

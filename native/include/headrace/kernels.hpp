@@ -40,20 +40,27 @@ struct ArgmaxLanes {
   float poison[16];  // 0 while every logit seen is finite, NaN afterwards
 };
 
+// How a stream of weights comes to the core. Which is faster depends on the processor and on where
+// the weights lie: FetchTuner finds out.
+enum class Fetch {
+  kHardware,  // as the hardware's prefetchers guess
+  kAhead,     // asked for, some kilobytes ahead
+};
+
 struct Kernels {
   const char* name;
   std::size_t max_panel;  // blocks it likes best in one panel, <= kMaxPanel
 
   // out [rows][blocks * 16] = x [rows][pairs] . panel; rows <= kTileRows. Each output is one serial
-  // sum over the pairs, whatever `rows` is.
+  // sum over the pairs, whatever `rows` and `fetch` are.
   void (*linear)(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
                  const std::uint32_t* panel, std::size_t blocks, std::size_t pairs, float* out,
-                 std::size_t out_stride);
+                 std::size_t out_stride, Fetch fetch);
   // The same for a panel of fp16, whose inputs stay float32: each weight is widened, which is exact,
   // and multiplied and added in float32.
   void (*linear_fp16)(const float* x, std::size_t x_stride, std::size_t rows,
                       const std::uint16_t* panel, std::size_t blocks, std::size_t inputs,
-                      float* out, std::size_t out_stride);
+                      float* out, std::size_t out_stride, Fetch fetch);
   // out = x / sqrt(mean(x^2) + eps) * weight over `width` values; padding comes out as zeros.
   void (*norm)(const float* x, const float* weight, std::size_t width, float eps, float* out);
   // The same, rounded to bf16.

@@ -10,13 +10,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <variant>
 #include <vector>
 
 #include "headrace/arena.hpp"
+#include "headrace/fetch_tuner.hpp"
 #include "headrace/kernels.hpp"
+#include "headrace/panel_queue.hpp"
 #include "headrace/sample.hpp"
 #include "headrace/weights.hpp"
 #include "headrace/workers.hpp"
@@ -253,6 +256,10 @@ class Machine {
   void round_row(Id inp, const std::optional<NormInput>& norm, std::size_t row,
                  std::uint16_t* out) const;
   void exact_row(Id inp, const std::optional<NormInput>& norm, std::size_t row, float* out) const;
+  // Calls each(panel) for every panel of the matrix that falls to `worker`: its own, and those that
+  // it takes from others where it `may_help`.
+  template <typename Each>
+  void each_panel(Id matrix, std::size_t worker, bool may_help, Each each);
   // out [count][panel's outputs] = rows `first`, ... of `input` . panel; count <= kTileRows.
   void product(const Matrix& matrix, const Panel& panel, const Rows& input, std::size_t first,
                std::size_t count, float* out) const;
@@ -300,6 +307,7 @@ class Machine {
   std::vector<Rope> ropes_;
   std::vector<KvLayer> layers_;
   std::vector<Matrix> matrices_;
+  std::vector<std::unique_ptr<PanelQueue>> queues_;  // by matrix; null where nobody helps
   std::vector<Phase> phases_;
   std::vector<std::int32_t> tap_layers_;
   std::vector<Arena> weight_arenas_;  // one per worker
@@ -311,10 +319,32 @@ class Machine {
   const StepInput* input_ = nullptr;
   std::vector<Pass> passes_;
   std::size_t num_passes_ = 0;
+  Fetch fetch_ = Fetch::kAhead;
   std::vector<float> logits_;  // [head_chunk()][V], when samples need them and the caller does not
   bool needs_logits_ = false;
   std::atomic<bool> finite_{true};
+  FetchTuner fetch_tuner_;
   Workers workers_;  // last: its threads end before anything they use goes
 };
+
+template <typename Each>
+void Machine::each_panel(Id matrix, std::size_t worker, bool may_help, Each each) {
+  const Matrix& shape = matrices_[matrix];
+  PanelQueue* queue = queues_[matrix].get();
+  if (queue == nullptr || !may_help) {
+    for (const Panel& panel : shape.panels(worker)) each(panel);
+    return;
+  }
+  queue->begin(worker);
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  for (std::size_t i = 0; i < workers; ++i) {
+    const std::size_t owner = (worker + i) % workers;
+    const std::vector<Panel>& panels = shape.panels(owner);
+    for (std::size_t p = queue->take(owner, worker); p < panels.size();
+         p = queue->take(owner, worker)) {
+      each(panels[p]);
+    }
+  }
+}
 
 }  // namespace headrace

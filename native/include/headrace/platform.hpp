@@ -23,5 +23,8 @@ inline constexpr std::size_t kMaxPanel = 8;
 // Rows one call of the linear kernel may be given.
 inline constexpr std::size_t kTileRows = 6;
 inline constexpr std::size_t kCacheLine = 64;
+// Bytes of a panel from which on workers take panels of each other: below, a panel is over in a few
+// microseconds, and where the workers' caches are not one, the weights in them should stay there.
+inline constexpr std::size_t kSharedPanelBytes = std::size_t{1} << 18;
 
 }  // namespace headrace

@@ -9,13 +9,23 @@ namespace {
 
 constexpr float kNever = -__builtin_inff();
 
+// Blocks of keys and values lie apart, so that no hardware follows them: each line is asked for this
+// many blocks of 16 tokens ahead.
+constexpr std::size_t kAheadBlocks = 4;
+
 // Scores of `Queries` queries over `Blocks` KV blocks; masked, scaled, written to `scores`.
+// `last_block`: the last that may be looked up in the table.
 template <int Queries, int Blocks>
 HEADRACE_INLINE void score_blocks(const AttendTile& t, std::size_t first_block, std::size_t start,
-                                  F* highest) {
+                                  std::size_t last_block, F* highest) {
   const std::uint32_t* keys[Blocks];
+  const std::uint32_t* later[Blocks];
   for (int b = 0; b < Blocks; ++b) {
-    keys[b] = t.keys + static_cast<std::size_t>(t.table[first_block + b]) * t.key_stride;
+    const std::size_t block = first_block + b;
+    const std::size_t ahead =
+        block + kAheadBlocks < last_block ? block + kAheadBlocks : last_block;
+    keys[b] = t.keys + static_cast<std::size_t>(t.table[block]) * t.key_stride;
+    later[b] = t.keys + static_cast<std::size_t>(t.table[ahead]) * t.key_stride;
   }
   F acc[Queries][Blocks];
 #pragma GCC unroll 8
@@ -26,6 +36,7 @@ HEADRACE_INLINE void score_blocks(const AttendTile& t, std::size_t first_block, 
   for (int d = 0; d < t.head_dim; d += 2) {
 #pragma GCC unroll 8
     for (int b = 0; b < Blocks; ++b) {
+      __builtin_prefetch(later[b] + d * 8);
       const P pairs = load_pairs(keys[b] + d * 8);
       const F even = low(pairs);
       const F odd = high(pairs);
@@ -53,48 +64,72 @@ HEADRACE_INLINE void score_blocks(const AttendTile& t, std::size_t first_block, 
   }
 }
 
-template <int Queries>
-HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::size_t from,
-                                std::size_t end) {
-  for (int c = 0; c < t.chunks; ++c) {
-    F low_acc[Queries];
-    F high_acc[Queries];
-    float* sums[Queries];
+// Adds the values of the tokens from..end - 1 of the span, `Chunks` chunks of 32 dims at a time.
+template <int Queries, int Chunks>
+HEADRACE_INLINE void add_chunks(const AttendTile& t, std::size_t start, std::size_t from,
+                                std::size_t end, int first_chunk) {
+  F low_acc[Queries][Chunks];
+  F high_acc[Queries][Chunks];
+  float* sums[Queries];
 #pragma GCC unroll 8
-    for (int q = 0; q < Queries; ++q) {
-      sums[q] = t.sums + (q * t.chunks + c) * 32;
-      low_acc[q] = load(sums[q]);
-      high_acc[q] = load(sums[q] + 16);
+  for (int q = 0; q < Queries; ++q) {
+    sums[q] = t.sums + (q * t.chunks + first_chunk) * 32;
+#pragma GCC unroll 8
+    for (int c = 0; c < Chunks; ++c) {
+      low_acc[q][c] = load(sums[q] + c * 32);
+      high_acc[q][c] = load(sums[q] + c * 32 + 16);
     }
-    for (std::size_t block = from / 16; block * 16 < end; ++block) {
-      const std::uint32_t* values =
-          t.values + static_cast<std::size_t>(t.table[block]) * t.value_stride + c * 16;
-      const float* weights = t.scores + (block * 16 - start);
-      // Slots past the last visible token may hold anything: they are never read.
-      const auto add_token = [&](std::size_t i) __attribute__((always_inline)) {
-        const P pairs = load_pairs(values + i * t.chunks * 16);
+  }
+  const std::size_t last_block = (end - 1) / 16;
+  for (std::size_t block = from / 16; block <= last_block; ++block) {
+    const std::size_t ahead =
+        block + kAheadBlocks < last_block ? block + kAheadBlocks : last_block;
+    const std::uint32_t* values =
+        t.values + static_cast<std::size_t>(t.table[block]) * t.value_stride + first_chunk * 16;
+    const std::uint32_t* later =
+        t.values + static_cast<std::size_t>(t.table[ahead]) * t.value_stride + first_chunk * 16;
+    const float* weights = t.scores + (block * 16 - start);
+    // Slots past the last visible token may hold anything: they are never read.
+    const auto add_token = [&](std::size_t i) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+      for (int c = 0; c < Chunks; ++c) {
+        __builtin_prefetch(later + (i * t.chunks + c) * 16);
+        const P pairs = load_pairs(values + (i * t.chunks + c) * 16);
         const F first = low(pairs);
         const F second = high(pairs);
 #pragma GCC unroll 8
         for (int q = 0; q < Queries; ++q) {
           const F weight = splat(weights[q * kSpanTokens + i]);
-          low_acc[q] = fma(first, weight, low_acc[q]);
-          high_acc[q] = fma(second, weight, high_acc[q]);
+          low_acc[q][c] = fma(first, weight, low_acc[q][c]);
+          high_acc[q][c] = fma(second, weight, high_acc[q][c]);
         }
-      };
-      if (end - block * 16 >= 16) {
-#pragma GCC unroll 4
-        for (std::size_t i = 0; i < 16; ++i) add_token(i);
-      } else {
-        for (std::size_t i = 0; i < end - block * 16; ++i) add_token(i);
       }
-    }
-#pragma GCC unroll 8
-    for (int q = 0; q < Queries; ++q) {
-      store(sums[q], low_acc[q]);
-      store(sums[q] + 16, high_acc[q]);
+    };
+    if (end - block * 16 >= 16) {
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < 16; ++i) add_token(i);
+    } else {
+      for (std::size_t i = 0; i < end - block * 16; ++i) add_token(i);
     }
   }
+#pragma GCC unroll 8
+  for (int q = 0; q < Queries; ++q) {
+#pragma GCC unroll 8
+    for (int c = 0; c < Chunks; ++c) {
+      store(sums[q] + c * 32, low_acc[q][c]);
+      store(sums[q] + c * 32 + 16, high_acc[q][c]);
+    }
+  }
+}
+
+template <int Queries>
+HEADRACE_INLINE void add_values(const AttendTile& t, std::size_t start, std::size_t from,
+                                std::size_t end) {
+  int chunk = 0;
+  for (; chunk + kValueChunks <= t.chunks; chunk += kValueChunks) {
+    add_chunks<Queries, kValueChunks>(t, start, from, end, chunk);
+  }
+  for (; chunk < t.chunks; ++chunk) add_chunks<Queries, 1>(t, start, from, end, chunk);
 }
 
 // The same where a value is the beginning of its key: tokens lie across lanes there, so a span's
@@ -200,6 +235,7 @@ void attend_queries(const AttendTile& t) {
   }
   for (int i = 0; i < Queries * t.chunks * 32; i += 16) store(t.sums + i, splat(0.0f));
   const auto visible = static_cast<std::size_t>(last);
+  const std::size_t last_block = (visible - 1) / 16;
   // Blocks that no query sees are not read; spans keep their places, so that a query's sums are
   // taken in the same order whatever the others of its tile see.
   const std::size_t begin = static_cast<std::size_t>(hidden) / 16 * 16;
@@ -212,9 +248,11 @@ void attend_queries(const AttendTile& t) {
     std::size_t block = from / 16;
     const std::size_t end_block = (end + 15) / 16;
     for (; block + kTogether <= end_block; block += kTogether) {
-      score_blocks<Queries, kTogether>(t, block, start, highest);
+      score_blocks<Queries, kTogether>(t, block, start, last_block, highest);
     }
-    for (; block < end_block; ++block) score_blocks<Queries, 1>(t, block, start, highest);
+    for (; block < end_block; ++block) {
+      score_blocks<Queries, 1>(t, block, start, last_block, highest);
+    }
     for (int q = 0; q < Queries; ++q) {
       weigh(t, q, from - start, (end_block - start / 16) * 16, hmax(highest[q]), &highest_so_far[q],
             &total[q]);

@@ -15,6 +15,7 @@ constexpr std::size_t kPanel = 4;     // 8 accumulators of 16 registers
 constexpr std::size_t kWideRows = 3;  // 3 rows x 2 blocks: 12 accumulators
 constexpr std::size_t kWideBlocks = 2;
 constexpr int kScoreBlocks = 1;
+constexpr int kValueChunks = 1;
 
 struct F {
   __m256 a, b;

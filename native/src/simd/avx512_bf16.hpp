@@ -15,6 +15,7 @@ constexpr std::size_t kPanel = 8;     // 8 chains hide the dot product's latency
 constexpr std::size_t kWideRows = 6;  // 6 rows x 4 blocks: 24 accumulators of 32 registers
 constexpr std::size_t kWideBlocks = 4;
 constexpr int kScoreBlocks = 2;
+constexpr int kValueChunks = 2;
 
 using F = __m512;
 using P = __m512i;

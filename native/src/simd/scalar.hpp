@@ -16,6 +16,7 @@ constexpr std::size_t kPanel = 4;       // blocks per panel
 constexpr std::size_t kWideRows = 2;    // rows of the widest row tile ...
 constexpr std::size_t kWideBlocks = 2;  // ... and the blocks it takes at a time
 constexpr int kScoreBlocks = 1;         // KV blocks scored at a time
+constexpr int kValueChunks = 1;         // chunks of values summed at a time
 
 struct F {
   float v[16];
