@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench_stream import stream
+from loopback_reader import chat, read_streams
 
 SAMPLE_S = 0.05
 QUESTION = "What is a headrace?"
@@ -92,7 +92,7 @@ def run(folder: Path, tokens: int, *, kind: str, home: Path) -> dict[str, Any]:
             port = int(server.stdout.readline().rsplit(":", 1)[1])
             load_s = time.perf_counter() - started_s
             loaded = dict(watch.peak)
-            answer = stream(port, QUESTION, model=folder.name, tokens=tokens)
+            answer = read_streams(port, [chat(folder.name, QUESTION, tokens)])
         finally:
             watch.stop()
             server.terminate()
@@ -102,9 +102,9 @@ def run(folder: Path, tokens: int, *, kind: str, home: Path) -> dict[str, Any]:
         "peak_anon_gb": round(watch.peak["RssAnon"] / 1e9, 2),
         "peak_file_gb": round(watch.peak["RssFile"] / 1e9, 2),
         "peak_anon_gb_until_ready": round(loaded["RssAnon"] / 1e9, 2),
-        "tokens": int(answer["tokens"]),
-        "ttft_s": round(answer["ttft_ms"] / 1e3, 2),
-        "decode_tok_s": round(answer["tok_s"], 2),
+        "tokens": answer.tokens,
+        "ttft_s": round(answer.streams[0].first_s, 2),
+        "decode_tok_s": round(answer.tok_s, 2),
     }
 
 

@@ -124,9 +124,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEvent:
-    """One step of one choice. The local engine and every provider emit only this."""
+    """Tokens of one choice. The local engine and every provider emit only this."""
 
     text: str  # may be empty while a character or a stop string is incomplete
+    parts: tuple[str, ...] = ()  # of several tokens: `text`, cut where each of them ends
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens whose text begins to be here
     choice: int = 0

@@ -97,6 +97,21 @@ def test_tokens_that_are_ready_together_share_a_write():
     assert counts == [4, 4]  # role a b c, then d e finish [DONE]
 
 
+def test_each_token_of_an_event_has_a_chunk_of_its_own():
+    event = TokenEvent(text="abc", parts=("a", "", "b", "c"), token_ids=(1, 2, 3, 4), choice=1)
+    end = TokenEvent(
+        text="de",
+        parts=("d", "e"),
+        token_ids=(5, 6),
+        finish=FinishReason.LENGTH,
+        usage=Usage(prompt_tokens=1, completion_tokens=6),
+    )
+    other = TokenEvent(text="", choice=1, finish=FinishReason.STOP)
+    got = chat(app_of(ScriptedProvider(event, other, end, finish=None)), stream=True, n=2)
+    said = [(c["index"], c["delta"]["content"]) for c in choices(got.events) if c["delta"]]
+    assert said == [(0, ""), (1, ""), (1, "a"), (1, "b"), (1, "c"), (0, "d"), (0, "e")]
+
+
 def test_a_long_run_of_ready_tokens_is_cut_into_writes():
     got = chat(app_of(ScriptedProvider(*["x"] * 1_000)), stream=True)
     assert len(got.events) == 1_002

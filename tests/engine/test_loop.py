@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.backends.base import Batch, StepResult
 from headrace.backends.null import NullBackend
-from headrace.clock import SystemClock
+from headrace.clock import Clock, ManualClock, SystemClock
 from headrace.engine import Engine
 from headrace.engine.loop import EngineLoop
 from headrace.engine.messages import (
@@ -74,12 +74,15 @@ def _is_end(message: FromEngine) -> bool:
 
 @contextmanager
 def engine_loop(
-    backend: NullBackend | None = None, kind: type[Engine] = Engine
+    backend: NullBackend | None = None,
+    kind: type[Engine] = Engine,
+    clock: Clock | None = None,
 ) -> Generator[tuple[Front, Engine]]:
     """A front and the engine it talks to; the loop must end with the socket."""
+    clock = clock or SystemClock()
     engine = kind(
         backend or NullBackend(tiny_program(), num_blocks=64),
-        SystemClock(),
+        clock,
         max_sequences=4,
         max_step_tokens=64,
         max_waiting=1_000,
@@ -87,7 +90,7 @@ def engine_loop(
     ours, theirs = socket.socketpair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
     with theirs:
-        loop = EngineLoop(engine, theirs, SystemClock())
+        loop = EngineLoop(engine, theirs, clock)
         thread = threading.Thread(target=loop.run, daemon=True)
         thread.start()
         with ours:
@@ -143,6 +146,22 @@ def test_a_front_that_does_not_read_gets_fewer_larger_frames_and_every_token() -
     for i in range(count):
         assert front.output(str(i)) == [(i + 1 + j) % 101 for j in range(length)]
     assert front.frames < backend.steps / 2
+
+
+def test_tokens_of_calls_that_follow_each_other_in_a_moment_share_a_frame() -> None:
+    clock = ManualClock()
+
+    class Slow(NullBackend):
+        def step(self, batch: Batch) -> StepResult:
+            clock.advance(3e-4 * batch.steps)  # three steps a call, two calls a frame
+            return super().step(batch)
+
+    with engine_loop(Slow(tiny_program(), num_blocks=64), clock=clock) as (front, _):
+        front.say(submit("a", (1,), 20))
+        front.hear(1)
+    assert front.output("a") == [2 + i for i in range(20)]
+    told = [m for m in front.heard if isinstance(m, Tokens)]
+    assert [len(m.token_ids) for m in told] == [1, 6, 6, 6, 1]
 
 
 def test_what_fails_outside_the_backend_ends_the_sequences_and_not_the_loop() -> None:

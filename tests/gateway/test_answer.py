@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engine.messages import TokenLogprobs, Tokens
-from headrace.engine.stride import MAX_STEPS
 from headrace.gateway.answer import Answer
 from headrace.model import Tokenizer
 from headrace.types import FinishReason, TokenEvent, TokenLogprob
@@ -47,8 +46,9 @@ def play(
     *,
     stop: tuple[str, ...] = (),
     finish: str = "length",
+    has_logprobs: bool = True,
 ) -> list[TokenEvent]:
-    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=True)
+    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=has_logprobs)
     events: list[TokenEvent] = []
     first = 0
     for i, piece in enumerate(pieces):
@@ -151,19 +151,26 @@ def test_the_token_that_ends_the_turn_has_no_entry_and_others_like_it_do(
     ids=st.lists(st.integers(0, KNOWN - 1), min_size=1, max_size=30),
     cuts=st.sets(st.integers(1, 29)),
     stop=st.lists(st.text("ab", min_size=1, max_size=2), max_size=2),
+    has_logprobs=st.booleans(),
 )
-def test_tokens_of_one_call_are_told_one_by_one(
-    tokenizer: Tokenizer, ids: list[int], cuts: set[int], stop: list[str]
+def test_tokens_of_one_message_are_told_one_by_one(
+    tokenizer: Tokenizer, ids: list[int], cuts: set[int], stop: list[str], has_logprobs: bool
 ) -> None:
-    """Calls draw MAX_STEPS tokens at most; where they begin and end nobody can see."""
-    bounds = sorted({0, len(ids), *(cut for cut in cuts if cut < len(ids)), *range(0, 30, 8)})
-    pieces = [ids[a:b] for a, b in pairwise([bound for bound in bounds if bound <= len(ids)])]
-    assert max(map(len, pieces)) <= MAX_STEPS
-    expected = play(tokenizer, one_by_one(ids), stop=tuple(stop))
-    assert play(tokenizer, pieces, stop=tuple(stop)) == expected
-    assert all(len(event.token_ids) == 1 for event in expected)
+    """Where messages begin and end nobody can see."""
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(ids)), len(ids)]
+    pieces = [ids[a:b] for a, b in pairwise(bounds)]
+    alone = play(tokenizer, one_by_one(ids), stop=tuple(stop), has_logprobs=has_logprobs)
+    together = play(tokenizer, pieces, stop=tuple(stop), has_logprobs=has_logprobs)
+    assert all(len(event.token_ids) == 1 and not event.parts for event in alone)
+    if has_logprobs:
+        assert together == alone
+        return
+    assert len(together) <= len(pieces)
+    assert parts(together) == [event.text for event in alone]
+    assert text(together) == text(alone)
+    assert [i for e in together for i in e.token_ids] == [i for e in alone for i in e.token_ids]
+    assert (together[-1].finish, together[-1].usage) == (alone[-1].finish, alone[-1].usage)
 
 
-def test_tokens_joined_for_a_slow_front_make_one_event(tokenizer: Tokenizer) -> None:
-    many = tokenizer.encode_text("a" * (MAX_STEPS + 1))
-    assert [len(event.token_ids) for event in play(tokenizer, [many])] == [MAX_STEPS + 1]
+def parts(events: list[TokenEvent]) -> list[str]:
+    return [part for event in events for part in event.parts or (event.text,)]

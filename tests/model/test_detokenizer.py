@@ -44,6 +44,7 @@ def test_a_character_waits_for_its_last_byte(tokenizer: Tokenizer) -> None:
     ids = [tokenizer.encode_text(c)[0] for c in "a"] + tokenizer.encode_text("😀")
     detokenizer = Detokenizer(tokenizer)
     assert [detokenizer.push([i]) for i in ids] == ["a", "", "", "", "😀"]
+    assert detokenizer.push_each(ids) == ["a", "", "", "", "😀"]
 
 
 def test_a_broken_tail_becomes_a_replacement_character(tokenizer: Tokenizer) -> None:

@@ -57,6 +57,7 @@ class ChunkTemplate:
         self._before_text = [before + b'{"content":' for before in self._before]
         self._after = b',"finish_reason":null,"logprobs":null}]' + self._tail
         self._after_text = b"}" + self._after
+        self._between_texts = [self._after_text + before for before in self._before_text]
         self._no_choices = b"data: " + opening + b',"choices":[],'
 
     def roles(self) -> list[bytes]:
@@ -65,8 +66,15 @@ class ChunkTemplate:
         return [before + role + self._after for before in self._before]
 
     def text(self, event: TokenEvent) -> bytes:
-        """A piece of the answer, with the log-probabilities of its tokens if there are any."""
-        chunk = self._before_text[event.choice] + _encode(event.text)
+        """A piece of the answer: a chunk for each token that wrote something.
+
+        With log-probabilities, one chunk that has those of its tokens too.
+        """
+        before = self._before_text[event.choice]
+        if event.parts and not event.logprobs:
+            texts = map(_encode, filter(None, event.parts))
+            return before + self._between_texts[event.choice].join(texts) + self._after_text
+        chunk = before + _encode(event.text)
         if not event.logprobs:
             return chunk + self._after_text
         logprobs = _encode(logprobs_object(event.logprobs))

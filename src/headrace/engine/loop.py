@@ -1,8 +1,9 @@
 """The engine's end of the socket: hear, step, say, until the front closes it.
 
 One thread does everything. Between two calls of the backend it looks whether something was said to
-it and sends what the call gave; it never waits for a front that does not read: what cannot be sent
-is kept and joined (`engine.outbox`), so a slow front makes larger frames, not a slower engine.
+it and sends what the call gave, or keeps it for the next one (`engine.hold`). It never waits for a
+front that does not read: what cannot be sent is kept and joined (`engine.outbox`), so a slow front
+makes larger frames, not a slower engine.
 """
 
 import select
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 from headrace.clock import Clock
 from headrace.engine.engine import Engine
+from headrace.engine.hold import Hold
 from headrace.engine.messages import FromEngine, Stats, ToEngine
 from headrace.engine.outbox import Outbox
 from headrace.engine.wire import FrameReader, frame
@@ -29,9 +31,11 @@ class EngineLoop:
         self._clock = clock
         self._reader = FrameReader[ToEngine](ToEngine)  # pyright: ignore[reportArgumentType]
         self._outbox = Outbox()
+        self._hold = Hold()
         self._unsent = memoryview(b"")  # the rest of the frame that is on its way
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
+        self._awaits_room = False  # in the socket, for what is unsent
         self._is_open = True
         self._told: Stats = Stats()
         self._told_s = clock.now_s()
@@ -44,11 +48,14 @@ class EngineLoop:
             if engine.is_idle or not self._is_open:
                 self._say(self._news())
                 continue
+            began_s = self._clock.now_s()
             try:
                 said = engine.step()
             except Exception as exc:  # noqa: BLE001 (the engine loop: turned into typed errors)
                 said = engine.fail_all(exc)
-            self._say([*said, *self._news()])
+            self._outbox.put([*said, *self._news()])
+            if not self._hold.may_wait(said, began_s, self._clock.now_s()):
+                self._send()
 
     def _listen(self, *, wait: bool) -> None:
         for _, event in self._poll.poll(None if wait else 0):
@@ -71,10 +78,11 @@ class EngineLoop:
                 self._say(self._engine.handle(message))
 
     def _say(self, messages: Sequence[FromEngine]) -> None:
+        """Send now, with what was held."""
         if messages:
             self._outbox.put(messages)
-            if not self._unsent:
-                self._send()
+            self._hold.clear()
+            self._send()
 
     def _send(self) -> None:
         try:
@@ -86,7 +94,10 @@ class EngineLoop:
             pass
         except ConnectionError:
             self._is_open = False
-        self._poll.modify(self._sock, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        if self._awaits_room != bool(self._unsent):
+            self._awaits_room = not self._awaits_room
+            events = select.POLLIN | (select.POLLOUT if self._awaits_room else 0)
+            self._poll.modify(self._sock, events)
 
     def _news(self) -> Sequence[Stats]:
         """The counters, if it is time for them, or if they are the last for now."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from msgspec import structs
 
 from headrace.engine.messages import Tokens
-from headrace.engine.stride import MAX_STEPS
 from headrace.gateway.stop_strings import StopStrings
 from headrace.gateway.token_logprobs import HeldLogprobs
 from headrace.model import Detokenizer, Tokenizer
@@ -39,33 +38,40 @@ class Answer:
     def events(self, message: Tokens) -> Iterator[TokenEvent]:
         """The events that `message` makes, up to the one that ends the choice.
 
-        One for each token, unless there are more than the engine draws in one call: those were
-        joined because the front is slow, and make one event.
+        One, in a part for each token; or one for each, when there are log-probabilities to go.
         """
-        for part in _parts(message):
-            event = self.take(part)
+        if self._logprobs is None:
+            yield self._event(message, self._read(message))
+            return
+        for part in _tokens_of(message):
+            event = self._event(part, (self._read_held(part),))
             yield event
             if event.finish is not None:
                 return
 
-    def take(self, message: Tokens) -> TokenEvent:
-        """The event that `message` makes; a stop string in its text ends the choice with it."""
-        self.completion_tokens += len(message.token_ids)
-        self.cached_tokens = message.cached_tokens
+    def _event(self, message: Tokens, read: Sequence[str]) -> TokenEvent:
+        """The event of `read`, a text for each token; a stop string ends the choice with it."""
         stops = self._stops
-        text = self._read(message)
+        token_ids = message.token_ids[: len(read)]
+        self.completion_tokens += len(token_ids)
+        self.cached_tokens = message.cached_tokens
+        parts = read if len(read) > 1 else ()
+        text = "".join(read)
         reason = None if message.finish is None else FinishReason(message.finish)
         if reason is not None and not stops.has_matched:
-            text += stops.push(self._detokenizer.flush())
-            text += "" if stops.has_matched else stops.flush()
+            rest = stops.push(self._detokenizer.flush())
+            rest += "" if stops.has_matched else stops.flush()
+            parts = (*parts[:-1], parts[-1] + rest) if parts else ()
+            text += rest
         if stops.has_matched:
             reason = FinishReason.STOP
         logprobs = () if self._logprobs is None else self._let_go(text, is_last=reason is not None)
         if reason is None:
-            return TokenEvent(text=text, token_ids=message.token_ids, logprobs=logprobs)
+            return TokenEvent(text=text, parts=tuple(parts), token_ids=token_ids, logprobs=logprobs)
         return TokenEvent(
             text=text,
-            token_ids=message.token_ids,
+            parts=tuple(parts),
+            token_ids=token_ids,
             logprobs=logprobs,
             finish=reason,
             usage=self.usage(),
@@ -76,25 +82,33 @@ class Answer:
             ),
         )
 
-    def _read(self, message: Tokens) -> str:
-        """The text of the tokens that may go out, their log-probabilities being kept."""
+    def _read(self, message: Tokens) -> Sequence[str]:
+        """The text that may go out after each token, up to the one that completes a stop string."""
+        pieces = self._detokenizer.push_each(message.token_ids)
+        if self._stops.is_empty:
+            return pieces
+        out: list[str] = []
+        for piece in pieces:
+            out.append(self._stops.push(piece))
+            if self._stops.has_matched:
+                break
+        return out
+
+    def _read_held(self, message: Tokens) -> str:
+        """The text that may go out after one token, its log-probabilities being kept."""
         held = self._logprobs
-        if held is None:
-            return self._stops.push(self._detokenizer.push(message.token_ids))
+        assert held is not None, "who calls has them"
         assert message.logprobs is not None, "log-probabilities were asked for"
-        text = ""
-        for token_id, said in zip(message.token_ids, message.logprobs, strict=True):
-            if not self._is_silent_end(token_id, message):
-                held.push(token_id, said, self._written)
-            piece = self._detokenizer.push((token_id,))
-            self._written += len(piece)
-            text += self._stops.push(piece)
-        return text
+        (token_id,), (said,) = message.token_ids, message.logprobs
+        if not self._is_silent_end(token_id, message):
+            held.push(token_id, said, self._written)
+        piece = self._detokenizer.push((token_id,))
+        self._written += len(piece)
+        return self._stops.push(piece)
 
     def _is_silent_end(self, token_id: int, message: Tokens) -> bool:
         """Whether it is the token that ended the turn: no part of the text, so it has no entry."""
-        is_end = message.finish == FinishReason.STOP and not self._tokenizer.token_bytes(token_id)
-        return is_end and token_id == message.token_ids[-1]
+        return message.finish == FinishReason.STOP and not self._tokenizer.token_bytes(token_id)
 
     def _let_go(self, text: str, *, is_last: bool) -> tuple[TokenLogprob, ...]:
         assert self._logprobs is not None
@@ -103,11 +117,9 @@ class Answer:
         return out + self._logprobs.flush() if is_last and not self._stops.has_matched else out
 
 
-def _parts(message: Tokens) -> Iterator[Tokens]:
+def _tokens_of(message: Tokens) -> Iterator[Tokens]:
+    """`message` token by token."""
     last = len(message.token_ids) - 1
-    if not 0 < last < MAX_STEPS:
-        yield message
-        return
     for i, token_id in enumerate(message.token_ids):
         yield structs.replace(
             message,

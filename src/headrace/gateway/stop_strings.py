@@ -9,6 +9,7 @@ class StopStrings:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held: str = ""
+        self.is_empty = not self._stops  # then everything passes
         self.has_matched = False
 
     def push(self, text: str) -> str:
@@ -17,7 +18,7 @@ class StopStrings:
         Of several complete stop strings the one that begins first wins; one that is complete
         wins over one that began earlier and might still come.
         """
-        if not self._stops or self.has_matched:
+        if self.is_empty or self.has_matched:
             return "" if self.has_matched else text
         text = self._held + text
         starts = [start for stop in self._stops if (start := text.find(stop)) >= 0]

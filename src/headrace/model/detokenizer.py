@@ -24,14 +24,20 @@ class Detokenizer:
 
         Every id lies in 0..vocab_size - 1 of the model.
         """
-        pieces = self._pieces
-        data = self._held + b"".join([pieces[token_id] for token_id in token_ids])
-        if self._drop_space and data:
-            data = data[1:] if data[:1] == b" " else data
-            self._drop_space = False
-        text, consumed = codecs.utf_8_decode(data, "replace", False)
-        self._held = data[consumed:]
-        return text
+        return "".join(self.push_each(token_ids))
+
+    def push_each(self, token_ids: Sequence[int]) -> list[str]:
+        """For each token, the text that is complete with it; see `push`."""
+        out: list[str] = []
+        for token_id in token_ids:
+            data = self._held + self._pieces[token_id]
+            if self._drop_space and data:
+                data = data[1:] if data[:1] == b" " else data
+                self._drop_space = False
+            text, consumed = codecs.utf_8_decode(data, "replace", False)
+            self._held = data[consumed:]
+            out.append(text)
+        return out
 
     def flush(self) -> str:
         """What is left at the end: U+FFFD for a character that was never completed."""
