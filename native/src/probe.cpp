@@ -1,6 +1,10 @@
 #include "headrace/probe.hpp"
 
 #include <sched.h>
+#if defined(HEADRACE_ARM)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -24,30 +28,24 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-bool runs_here(const Kernels& kernels) {
-#if defined(HEADRACE_X86)
-  __builtin_cpu_init();
-  if (&kernels == &kAvx2Kernels) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
-  }
-  if (&kernels == &kAvx512Bf16Kernels) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bf16");
-  }
-#endif
-  return &kernels == &kScalarKernels;
-}
-
-// Fastest first.
+// The tables this processor runs, fastest first.
 std::vector<const Kernels*> tables() {
   std::vector<const Kernels*> all;
 #if defined(HEADRACE_X86)
-  all = {&kAvx512Bf16Kernels, &kAvx2Kernels};
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) all.push_back(&kAvx512Bf16Kernels);
+  if (avx512) all.push_back(&kAvx512Kernels);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c")) {
+    all.push_back(&kAvx2Kernels);
+  }
+#elif defined(HEADRACE_ARM)
+  if (getauxval(AT_HWCAP2) & HWCAP2_BF16) all.push_back(&kNeonBf16Kernels);
+  all.push_back(&kNeonKernels);  // every AArch64 has it
 #endif
   all.push_back(&kScalarKernels);
-  std::erase_if(all, [](const Kernels* kernels) { return !runs_here(*kernels); });
   return all;
 }
 

@@ -98,7 +98,11 @@ const Kernels* find_kernels(const char* name);
 extern const Kernels kScalarKernels;
 #if defined(HEADRACE_X86)
 extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx512Bf16Kernels;
+#elif defined(HEADRACE_ARM)
+extern const Kernels kNeonKernels;
+extern const Kernels kNeonBf16Kernels;
 #endif
 
 }  // namespace headrace

@@ -1,0 +1,73 @@
+// Sixteen floats as one 512-bit register: what AVX-512 has with and without its bf16 instructions.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#define HEADRACE_INLINE static inline __attribute__((always_inline))
+
+namespace headrace::HEADRACE_ISA {
+namespace {
+
+using F = __m512;
+using P = __m512i;
+using M = __mmask16;
+
+HEADRACE_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
+HEADRACE_INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x); }
+HEADRACE_INLINE F splat(float x) { return _mm512_set1_ps(x); }
+HEADRACE_INLINE F lanes() {
+  return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+HEADRACE_INLINE F add(F x, F y) { return _mm512_add_ps(x, y); }
+HEADRACE_INLINE F sub(F x, F y) { return _mm512_sub_ps(x, y); }
+HEADRACE_INLINE F mul(F x, F y) { return _mm512_mul_ps(x, y); }
+HEADRACE_INLINE F div(F x, F y) { return _mm512_div_ps(x, y); }
+HEADRACE_INLINE F fma(F x, F y, F z) { return _mm512_fmadd_ps(x, y, z); }
+HEADRACE_INLINE M gt(F x, F y) { return _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ); }
+HEADRACE_INLINE F select(M m, F x, F y) { return _mm512_mask_blend_ps(m, y, x); }
+HEADRACE_INLINE F maximum(F x, F y) { return _mm512_max_ps(x, y); }
+HEADRACE_INLINE F nearest(F x) {
+  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+HEADRACE_INLINE F pow2(F n) {
+  const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+}
+
+HEADRACE_INLINE P load_pairs(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+HEADRACE_INLINE P splat_pair(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+HEADRACE_INLINE F low(P p) { return _mm512_castsi512_ps(_mm512_slli_epi32(p, 16)); }
+HEADRACE_INLINE F high(P p) {
+  return _mm512_castsi512_ps(_mm512_and_si512(p, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
+}
+HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+HEADRACE_INLINE float hsum(F x) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+HEADRACE_INLINE float hmax(F x) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+HEADRACE_INLINE P merge(P x, P y) { return _mm512_xor_si512(x, y); }
+HEADRACE_INLINE std::uint32_t fold(P x) {
+  const __m256i eight =
+      _mm256_xor_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+  const __m128i four =
+      _mm_xor_si128(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_xor_si128(four, _mm_srli_si128(four, 8));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_xor_si128(two, _mm_srli_si128(two, 4))));
+}
+
+}  // namespace
+}  // namespace headrace::HEADRACE_ISA
