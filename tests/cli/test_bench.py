@@ -1,6 +1,7 @@
 """`bench decode` and `doctor`: one JSON object on stdout, with true values under fixed keys."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -33,6 +34,7 @@ def test_bench_decode_prints_one_json_object() -> None:
     assert report["roofline_fraction"] == pytest.approx(
         report["decode_tok_s"] * report["bytes_per_token"] / 1e9 / report["read_bandwidth_gb_s"]
     )
+    assert (report["round_trip_ns"] is None) == (len(os.sched_getaffinity(0)) < 2)
     assert len(report["token_ids"]) == 8
 
 
@@ -61,7 +63,19 @@ def test_doctor_tells_what_runs_and_how() -> None:
     assert report["model"]["fallback_ops"] == {}
     assert report["model"]["phases"]["Attention"] == 6
     assert report["host"]["physical_cores"] >= 1
-    assert all(rate > 0 for rate in report["read_bandwidth_gb_s"].values())
+    speeds = report["speeds"]
+    assert list(report["read_bandwidth_gb_s"].values()) == pytest.approx(
+        [speed["all_threads_gb_s"] for speed in speeds["working_sets"]], abs=0.06
+    )
+    assert all(speed["one_thread_gb_s"] > 0 for speed in speeds["working_sets"])
+    assert speeds["barrier_ns"] > 0 or speeds["threads"] == 1
+
+
+def test_doctor_shows_people_what_each_cache_gives() -> None:
+    done = headrace("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "half of an L2 cache" in done.stdout
+    assert "1 thread" in done.stdout
 
 
 def test_doctor_names_a_folder_that_is_not_a_model(tmp_path: object) -> None:

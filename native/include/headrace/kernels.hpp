@@ -87,8 +87,9 @@ struct Kernels {
   void (*attend)(const AttendTile& tile);
   // Takes `count` logits of ids first_id, first_id + 1, ... into the running argmax.
   void (*scan)(const float* logits, std::size_t count, std::size_t first_id, ArgmaxLanes* lanes);
-  // Reads `words` (a multiple of 256) and returns something that depends on all of them.
-  std::uint32_t (*read)(const std::uint32_t* data, std::size_t words);
+  // Loads `words` (a multiple of 256) and does nothing with them: one after the other, or four pages
+  // of 4 KB side by side.
+  void (*read)(const std::uint32_t* data, std::size_t words, bool side_by_side);
 };
 
 // The table called `name`, or null when this build or this processor does not have it.

@@ -17,7 +17,8 @@ int physical_cores();
 
 // Bytes per second that `threads` threads read together from a working set of `bytes`, each its
 // own contiguous part, over and over: the fastest stretch of about 2 ms within `seconds`. The
-// fastest, because other processes can only take away.
+// fastest, because other processes can only take away, and of two orders of reading, because a limit
+// that something else can pass is none.
 double read_bandwidth(std::size_t bytes, int threads, double seconds);
 
 // Seconds one barrier between `threads` workers takes, the best of several bursts.

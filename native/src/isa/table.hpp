@@ -13,6 +13,7 @@
 #include "../kernels/attention.hpp"
 #include "../kernels/linear.hpp"
 #include "../kernels/norm.hpp"
+#include "../kernels/read.hpp"
 #include "../kernels/scan.hpp"
 
 #define HEADRACE_TABLE(label)                       \

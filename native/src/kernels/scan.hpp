@@ -1,4 +1,4 @@
-// The running argmax over logits, and the plain read that measures bandwidth.
+// The running argmax over logits.
 
 namespace headrace::HEADRACE_ISA {
 namespace {
@@ -23,21 +23,6 @@ void scan(const float* logits, std::size_t count, std::size_t first_id, ArgmaxLa
   store(state->best, best);
   store(state->id, id);
   store(state->poison, poison);
-}
-
-std::uint32_t read(const std::uint32_t* data, std::size_t words) {
-  P sums[8];
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) sums[j] = splat_pair(0);
-  for (std::size_t i = 0; i < words; i += 128) {
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      sums[j] = merge(sums[j], load_pairs(data + i + j * 16));
-    }
-  }
-#pragma GCC unroll 8
-  for (int j = 1; j < 8; ++j) sums[0] = merge(sums[0], sums[j]);
-  return fold(sums[0]);
 }
 
 }  // namespace

@@ -59,15 +59,8 @@ HEADRACE_INLINE float hmax(F x) {
   four = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
-HEADRACE_INLINE P merge(P x, P y) { return _mm512_xor_si512(x, y); }
-HEADRACE_INLINE std::uint32_t fold(P x) {
-  const __m256i eight =
-      _mm256_xor_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
-  const __m128i four =
-      _mm_xor_si128(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-  const __m128i two = _mm_xor_si128(four, _mm_srli_si128(four, 8));
-  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_xor_si128(two, _mm_srli_si128(two, 4))));
-}
+// Keeps a load that nothing needs.
+HEADRACE_INLINE void touch(P p) { asm volatile("" : : "v"(p)); }
 
 }  // namespace
 }  // namespace headrace::HEADRACE_ISA

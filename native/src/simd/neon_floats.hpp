@@ -117,14 +117,8 @@ HEADRACE_INLINE float hmax(F x) {
   const float odd = vget_lane_f32(two, 1);
   return even > odd ? even : odd;
 }
-HEADRACE_INLINE P merge(P x, P y) {
-  return {veorq_u32(x.a, y.a), veorq_u32(x.b, y.b), veorq_u32(x.c, y.c), veorq_u32(x.d, y.d)};
-}
-HEADRACE_INLINE std::uint32_t fold(P x) {
-  const uint32x4_t four = veorq_u32(veorq_u32(x.a, x.b), veorq_u32(x.c, x.d));
-  const uint32x2_t two = veor_u32(vget_low_u32(four), vget_high_u32(four));
-  return vget_lane_u32(two, 0) ^ vget_lane_u32(two, 1);
-}
+// Keeps a load that nothing needs.
+HEADRACE_INLINE void touch(P p) { asm volatile("" : : "w"(p.a), "w"(p.b), "w"(p.c), "w"(p.d)); }
 
 }  // namespace
 }  // namespace headrace::HEADRACE_ISA

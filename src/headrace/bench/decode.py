@@ -37,7 +37,8 @@ class DecodeResult:
     decode_tok_s_max: float
     prefill_tok_s: float
     bytes_per_token: int  # one sequence's step at the mean context: weights once, cache
-    read_rate_gb_s: float  # bytes a step must read, over its time
+    step_bytes: int  # the whole batch's step: weights once, each sequence's cache
+    read_rate_gb_s: float  # step_bytes over a step's time
     token_ids: tuple[int, ...]  # of the first sequence, to compare machines
 
 
@@ -75,6 +76,7 @@ def bench_decode(
     mean_context = shape.prompt_tokens + shape.output_tokens // 2
     weight_bytes = program.bytes_per_token()
     cache_bytes = program.bytes_per_token(mean_context) - weight_bytes
+    step_bytes = weight_bytes + shape.batch * cache_bytes
     steps_per_s = statistics.median(decode) / shape.batch
     return DecodeResult(
         decode_tok_s=statistics.median(decode),
@@ -82,7 +84,8 @@ def bench_decode(
         decode_tok_s_max=max(decode),
         prefill_tok_s=statistics.median(prefill),
         bytes_per_token=weight_bytes + cache_bytes,
-        read_rate_gb_s=steps_per_s * (weight_bytes + shape.batch * cache_bytes) / 1e9,
+        step_bytes=step_bytes,
+        read_rate_gb_s=steps_per_s * step_bytes / 1e9,
         token_ids=token_ids,
     )
 

@@ -69,7 +69,8 @@ def decode(
             )
     finally:
         machine.close()
-    bandwidth_gb_s = _bandwidth_gb_s(opened.program.bytes_per_token(), config.threads)
+    # Right after the run: a virtual machine's processors change their places, and all that follows.
+    bandwidth_gb_s = _bandwidth_gb_s(result.step_bytes, config.threads)
     report = {
         "model": opened.name,
         "backend": config.backend,
@@ -78,6 +79,7 @@ def decode(
         **asdict(result),
         "read_bandwidth_gb_s": bandwidth_gb_s,
         "roofline_fraction": result.read_rate_gb_s / bandwidth_gb_s,
+        "round_trip_ns": _round_trip_ns(),
     }
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -89,6 +91,13 @@ def _bandwidth_gb_s(working_set_bytes: int, threads: int) -> float:
     from headrace.backends.cpu import physical_cores, read_bandwidth
 
     return read_bandwidth(working_set_bytes, threads=threads or physical_cores()) / 1e9
+
+
+def _round_trip_ns() -> float | None:
+    from headrace.backends.cpu import round_trip_seconds
+
+    seconds = round_trip_seconds()
+    return None if seconds is None else seconds * 1e9
 
 
 def _print(result: DecodeResult, bandwidth_gb_s: float) -> None:
