@@ -7,7 +7,10 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 NATIVE := $(shell find native -type f 2>/dev/null)
 LINTED := src tests models tools benchmarks
 
-.PHONY: demo test test-full test-js sanitize check fix bench clean
+ARM_CXX := aarch64-linux-gnu-g++
+ARM_RUN := $(firstword $(foreach name,qemu-aarch64 qemu-aarch64-static,$(shell command -v $(name))))
+
+.PHONY: demo test test-full test-js test-arm arm-tools sanitize check fix bench clean
 
 demo: $(VENV)/.demo  ## start the bundled model, stream one answer, stay up (ONCE=1: end after it)
 	$(BIN)/headrace demo $(if $(ONCE),--once)
@@ -21,8 +24,20 @@ test-full: $(VENV)/.dev check test-js  ## everything: lint, types, client packag
 test-js: ## the JavaScript clients the contract tests drive
 	cd tests/contract/js && npm ci --silent --no-audit --no-fund
 
+test-arm: arm-tools $(VENV)/.dev  ## the kernels of AArch64, with and without bf16, under an emulator
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S native -B build/arm -G Ninja -DHEADRACE_TESTS=ON \
+	  -DHEADRACE_BINDINGS=OFF -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=$(ARM_CXX) -DCMAKE_EXE_LINKER_FLAGS=-static
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/arm
+	$(ARM_RUN) -cpu max build/arm/kernels_agree neon neon_bf16
+	$(ARM_RUN) -cpu cortex-a53 build/arm/kernels_agree neon
+
+arm-tools:
+	@command -v $(ARM_CXX) >/dev/null || \
+	  { echo "make test-arm needs $(ARM_CXX) (Debian: g++-aarch64-linux-gnu)" >&2; exit 1; }
+	@test -n "$(ARM_RUN)" || { echo "make test-arm needs qemu-aarch64 (Debian: qemu-user)" >&2; exit 1; }
+
 sanitize: $(VENV)/.dev  ## the cpu backend's tests under AddressSanitizer, UBSan and ThreadSanitizer
-	$(PIP) install cmake ninja nanobind
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/sanitize.py address
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/sanitize.py thread
 
@@ -52,5 +67,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml $(NATIVE)
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(NATIVE)
 	@echo "installing Headrace with its test tools into $(VENV) (about a minute)" >&2
-	$(PIP) install --no-compile --editable ".[dev]"
+	$(PIP) install --no-compile --config-settings=cmake.define.HEADRACE_TESTS=ON --editable ".[dev]"
 	touch $@ $(VENV)/.demo
