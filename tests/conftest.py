@@ -22,6 +22,7 @@ Serve = Callable[..., str]
 # Properties are about values: how long a shared machine takes over an example is not one.
 settings.register_profile("quick", deadline=None, max_examples=60)
 settings.register_profile("full", deadline=None, max_examples=1_000)
+settings.register_profile("sanitized", deadline=None, max_examples=10)  # each 20 times as slow
 settings.load_profile("quick")  # `--hypothesis-profile full` in make test-full
 
 

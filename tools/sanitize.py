@@ -1,7 +1,11 @@
-"""Run the cpu backend's tests on kernels built with a sanitizer.
+"""Run the native library's tests built with a sanitizer.
 
     python tools/sanitize.py address   # AddressSanitizer and UndefinedBehaviorSanitizer
     python tools/sanitize.py thread    # ThreadSanitizer
+
+First the program that compares the kernels, on every instruction set. Then the cpu backend's tests,
+of instruction sets the fastest only: above the kernels all of them run the same code. Properties get
+fewer examples (the profile `sanitized`), and what takes minutes even so is left out, by name (LONG).
 
 The library is built under build/sanitize-KIND and laid over a copy of the package there; what the
 sanitizer finds ends the run. Python itself is not instrumented: its own leaks are not looked for.
@@ -14,6 +18,8 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+
+from headrace.backends.cpu import cpu_features
 
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
@@ -46,19 +52,30 @@ def main() -> int:
         # The sanitizer has to know the C++ library's throw before the module brings it along.
         "LD_PRELOAD": " ".join(map(_library, (LIBRARIES[asked.kind], "libstdc++.so.6"))),
     }
+    agree = {**os.environ, **OPTIONS}  # noqa: TID251
+    subprocess.run([build / "kernels_agree", *cpu_features()], env=agree, check=True)
     tests = [str(Path(name).resolve()) for name in asked.tests] or _cpu_tests()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "900"]
+    command += ["--hypothesis-profile", "sanitized", "--durations", "5", "-k", _fastest_only()]
     return subprocess.run([*command, *tests], env=environment, cwd=build, check=False).returncode
+
+
+def _fastest_only() -> str:
+    """Tests of the fastest instruction set, and those of none."""
+    *slower, fastest = cpu_features()
+    return f"{fastest} or not ({' or '.join(slower)})" if slower else fastest
 
 
 def _cpu_tests() -> list[str]:
     folder = ROOT / "tests" / "backends"
-    return sorted(str(path) for path in folder.glob("test_cpu*.py") if path.name not in LONG)
+    found = [*sorted(folder.glob("test_cpu*.py")), folder / "test_steps.py"]
+    return [str(path) for path in found if path.name not in LONG]
 
 
 def _build(build: Path, sanitizers: str) -> None:
     configure = ["cmake", "-S", ROOT / "native", "-B", build, "-G", "Ninja"]
     options = [f"-DHEADRACE_SANITIZE={sanitizers}", f"-DPython_EXECUTABLE={sys.executable}"]
+    options += ["-DHEADRACE_TESTS=ON"]
     subprocess.run([*configure, *options], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", build], check=True)
 
