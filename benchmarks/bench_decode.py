@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[physical_cores()])
     parser.add_argument("--context", type=int, nargs="+", default=[128, 1000])
     parser.add_argument("--seconds", type=float, default=2.0, help="of decoding for each row")
-    parser.add_argument("--isa", help="scalar, avx2 or avx512_bf16; the fastest here by default")
+    parser.add_argument("--isa", help="one of `headrace doctor`'s; the fastest here by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--keep", action="store_true", help="keep it in results/, too")
     parser.add_argument(
