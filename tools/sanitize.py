@@ -4,8 +4,8 @@
     python tools/sanitize.py thread    # ThreadSanitizer
 
 First the program that compares the kernels, on every instruction set. Then the cpu backend's tests,
-of instruction sets the fastest only: above the kernels all of them run the same code. Properties get
-fewer examples (the profile `sanitized`), and what takes minutes even so is left out, by name (LONG).
+of instruction sets the fastest only: above the kernels all run the same code. Properties get fewer
+examples (the profile `sanitized`), and what takes minutes even so is left out, by name (LONG).
 
 The library is built under build/sanitize-KIND and laid over a copy of the package there; what the
 sanitizer finds ends the run. Python itself is not instrumented: its own leaks are not looked for.
