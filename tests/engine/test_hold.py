@@ -31,9 +31,10 @@ def sent_after(call_s: float, calls: int) -> list[int]:
 @pytest.mark.parametrize(
     ("call_s", "expected"),
     [
-        (0.5, [3, 7, 11]),  # four calls are two seconds
-        (0.75, [1, 3, 5, 7, 9, 11]),  # a third would end too late
-        (1.25, list(range(12))),
+        (0.5, [4, 9]),  # four calls after the first are two seconds
+        (0.75, [2, 5, 8, 11]),  # a third would end too late
+        (1.25, [1, 3, 5, 7, 9, 11]),
+        (2.25, list(range(12))),
         (30.0, list(range(12))),
     ],
 )
@@ -59,7 +60,7 @@ def test_what_somebody_waits_for_goes_at_once_and_takes_the_rest_along(message: 
 
 def test_what_was_sent_otherwise_gives_the_next_frame_its_own_time() -> None:
     hold = Hold(longest_s=2.0)
-    assert hold.may_wait([tokens()], 0.0, 0.75)
+    assert hold.may_wait([tokens()], 0.0, 1.5)
     hold.clear()
-    assert hold.may_wait([tokens()], 0.75, 1.5)
-    assert not hold.may_wait([tokens()], 1.5, 2.25)
+    assert hold.may_wait([tokens()], 1.5, 3.0)
+    assert not hold.may_wait([tokens()], 3.0, 4.5)

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 
 from headrace.engine.messages import FromEngine, Stats, Tokens
 
-HOLD_S = 2e-3  # chosen: what a token may wait for others, its call included
+HOLD_S = 2e-3  # chosen: what a token may wait for others, once its call has ended
 
 
 class Hold:
     """Decides after each call of the backend."""
 
     def __init__(self, longest_s: float = HOLD_S) -> None:
-        """`longest_s`: from the beginning of the first call of a frame to its sending, at most."""
+        """`longest_s`: from the end of the first call of a frame to its sending, at most."""
         self._longest_s = longest_s
-        self._since_s: float | None = None  # when the first call of the next frame began
+        self._since_s: float | None = None  # when the first call of the next frame ended
 
     def may_wait(self, said: Iterable[FromEngine], began_s: float, now_s: float) -> bool:
         """Whether what is not sent yet may wait for the next call, taken to last as long.
@@ -27,7 +27,7 @@ class Hold:
         `said`: by the call that ran from `began_s` to `now_s`. False: it is being sent now.
         """
         if self._since_s is None:
-            self._since_s = began_s
+            self._since_s = now_s
         next_s = now_s + (now_s - began_s)
         if next_s - self._since_s <= self._longest_s and not any(map(_is_urgent, said)):
             return True

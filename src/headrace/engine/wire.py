@@ -33,25 +33,26 @@ class FrameReader(Generic[M]):
     def __init__(self, kind: type[M]) -> None:
         """`kind`: the (union of) messages that may come."""
         self._decoder = msgspec.msgpack.Decoder(list[kind])
-        self._held = bytearray()
+        self._held = b""
 
     def feed(self, data: bytes) -> Iterator[list[M]]:
         """The frames that `data` completes; the rest is kept.
 
         Raises EngineError when what comes is no frame of ours.
         """
-        self._held += data
+        if self._held:
+            data = self._held + data
         start = 0
-        while len(self._held) - start >= LENGTH_BYTES:
+        while len(data) - start >= LENGTH_BYTES:
             begin = start + LENGTH_BYTES
-            length = int.from_bytes(self._held[start:begin], "little")
+            length = int.from_bytes(data[start:begin], "little")
             if length > MAX_FRAME_BYTES:
                 raise EngineError("front and engine do not understand each other")
-            if len(self._held) < begin + length:
+            if len(data) < begin + length:
                 break
             start = begin + length
-            yield self._decode(bytes(self._held[begin:start]))
-        del self._held[:start]
+            yield self._decode(data[begin:start])
+        self._held = data[start:]
 
     def _decode(self, content: bytes) -> list[M]:
         try:
