@@ -10,13 +10,26 @@ from headrace.engine.scheduler import Chunk
 from headrace.engine.sequence import Sequence
 
 
-def build_batch(plan: Seq[Chunk], steps: int = 1) -> Batch:
-    """The batch of one call: the chunks' rows in order, each sampled at its last known token."""
+class Batches:
+    """Makes the batches of one engine; remembers how rows are drawn while the same ones go on."""
+
+    def __init__(self) -> None:
+        self._sampled: list[Sequence] = []
+        self._plain = Sampling.greedy(0)  # of those, without what is added to their logits
+
+    def build(self, plan: Seq[Chunk], steps: int = 1) -> Batch:
+        """One call: the chunks' rows in order, each sampled at its last known token."""
+        sampled = [chunk.sequence for chunk in plan if chunk.is_sampled]
+        if sampled != self._sampled:
+            self._sampled, self._plain = sampled, _sampling(sampled)
+        return _batch(plan, sampled, _adjusted(self._plain, sampled), steps)
+
+
+def _batch(plan: Seq[Chunk], sampled: Seq[Sequence], sampling: Sampling, steps: int) -> Batch:
     token_ids: list[int] = []
     positions: list[int] = []
     row_sequence: list[int] = []
     sample_rows: list[int] = []
-    sampled = [chunk.sequence for chunk in plan if chunk.is_sampled]
     width = max(len(chunk.sequence.blocks) for chunk in plan)
     tables = np.zeros((len(plan), width), np.int32)
     for s, chunk in enumerate(plan):
@@ -34,7 +47,7 @@ def build_batch(plan: Seq[Chunk], steps: int = 1) -> Batch:
         row_sequence=np.array(row_sequence, np.int32),
         block_tables=tables,
         sample_rows=np.array(sample_rows, np.int32),
-        sampling=_sampling(sampled),
+        sampling=sampling,
         want_logits=any(sequence.asked.logprobs >= 0 for sequence in sampled),
         steps=steps,
     )
@@ -42,13 +55,16 @@ def build_batch(plan: Seq[Chunk], steps: int = 1) -> Batch:
 
 def _sampling(sampled: Seq[Sequence]) -> Sampling:
     asked = [sequence.asked for sequence in sampled]
-    plain = Sampling(
+    return Sampling(
         temperature=np.array([each.temperature for each in asked], np.float32),
         top_k=np.array([each.top_k for each in asked], np.int32),
         top_p=np.array([each.top_p for each in asked], np.float32),
         min_p=np.array([each.min_p for each in asked], np.float32),
         seed=np.array([each.seed for each in asked], np.uint64),
     )
+
+
+def _adjusted(plain: Sampling, sampled: Seq[Sequence]) -> Sampling:
     adjustments = [sequence.adjustment for sequence in sampled]
     present = [adjustment for adjustment in adjustments if adjustment is not None]
     if not present:

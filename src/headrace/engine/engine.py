@@ -5,7 +5,7 @@ import math
 
 from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
 from headrace.clock import Clock
-from headrace.engine.batch import build_batch
+from headrace.engine.batch import Batches
 from headrace.engine.block_pool import BlockPool
 from headrace.engine.logprobs import last_logprobs
 from headrace.engine.messages import (
@@ -69,6 +69,7 @@ class Engine:
             max_sequences=max_sequences,
         )
         self.stride = Stride()  # bounds the steps of one call; may be changed
+        self._batches = Batches()
         self._next_deadline_s = math.inf
         self._checked_s = -math.inf
         self._has_prefix_cache = has_prefix_cache
@@ -131,7 +132,7 @@ class Engine:
         is_alone = len(plan) == self._scheduler.num_running and not self._scheduler.num_waiting
         steps = self.stride.reserve(plan, self._pool) if is_alone else 1
         try:
-            result = self._backend.step(build_batch(plan, steps))
+            result = self._backend.step(self._batches.build(plan, steps))
         except Exception as exc:
             log.exception(Event("step_failed", sequences=len(plan)))
             return [self._fail(chunk.sequence, exc) for chunk in plan]

@@ -35,11 +35,7 @@ class Chunk:
 
     sequence: Sequence
     count: int
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether the chunk ends at the last known token, so that a new one is drawn."""
-        return self.count == self.sequence.num_pending
+    is_sampled: bool  # whether it ends at the last known token, so that a new one is drawn
 
 
 class Scheduler:
@@ -159,7 +155,7 @@ class Scheduler:
     def _plan(self, tenant: Tenant, sequence: Sequence, num_tokens: int) -> Chunk:
         self._dealt.add(sequence)
         tenant.charge(sequence, num_tokens)
-        return Chunk(sequence, num_tokens)
+        return Chunk(sequence, num_tokens, is_sampled=num_tokens == sequence.num_pending)
 
     def _make_room(self, sequence: Sequence, num_tokens: int) -> bool:
         """Blocks for a running sequence to hold `num_tokens`; False: it gave way itself."""

@@ -42,14 +42,16 @@ class Sequence:
 
     def take(self, drawn: list[int]) -> tuple[int, ...]:
         """Add output tokens up to the one it ends with; those that were taken."""
-        before = len(self.tokens)
-        for token_id in drawn:
-            self.tokens.append(token_id)
-            if self.adjustment is not None:
-                self.adjustment.count(token_id)
-            if self.finish_reason() is not None:
+        taken = drawn[: self.num_left]
+        for i, token_id in enumerate(taken):
+            if token_id in self.asked.stop_ids:
+                del taken[i + 1 :]
                 break
-        return tuple(self.tokens[before:])
+        self.tokens += taken
+        if self.adjustment is not None:
+            for token_id in taken:
+                self.adjustment.count(token_id)
+        return tuple(taken)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -100,8 +102,9 @@ class Sequence:
 
     def finish_reason(self) -> FinishReason | None:
         """Why it is over, judged by its last token; None while it is not."""
-        if self.num_output == 0:
+        num_output = self.num_output
+        if num_output == 0:
             return None
         if self.tokens[-1] in self.asked.stop_ids:
             return FinishReason.STOP
-        return FinishReason.LENGTH if self.num_output >= self.asked.max_tokens else None
+        return FinishReason.LENGTH if num_output >= self.asked.max_tokens else None
