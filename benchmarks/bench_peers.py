@@ -7,8 +7,10 @@
 Batch 1, 16-bit weights, greedy, end tokens ignored, the same random prompt for everybody (128
 tokens, or what the context leaves), 128 output tokens of which the first is not timed. A prompt is
 prefilled whole by the engine that then decodes; only decoding is compared. Each run is a fresh
-process that warms up first, rounds rotate the order. After the first round, variants that reached
-less than three quarters of the best peer's share of the bandwidth are not run again (`--all`).
+process that warms up first, rounds rotate the order. After the first round each engine goes on with
+its one or two fastest variants, and one that reached less than three quarters of the best peer's
+share of the bandwidth is not run again (`--all` runs them all). A run waits until others leave the
+CPUs alone, and is repeated if they did not meanwhile.
 
 Before anything is timed, each peer's logits must equal those of the reference backend, which proves
 that it computes the same weights. Around each run the read bandwidth of the bytes a step reads and
@@ -23,6 +25,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -30,7 +33,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import Around, Conditions, CpuSeconds, commit, describe, probe, result_file
+from machine import (
+    Around,
+    Conditions,
+    CpuSeconds,
+    commit,
+    describe,
+    probe,
+    result_file,
+    wait_until_idle,
+)
 from peers.environment import PEERS, environment, set_up
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +56,7 @@ HERE = Path(__file__).resolve().parent
 MAKE_CHECKPOINT = HERE.parent / "tools/make_random_checkpoint.py"
 OURS = "headrace"
 MOST_FOREIGN_CPU = 0.1  # of all cores; engines whose threads spin lose far more than that
+TRIES = 3
 KEPT_SHARE = 0.75  # of the best peer in the first round; below it nobody is the best in the end
 VERIFIED_TOKENS = 48  # of a random prompt
 VERIFIED_ROWS = 16  # its last positions
@@ -59,14 +72,15 @@ class Case:
 
     shape: str | None  # of tools/make_random_checkpoint.py; None: the bundled model
     runs: int  # in one process
+    kept: int  # variants of an engine that go on after the first round
 
 
 CASES = {
-    "mini": Case(shape=None, runs=5),
-    "5m": Case(shape="5m", runs=5),
-    "15m": Case(shape="15m", runs=5),
-    "1b": Case(shape="llama-3.2-1b", runs=1),
-    "8b": Case(shape="llama-3.1-8b", runs=1),
+    "mini": Case(shape=None, runs=5, kept=2),
+    "5m": Case(shape="5m", runs=5, kept=2),
+    "15m": Case(shape="15m", runs=5, kept=2),
+    "1b": Case(shape="llama-3.2-1b", runs=1, kept=1),
+    "8b": Case(shape="llama-3.1-8b", runs=1, kept=1),
 }
 
 
@@ -88,8 +102,8 @@ class Row:
     prefill_tok_s: float
     roofline_share: float
     foreign_cpu: float  # share of all cores that others took meanwhile, 0..1
+    took_s: float  # loading and warming up included
     around: Around
-    token_ids: list[int]
 
     @property
     def left_out(self) -> str | None:
@@ -97,6 +111,12 @@ class Row:
         if self.around.regime is None:
             return "the machine's regime flipped"
         return "others used the CPUs" if self.foreign_cpu > MOST_FOREIGN_CPU else None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:21} {self.decode_tok_s:8,.1f} tok/s {self.roofline_share:4.0%}  others "
+            f"{self.foreign_cpu:3.0%}  {self.took_s:3.0f} s  {self.around}"
+        ) + (f"; left out: {self.left_out}" if self.left_out else "")
 
 
 def main() -> int:
@@ -113,7 +133,7 @@ def main() -> int:
     verified = {name: _verified(given, name, found[name], model) for name in given.engines}
     contenders = _contenders(given, case, found, model)
     step_bytes = model.program.bytes_per_token(given.prompt_tokens + given.output_tokens // 2)
-    rows = _measure(contenders, given, step_bytes)
+    rows = _measure(contenders, given, step_bytes, case.kept)
     report = {
         "question": "single-stream decode against other engines, same weights, interleaved",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -299,34 +319,52 @@ def _contenders(
     return contenders
 
 
-def _measure(contenders: list[Contender], given: argparse.Namespace, step_bytes: int) -> list[Row]:
-    """All rows, in order."""
+def _measure(
+    contenders: list[Contender], given: argparse.Namespace, step_bytes: int, kept: int
+) -> list[Row]:
+    """All rows, in order; a run that is left out is repeated, at most twice."""
     rows: list[Row] = []
     for number in range(given.rounds):
         first = number % len(contenders)  # nobody always goes first
         for contender in contenders[first:] + contenders[:first]:
-            row = _run(contender, given, step_bytes, number)
-            rows.append(row)
-            say.print(
-                f"{number + 1}/{given.rounds} {row.name:21} {row.decode_tok_s:8,.1f} tok/s "
-                f"{row.roofline_share:4.0%}  others {row.foreign_cpu:3.0%}  {row.around}"
-                + (f"; left out: {row.left_out}" if row.left_out else "")
-            )
+            for _ in range(TRIES):
+                wait_until_idle(MOST_FOREIGN_CPU)
+                row = _run(contender, given, step_bytes, number)
+                rows.append(row)
+                say.print(f"{number + 1}/{given.rounds} {row}", soft_wrap=True)
+                if not row.left_out:
+                    break
         if number == 0 and not given.all:
-            best = max(row.roofline_share for row in rows if row.name != OURS)
-            slow = {
-                row.name
-                for row in rows
-                if row.name != OURS and row.roofline_share < KEPT_SHARE * best
-            }
+            slow = slow_variants(rows, kept)
             contenders = [c for c in contenders if c.name not in slow]
     return rows
 
 
+def slow_variants(rows: list[Row], kept: int) -> set[str]:
+    """The variants that will not be the best peer, by what counts of the first round.
+
+    They are those far below the best peer, and all but the `kept` fastest of an engine.
+    """
+    shares = {row.name: row.roofline_share for row in rows if not row.left_out and row.name != OURS}
+    best = max(shares.values(), default=0.0)
+    slow = {name for name, share in shares.items() if share < KEPT_SHARE * best}
+    by_speed = sorted(shares, key=lambda name: -shares[name])
+    for i, name in enumerate(by_speed):
+        faster = sum(_engine(other) == _engine(name) for other in by_speed[:i])
+        if faster >= kept:
+            slow.add(name)
+    return slow
+
+
+def _engine(name: str) -> str:
+    return name.partition(" ")[0]
+
+
 def _run(contender: Contender, given: argparse.Namespace, step_bytes: int, number: int) -> Row:
     before = probe(step_bytes, given.threads)
-    cpu = CpuSeconds.now()
+    cpu, start = CpuSeconds.now(), time.perf_counter()
     found = _json(contender.command, nice=given.nice)
+    took_s = time.perf_counter() - start
     foreign_cpu = CpuSeconds.now().foreign_share(cpu)
     around = Around(before=before, after=probe(step_bytes, given.threads))
     return Row(
@@ -336,8 +374,8 @@ def _run(contender: Contender, given: argparse.Namespace, step_bytes: int, numbe
         prefill_tok_s=found["prefill_tok_s"],
         roofline_share=around.roofline_share(found["decode_tok_s"], step_bytes),
         foreign_cpu=foreign_cpu,
+        took_s=took_s,
         around=around,
-        token_ids=found["token_ids"],
     )
 
 

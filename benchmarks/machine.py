@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import subprocess
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,15 @@ class CpuSeconds:
         """Share of all cores that others took since `before`, 0..1."""
         others = (self.busy - before.busy) - (self.ours - before.ours)
         return max(0.0, others / (self.total - before.total))
+
+
+def wait_until_idle(most_foreign: float) -> None:
+    """Return once others take less than that share of all cores, or after a minute."""
+    for _ in range(60):
+        before = CpuSeconds.now()
+        time.sleep(1)
+        if CpuSeconds.now().foreign_share(before) < most_foreign:
+            return
 
 
 def describe() -> dict[str, Any]:

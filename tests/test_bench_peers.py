@@ -28,10 +28,10 @@ def row(bench: ModuleType, name: str, rate: float, number: int = 0, **conditions
         name=name,
         decode_tok_s=rate,
         prefill_tok_s=1.0,
-        roofline_share=0.5,
+        roofline_share=rate / 1000,
         foreign_cpu=conditions.get("foreign_cpu", 0.0),
+        took_s=1.0,
         around=bench.Around(before=before, after=after),
-        token_ids=[],
     )
 
 
@@ -66,6 +66,23 @@ def test_runs_that_flipped_or_were_disturbed_are_left_out(bench: ModuleType) -> 
     found = bench.summarise(rows)
     assert found["regimes"]["near"]["ratio"] == pytest.approx(3.0)
     assert sum(found["left_out"].values()) == 2
+
+
+def test_after_the_first_round_slow_variants_end_but_none_for_a_disturbed_run(
+    bench: ModuleType,
+) -> None:
+    rows = [
+        row(bench, "headrace", 900.0),
+        row(bench, "a fast", 100.0),
+        row(bench, "a faster", 110.0),
+        row(bench, "a fair", 99.0),
+        row(bench, "b", 80.0, foreign_cpu=0.5),
+        row(bench, "b", 84.0),
+        row(bench, "c", 50.0),
+        row(bench, "d", 1.0, foreign_cpu=0.5),
+    ]
+    assert bench.slow_variants(rows, 2) == {"a fair", "c"}
+    assert bench.slow_variants(rows, 1) == {"a fair", "a fast", "c"}
 
 
 def test_a_peer_with_other_weights_is_told_from_one_that_rounds(

@@ -114,18 +114,16 @@ def _arguments(peer: Peer) -> argparse.Namespace:
 def decode(engine: Engine, prompt: list[int], output_tokens: int, runs: int) -> dict[str, Any]:
     """Medians over `runs` after a warm-up; the first token is not part of decoding."""
     engine.generate(prompt[-WARM_UP_PROMPT:], min(output_tokens, WARM_UP_OUTPUT))
-    speeds, prefills, tokens = [], [], []
+    speeds, prefills = [], []
     for _ in range(runs):
         done = engine.generate(prompt, output_tokens)
-        tokens = done.token_ids
-        if len(tokens) != output_tokens:
-            raise SystemExit(f"{len(tokens)} tokens came, not {output_tokens}")
+        if len(done.token_ids) != output_tokens:
+            raise SystemExit(f"{len(done.token_ids)} tokens came, not {output_tokens}")
         speeds.append((output_tokens - 1) / done.rest_s)
         prefills.append(len(prompt) / done.first_s)
     return {
         "decode_tok_s": statistics.median(speeds),
         "prefill_tok_s": statistics.median(prefills),
-        "token_ids": tokens,
     }
 
 
