@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace headrace {
@@ -14,8 +15,10 @@ namespace {
 constexpr int kAllToAll = 4;
 // Pauses before a waiting worker offers its core to others (some 20 us).
 constexpr int kPatience = 512;
-// Twice what the engine takes between two steps; waking a sleeper costs some 20 us.
-constexpr std::chrono::microseconds kStayAwake{50};
+// How long a worker stays awake for the next task: twice what passed before the last ones, within
+// these bounds. Waking a sleeper costs some 20 us, and as much again until its caches are warm.
+constexpr std::chrono::nanoseconds kLeastAwake{20'000};
+constexpr std::chrono::nanoseconds kMostAwake{250'000};
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -58,6 +61,8 @@ Workers::~Workers() {
 
 void Workers::run(Task task, void* context) {
   if (count_ > 1) {
+    const auto start = std::chrono::steady_clock::now();
+    note_pause(start - ended_);
     task_ = task;
     context_ = context;
     arrived_[0].cpu.store(sched_getcpu(), std::memory_order_relaxed);
@@ -66,17 +71,33 @@ void Workers::run(Task task, void* context) {
     if (sleeping_.load() > 0) epoch_.notify_all();
   }
   task(context, 0);
+  ended_ = std::chrono::steady_clock::now();
+}
+
+// A pause that is too long to stay awake for says nothing about the next one.
+void Workers::note_pause(std::chrono::nanoseconds pause) {
+  if (2 * pause > kMostAwake) return;
+  const auto awake = std::clamp(2 * pause, kLeastAwake, kMostAwake).count();
+  const auto before = stay_awake_ns_.load(std::memory_order_relaxed);
+  // Longer at once, shorter slowly: a sleeper costs more than a little spinning.
+  stay_awake_ns_.store(awake > before ? awake : before - (before - awake) / 16,
+                       std::memory_order_relaxed);
 }
 
 bool Workers::spin_for_task(std::uint32_t seen) const {
   using Clock = std::chrono::steady_clock;
-  const auto until = Clock::now() + kStayAwake;
+  const auto begin = Clock::now();
+  const auto until =
+      begin + std::chrono::nanoseconds(stay_awake_ns_.load(std::memory_order_relaxed));
+  auto now = begin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (epoch_.load(std::memory_order_acquire) != seen) return true;
       relax();
     }
-  } while (Clock::now() < until);
+    now = Clock::now();
+    if (now - begin > kLeastAwake) sched_yield();
+  } while (now < until);
   return false;
 }
 

@@ -1,12 +1,14 @@
 // Persistent workers that run one task together, and the barrier between its phases.
 //
-// The calling thread is worker 0. Between tasks the others spin for some fifty microseconds (the
-// next step usually comes sooner), then sleep until woken: the cores are shared.
+// The calling thread is worker 0. Between tasks the others spin for a while, as long as the next task
+// usually takes to come and at most a quarter of a millisecond, then sleep until woken: the cores are
+// shared, and a worker that spins gives its core to whoever wants it.
 #pragma once
 
 #include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -42,6 +44,7 @@ class Workers {
     std::atomic<int> cpu{0};  // the processor the worker was on when its last task began
   };
 
+  void note_pause(std::chrono::nanoseconds pause);
   void serve(int worker);
   bool spin_for_task(std::uint32_t seen) const;
   void keep_apart(int worker);
@@ -52,6 +55,8 @@ class Workers {
   alignas(2 * kCacheLine) std::atomic<std::uint32_t> epoch_{0};
   alignas(2 * kCacheLine) std::atomic<int> sleeping_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<std::int64_t> stay_awake_ns_{20'000};
+  std::chrono::steady_clock::time_point ended_;  // the last task, as worker 0 saw it
   Task task_ = nullptr;
   void* context_ = nullptr;
   cpu_set_t allowed_;  // processors of this process
