@@ -153,7 +153,7 @@ def test_tokens_of_calls_that_follow_each_other_in_a_moment_share_a_frame() -> N
 
     class Slow(NullBackend):
         def step(self, batch: Batch) -> StepResult:
-            clock.advance(3e-4 * batch.steps)  # three steps a call, three calls a frame
+            clock.advance(3e-4 * batch.steps)  # six steps a call, two calls a frame
             return super().step(batch)
 
     with engine_loop(Slow(tiny_program(), num_blocks=64), clock=clock) as (front, _):
@@ -161,7 +161,7 @@ def test_tokens_of_calls_that_follow_each_other_in_a_moment_share_a_frame() -> N
         front.hear(1)
     assert front.output("a") == [2 + i for i in range(20)]
     told = [m for m in front.heard if isinstance(m, Tokens)]
-    assert [len(m.token_ids) for m in told] == [1, 9, 9, 1]
+    assert [len(m.token_ids) for m in told] == [1, 12, 7]
 
 
 def test_what_fails_outside_the_backend_ends_the_sequences_and_not_the_loop() -> None:

@@ -14,11 +14,12 @@ from headrace.backends.reference import ReferenceBackend
 from headrace.clock import ManualClock
 from headrace.engine import Engine
 from headrace.engine.messages import Cancel, Submit, ToFront, Tokens
-from headrace.engine.stride import MAX_STEPS, Stride
+from headrace.engine.stride import Stride
 from headrace.model.program import Program
 from tests.engine.test_engine import VOCAB, endings, output, run, submit
 from tests.tiny_llama import random_weights, tiny_program
 
+MOST = 8  # steps a call, and a millisecond: what the numbers below count with
 PROGRAM = tiny_program()
 WEIGHTS = random_weights(PROGRAM)
 
@@ -55,7 +56,7 @@ class Timed:
 def timed(
     backend: Backend | None = None,
     *,
-    most: int = MAX_STEPS,
+    most: int = MOST,
     step_s: float = 1e-4,
     num_blocks: int = 64,
     max_sequences: int = 4,
@@ -71,7 +72,7 @@ def timed(
         max_waiting=100,
         has_prefix_cache=has_prefix_cache,
     )
-    engine.stride = Stride(most=most)
+    engine.stride = Stride(most=most, longest_s=1e-3)
     return engine, timed
 
 
@@ -95,7 +96,7 @@ def test_a_stream_alone_makes_calls_of_as_many_steps_as_a_millisecond_holds() ->
 
 
 def test_more_rows_than_were_measured_are_taken_to_cost_as_much_more() -> None:
-    stride = Stride()
+    stride = Stride(most=MOST, longest_s=1e-3)
     engine, backend = timed(step_s=2e-4, max_sequences=8)
     engine.stride = stride
     engine.handle(submit("a", (1,), 3))

@@ -1,7 +1,7 @@
 """How many steps one call of the backend makes, while no row needs the host in between. Pure.
 
-Between two calls the engine hears what was said to it and reports what was drawn; that costs some
-25 us, which several steps in one call share. What is said meanwhile waits for the call's end, and
+Between two calls the engine hears what was said to it and reports what was drawn; that costs 25 to
+90 us, which several steps in one call share. What is said meanwhile waits for the call's end, and
 its tokens come at once: a call therefore lasts no longer than a reader could notice.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence as Seq
 from headrace.engine.block_pool import BlockPool, blocks_for
 from headrace.engine.scheduler import Chunk
 
-MAX_STEPS = 8  # chosen: what the host costs is then some 3 us a token, of 80 for a small model
-MAX_CALL_S = 1e-3  # chosen: what a call of several steps takes at most
+MAX_STEPS = 16  # chosen: what the host costs is then a few us a token, of 80 for a small model
+MAX_CALL_S = 2e-3  # chosen: a call of several steps takes at most what tokens may be held together
 
 
 class Stride:
