@@ -49,6 +49,7 @@ from rich.table import Table
 
 import headrace
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
+from headrace.backends.host import read_memory
 from headrace.backends.reference import ReferenceBackend
 from headrace.model import LanguageModel, bundled_model, open_model
 
@@ -245,6 +246,10 @@ def _verified(
         if known["versions"] == said["versions"]:
             return known["variants"]
     prompt, expected = prepared / "verified-prompt.json", prepared / "verified-logits.npy"
+    needed = 4 * model.program.num_parameters
+    if not expected.exists() and needed > read_memory().available_bytes:
+        say.print(f"{name} is not verified: the reference backend needs {needed / 1e9:.0f} GB")
+        return {}
     if not expected.exists():
         say.print("computing logits on the reference backend")
         ids = np.random.default_rng(1).integers(0, model.program.vocab_size, VERIFIED_TOKENS)
