@@ -71,7 +71,7 @@ class Vllm:
 
     def logits(self, prompt: list[int], rows: int) -> np.ndarray:
         """Log probabilities, which differ from the logits by a number per row."""
-        params = SamplingParams(temperature=0, max_tokens=1, logprobs=-1, ignore_eos=True)
+        params = SamplingParams(temperature=0, max_tokens=1, logprobs=-1, detokenize=False)
         found = []
         for end in range(len(prompt) - rows + 1, len(prompt) + 1):
             row = self._run(prompt[:end], params).outputs[0].logprobs[0]

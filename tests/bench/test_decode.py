@@ -4,7 +4,7 @@ import pytest
 
 from headrace.backends.base import Batch, StepResult
 from headrace.backends.null import NullBackend
-from headrace.bench.decode import DecodeShape, bench_decode
+from headrace.bench.decode import WARM_UP_PROMPT, DecodeShape, bench_decode
 from headrace.clock import ManualClock
 from headrace.engine import Engine
 from headrace.errors import InvalidRequest
@@ -53,6 +53,15 @@ def test_a_batch_counts_all_its_tokens_but_reads_the_weights_once() -> None:
     both = run(DecodeShape(prompt_tokens=10, output_tokens=9, batch=2, runs=1))
     assert both[0] == pytest.approx(2 * alone[0])
     assert both[2] < 2 * alone[2]
+
+
+def test_a_long_prompt_is_read_once_a_run() -> None:
+    clock = ManualClock()
+    backend = Metronome(clock)
+    engine = Engine(backend, clock, max_sequences=8, max_step_tokens=64, max_waiting=8)
+    shape = DecodeShape(prompt_tokens=200, output_tokens=2, batch=1, runs=1)
+    bench_decode(engine, backend.program, shape, clock)
+    assert clock.now_s() == pytest.approx(WARM_UP_PROMPT + 200 + 2 * 0.25)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """How fast the engine itself is: prompt in, tokens out, no HTTP.
 
-Protocol: random prompts from a fixed seed, greedy, stop tokens ignored, one warm-up run. Decode
+Protocol: random prompts from a fixed seed, greedy, stop tokens ignored, one short run first. Decode
 speed is (output - 1) tokens over the time from the first output token to the last, prefill speed
 the prompt's tokens over the time to the first. Medians over the runs.
 """
@@ -10,12 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.clock import Clock
 from headrace.engine import Engine
 from headrace.engine.messages import Failed, Submit, ToFront, Tokens
 from headrace.errors import BackendError, InvalidRequest
 from headrace.model.program import Program
+
+WARM_UP_PROMPT = 128  # tokens of each prompt, at most: enough to touch caches, pages and threads
+WARM_UP_OUTPUT = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +70,14 @@ def bench_decode(
     decode: list[float] = []
     prefill: list[float] = []
     token_ids: tuple[int, ...] = ()
-    for run in range(shape.runs + 1):
-        asked = [_submit(run, i, tuple(p.tolist()), shape) for i, p in enumerate(prompts)]
+    warm_up = _submits(0, prompts[:, :WARM_UP_PROMPT], min(WARM_UP_OUTPUT, shape.output_tokens))
+    _run_once(engine, warm_up, clock)
+    for run in range(1, shape.runs + 1):
+        asked = _submits(run, prompts, shape.output_tokens)
         first_s, last_s, token_ids = _run_once(engine, asked, clock)
-        if run > 0:  # the first warms caches and threads
-            prefill.append(prompts.size / first_s)
-            decode.append(shape.batch * (shape.output_tokens - 1) / (last_s - first_s))
-            on_run(run)
+        prefill.append(prompts.size / first_s)
+        decode.append(shape.batch * (shape.output_tokens - 1) / (last_s - first_s))
+        on_run(run)
     mean_context = shape.prompt_tokens + shape.output_tokens // 2
     weight_bytes = program.bytes_per_token()
     cache_bytes = program.bytes_per_token(mean_context) - weight_bytes
@@ -112,16 +117,20 @@ def _run_once(
     return first_s, last_s, tuple(token for ids in tokens for token in ids)
 
 
-def _submit(run: int, index: int, prompt: tuple[int, ...], shape: DecodeShape) -> Submit:
-    return Submit(
-        id=f"bench-{index}",
-        prompt=prompt,
-        max_tokens=shape.output_tokens,
-        stop_ids=(),
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        min_p=0.0,
-        seed=0,
-        tenant=f"{run}/{index}",  # no run may find another's prompt in the prefix cache
-    )
+def _submits(run: int, prompts: NDArray[np.int64], output_tokens: int) -> list[Submit]:
+    """A request for each of `prompts` [B, T]."""
+    return [
+        Submit(
+            id=f"bench-{index}",
+            prompt=tuple(prompt.tolist()),
+            max_tokens=output_tokens,
+            stop_ids=(),
+            temperature=0.0,
+            top_k=0,
+            top_p=1.0,
+            min_p=0.0,
+            seed=0,
+            tenant=f"{run}/{index}",  # no run may find another's prompt in the prefix cache
+        )
+        for index, prompt in enumerate(prompts)
+    ]
