@@ -38,7 +38,9 @@ class App:
         self._pipeline = pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one exchange."""
+        """Answer one exchange; `scope["state"]["wire"]` is for what a stream goes on with."""
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["wire"] = send
         await self._inner(scope, receive, send)
 
     def drain(self) -> None:

@@ -92,7 +92,7 @@ class ChatCompletions:
         scope["state"]["completion"] = Completion()
         body = await read_json_body(scope, receive, self._body_timeout_s)
         client = Connection(receive, send)
-        stream = EventStream(client.send)
+        stream = EventStream(client.send, scope["state"]["wire"])
         work = self._answer(body, scope, receive, stream, client.send)
         await client.run(work, beat=stream.beat, every_s=self._keep_alive_s)
 

@@ -79,7 +79,7 @@ class EngineClient:
 
         Raises what it failed with: QueueFull, InvalidRequest, EngineDied, …
         """
-        mailbox = self._mailboxes[asked.id] = _Mailbox()
+        mailbox = self._mailboxes[asked.id] = _Mailbox(asyncio.get_running_loop())
         is_open = False  # whether the engine works for us
         try:
             self._supervisor.send(asked)
@@ -134,7 +134,8 @@ class EngineClient:
 class _Mailbox:
     """Messages for one stream. One reader; everything on the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._messages: list[ToFront] = []
         self._reader: asyncio.Future[None] | None = None
 
@@ -146,7 +147,7 @@ class _Mailbox:
     async def take(self) -> list[ToFront]:
         """All that wait, at least one."""
         if not self._messages:
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = self._loop.create_future()
             await self._reader
             self._reader = None
         messages, self._messages = self._messages, []

@@ -35,19 +35,19 @@ class Answer:
             cached_tokens=self.cached_tokens,
         )
 
-    def events(self, message: Tokens) -> Iterator[TokenEvent]:
+    def events(self, message: Tokens) -> Sequence[TokenEvent]:
         """The events that `message` makes, up to the one that ends the choice.
 
         One, in a part for each token; or one for each, when there are log-probabilities to go.
         """
         if self._logprobs is None:
-            yield self._event(message, self._read(message))
-            return
+            return (self._event(message, self._read(message)),)
+        events: list[TokenEvent] = []
         for part in _tokens_of(message):
-            event = self._event(part, (self._read_held(part),))
-            yield event
-            if event.finish is not None:
-                return
+            events.append(self._event(part, (self._read_held(part),)))
+            if events[-1].finish is not None:
+                break
+        return events
 
     def _event(self, message: Tokens, read: Sequence[str]) -> TokenEvent:
         """The event of `read`, a text for each token; a stop string ends the choice with it."""

@@ -59,13 +59,13 @@ async def choice_events(
                 continue  # a stop string ended it, the engine did not know yet
             for event in answers[choice].events(message):
                 if event.finish is None:
-                    yield replace(event, choice=choice)
+                    yield msgspec.structs.replace(event, choice=choice)
                     continue
                 merged.close(choice)
                 timings[choice] = event.timing
                 known = [timing for timing in timings if timing is not None]
                 is_last = len(known) == len(runs)
-                yield replace(
+                yield msgspec.structs.replace(
                     event,
                     choice=choice,
                     usage=_usage_of(answers) if is_last else None,
