@@ -11,7 +11,8 @@ process of its own (`loopback_reader.cpp`), which notes when text arrives; it sh
 Speed over HTTP counts from the moment every stream has begun until the last one ends, like that of
 the engine; TTFT is from the request's last byte written to the first text read. Processor time is
 what the kernel charged each process for, from the first request to the last byte, over all tokens:
-reading the prompt is in it, and the workers' waiting.
+reading the prompt is in it, and the workers' waiting. Rounds in which other processes took more
+than a tenth of all cores are marked and left out of the medians.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from loopback_client import Server, serving
-from loopback_reader import chat, read_streams
+from loopback_reader import Reading, chat, read_streams
 from machine import CpuSeconds, commit, describe
 
 from headrace.backends.cpu import round_trip_seconds
@@ -42,6 +43,7 @@ from headrace.model import bundled_model
 PROMPT = "Tell me a long story about a mill by the river."
 PROMPT_TOKENS = 32  # of the engine alone; the chat's prompts are about as long
 WARM_TOKENS = 64
+MOST_FOREIGN = 0.1  # of all cores, taken by others during a run that counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +79,7 @@ def main() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(serving(str(model), "--no-auth", "--log-level", "warning"))
         peers = {
-            count: stack.enter_context(
-                _peer(
-                    given.peer_server, given.peer_model, given.peer_arguments, count, given.tokens
-                )
-            )
+            count: stack.enter_context(_peer(given, count))
             for count in (counts if given.peer_server else ())
         }
         for number in range(-1, given.rounds):
@@ -121,20 +119,20 @@ def _arguments() -> argparse.Namespace:
 
 
 def _round(
-    server: Server, peer_port: int | None, model: Path, count: int, number: int, tokens: int
+    server: Server, peer: "Peer | None", model: Path, count: int, number: int, tokens: int
 ) -> dict[str, Any]:
     if number < 0:
         tokens = WARM_TOKENS
     round_trip_s = round_trip_seconds()
+    before = CpuSeconds.now()
     alone_tok_s = decode_alone(model, count, tokens)
+    foreign = [CpuSeconds.now().foreign_share(before)]
     names = [f"{number} {i}: {PROMPT}" for i in range(count)]  # no prefix in common
     bodies = [chat(model.name, name, tokens) for name in names]
-    front, engine = server.pids()
-    before = [Spent.by(pid) for pid in (front, engine)]
-    busy_s = CpuSeconds.now().busy
+    watched = Watched(server.pids())
     reading = read_streams(server.port, bodies)
-    busy_s = CpuSeconds.now().busy - busy_s
-    spent = [Spent.by(pid).since(was) for pid, was in zip((front, engine), before, strict=True)]
+    (front, engine), share = watched.spent(reading)
+    foreign.append(share)
     row = {
         "round_trip_ns": [(s or 0.0) * 1e9 for s in (round_trip_s, round_trip_seconds())],
         "engine_tok_s": alone_tok_s,
@@ -145,24 +143,44 @@ def _round(
         "tokens": reading.tokens,
         "events_per_token": reading.events / reading.tokens,
         "writes_per_token": sum(s.writes for s in reading.streams) / reading.tokens,
-        "engine_cpu_us_per_token": spent[1].cpu_s * 1e6 / reading.tokens,
-        "front_cpu_us_per_token": spent[0].cpu_s * 1e6 / reading.tokens,
+        "engine_cpu_us_per_token": engine.cpu_s * 1e6 / reading.tokens,
+        "front_cpu_us_per_token": front.cpu_s * 1e6 / reading.tokens,
         "reader_cpu_us_per_token": reading.cpu_s * 1e6 / reading.tokens,
-        "front_switches_per_token": spent[0].switches / reading.tokens,
-        "engine_switches_per_token": spent[1].switches / reading.tokens,
+        "front_switches_per_token": front.switches / reading.tokens,
+        "engine_switches_per_token": engine.switches / reading.tokens,
         "reader_switches_per_token": reading.switches / reading.tokens,
-        "foreign_cpu_s": busy_s - spent[0].cpu_s - spent[1].cpu_s - reading.cpu_s,
     }
-    if peer_port is not None:
+    if peer is not None:
         theirs = {"ignore_eos": True, "cache_prompt": False}
-        peer = read_streams(peer_port, [body | theirs for body in bodies])
+        watched = Watched([peer.pid])
+        read = read_streams(peer.port, [body | theirs for body in bodies])
+        (used,), share = watched.spent(read)
+        foreign.append(share)
         row |= {
-            "peer_tok_s": peer.tok_s,
-            "http_over_peer": reading.tok_s / peer.tok_s,
-            "peer_ttft_ms": statistics.median(s.first_s for s in peer.streams) * 1e3,
-            "peer_tokens": peer.tokens,
+            "peer_tok_s": read.tok_s,
+            "http_over_peer": reading.tok_s / read.tok_s,
+            "peer_ttft_ms": statistics.median(s.first_s for s in read.streams) * 1e3,
+            "peer_cpu_us_per_token": used.cpu_s * 1e6 / read.tokens,
+            "peer_tokens": read.tokens,
         }
-    return row
+    return row | {"foreign_share": max(foreign), "is_quiet": max(foreign) <= MOST_FOREIGN}
+
+
+class Watched:
+    """Processes, from now on."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._pids = pids
+        self._before = [Spent.by(pid) for pid in pids]
+        self._cpu = CpuSeconds.now()
+
+    def spent(self, reading: Reading) -> tuple[list[Spent], float]:
+        """What each has used, and the share of all cores that neither they nor the reader took."""
+        now = CpuSeconds.now()
+        used = [Spent.by(pid).since(was) for pid, was in zip(self._pids, self._before, strict=True)]
+        known_s = reading.cpu_s + sum(each.cpu_s for each in used)
+        busy_s = now.busy - self._cpu.busy
+        return used, max(0.0, busy_s - known_s) / (now.total - self._cpu.total)
 
 
 def decode_alone(model: Path, batch: int, tokens: int) -> float:
@@ -174,19 +192,25 @@ def decode_alone(model: Path, batch: int, tokens: int) -> float:
     return float(json.loads(done.stdout)["decode_tok_s"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A running llama-server."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def _peer(
-    program: Path, file: Path, arguments: list[str], count: int, tokens: int
-) -> Generator[int]:
-    """A llama-server with a place for each stream; its port."""
+def _peer(given: argparse.Namespace, count: int) -> Generator[Peer]:
+    """One with a place for each of `count` streams."""
     port = 18_000 + count
-    command = [str(program), "-m", str(file), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--parallel", str(count), "-c", str(count * (tokens + 256))]
-    command += ["-t", str(os.cpu_count()), *arguments]
+    command = [str(given.peer_server), "-m", str(given.peer_model), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--parallel", str(count), "-t", str(os.cpu_count())]
+    command += ["-c", str(count * (given.tokens + 256)), *given.peer_arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _until_healthy(port)
-            yield port
+            yield Peer(port=port, pid=process.pid)
         finally:
             process.terminate()
 
@@ -204,13 +228,17 @@ def _until_healthy(port: int) -> None:
 
 
 def _medians(rows: list[dict[str, Any]]) -> dict[str, float]:
-    numbers = [name for name, value in rows[0].items() if isinstance(value, float | int)]
-    return {name: round(statistics.median(row[name] for row in rows), 4) for name in numbers}
+    """Over the rounds that nobody disturbed."""
+    quiet = [row for row in rows if row["is_quiet"]]
+    numbers = [name for name, value in rows[0].items() if type(value) in (int, float)]
+    found = {name: statistics.median(row[name] for row in quiet) for name in numbers if quiet}
+    return {"quiet_rounds": len(quiet)} | {name: round(value, 4) for name, value in found.items()}
 
 
 def _brief(row: dict[str, Any]) -> str:
     shown = ("engine_tok_s", "http_tok_s", "http_over_engine", "front_cpu_us_per_token")
-    return " ".join(f"{name}={row[name]:.4g}" for name in shown)
+    shown += ("peer_tok_s", "http_over_peer", "foreign_share")
+    return " ".join(f"{name}={row[name]:.4g}" for name in shown if name in row)
 
 
 if __name__ == "__main__":
