@@ -29,6 +29,12 @@ OPTIONS = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1",
 }
+# Run as Python starts: an editable install otherwise leads every import back to its own library.
+ONLY_THE_COPY = """\
+import sys
+skipped = "ScikitBuildRedirectingFinder"
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != skipped]
+"""
 LONG = {"test_cpu_far.py"}  # 131,072 positions: the same kernels, for hours
 
 
@@ -44,7 +50,9 @@ def main() -> int:
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(ROOT / "src", package, ignore=shutil.ignore_patterns("_native*.so"))
     module = "_native" + sysconfig.get_config_var("EXT_SUFFIX")
-    shutil.copy(build / module, package / "headrace/backends/cpu")
+    library = package / "headrace/backends/cpu" / module
+    shutil.copy(build / module, library)
+    (package / "sitecustomize.py").write_text(ONLY_THE_COPY)
     environment = {
         **os.environ,  # noqa: TID251 (what a child inherits)
         **OPTIONS,
@@ -54,8 +62,16 @@ def main() -> int:
     }
     agree = {**os.environ, **OPTIONS}  # noqa: TID251
     subprocess.run([build / "kernels_agree", *cpu_features()], env=agree, check=True)
+    ask = "from headrace.backends.cpu import _native; print(_native.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, check=True, capture_output=True, text=True
+    )
+    if Path(done.stdout.strip()) != library:
+        sys.exit(f"the tests would run {done.stdout.strip()}, not {library}")
     tests = [str(Path(name).resolve()) for name in asked.tests] or _cpu_tests()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "900"]
+    # What a sanitizer writes before it ends the process has to stay visible.
+    command += ["--capture", "sys"]
     command += ["--hypothesis-profile", "sanitized", "--durations", "5", "-k", _fastest_only()]
     return subprocess.run([*command, *tests], env=environment, cwd=build, check=False).returncode
 
