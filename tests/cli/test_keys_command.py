@@ -81,7 +81,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
 
 
 def test_every_command_is_registered_and_has_help(capsys: pytest.CaptureFixture[str]):
-    from headrace.cli.main import COMMANDS
+    from headrace.cli.commands import COMMANDS
 
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -14,8 +14,10 @@ import typer
 from headrace import config as settings
 from headrace.cli.live_text import LiveText
 from headrace.cli.output import DTYPE_HELP, loading_bars, print_json, say
+from headrace.cli.start import end_of_start
 from headrace.clock import SystemClock
 from headrace.config import Config
+from headrace.engine.launch import Launched
 from headrace.errors import ConfigError, HeadraceError, Unauthenticated
 from headrace.telemetry.logs import set_up_logging
 from headrace.types import Dtype, Message, Request, Role, SamplingParams, TokenEvent
@@ -58,6 +60,7 @@ class Talk:
 
 
 def chat(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Argument(help="checkpoint folder, or with --url a model's id")
     ] = None,
@@ -88,7 +91,9 @@ def chat(
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
         reached = (
-            _there(url, model, runner) if url else _here(model, settings.load(flags=flags), runner)
+            _there(url, model, runner)
+            if url
+            else _here(model, settings.load(flags=flags), runner, context.obj)
         )
         stream, name = stack.enter_context(reached)
         talk = Talk(runner, stream, name, SamplingParams(temperature=temperature), max_tokens)
@@ -130,17 +135,18 @@ def _converse(talk: Talk) -> None:
 
 @contextmanager
 def _here(
-    model: str | None, config: Config, runner: asyncio.Runner
+    model: str | None, config: Config, runner: asyncio.Runner, launched: Launched | None
 ) -> Generator[tuple[Stream, str], None, None]:
     """A model of this machine, by the same builder as `headrace serve`."""
     from headrace.gateway.build import build_local
     from headrace.model import bundled_model
 
     path = Path(model) if model else bundled_model()
-    provider = build_local([path], config, SystemClock())
+    provider = build_local([path], config, SystemClock(), launched)
     try:
         with loading_bars() as bars:
             runner.run(provider.start(bars))
+        end_of_start()
         yield provider.stream, provider.models[0].id
     finally:
         runner.run(provider.stop())

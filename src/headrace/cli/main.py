@@ -1,83 +1,40 @@
-"""The `headrace` command. Each command is a function in its own file, loaded when it is called."""
+"""The `headrace` command: from the process's start to its exit code.
+
+A command that will load a model has its engine's process launched first of all: that imports what
+it needs on another core while this one imports the command line.
+"""
 
 import sys
-from importlib import import_module
-from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command as as_click
-
-from headrace import __version__
+from headrace.cli.start import begin_of_start
+from headrace.engine.launch import Launched, launch
 from headrace.errors import ConfigError, HeadraceError, RequestError
 
-# name -> where the function (or the group of functions) is
-COMMANDS = {
-    "serve": "headrace.cli.serve:serve",
-    "demo": "headrace.cli.demo:demo",
-    "chat": "headrace.cli.chat:chat",
-    "keys": "headrace.cli.keys:keys_app",
-    "bench": "headrace.cli.bench:bench_app",
-    "doctor": "headrace.cli.doctor:doctor",
-}
-
+LOADING = {"serve", "chat"}  # commands that load a model, as a rule
+OTHERWISE = {"--help", "-h", "--url"}  # unless they are asked for something else
 MAX_SENTENCE_CHARS = 900  # of an error
-
-
-class _Commands(TyperGroup):
-    """Imports a command when it is asked for: `keys` need not wait for the engine's libraries."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        found: Any = getattr(import_module(module), attribute)
-        if not isinstance(found, typer.Typer):
-            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            alone.command()(found)
-            found = alone
-        command = as_click(found)
-        command.name = cmd_name
-        return command
-
-
-app = typer.Typer(
-    cls=_Commands,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # a fault of ours is reported with its plain trace
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="print the version", callback=_print_version, is_eager=True),
-    ] = False,
-) -> None:
-    """Answers one user as fast as the hardware allows, behind the OpenAI API."""
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong use or settings."""
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    loads = not LOADING.isdisjoint(arguments[:1]) and OTHERWISE.isdisjoint(arguments)
+    if not loads:
+        sys.exit(run(arguments))
+    launched = launch()
+    begin_of_start()
+    sys.exit(run(arguments, launched))
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command and give its exit code; our errors become one sentence on stderr."""
+def run(arguments: list[str], launched: Launched | None = None) -> int:
+    """Run one command and give its exit code; our errors become one sentence on stderr.
+
+    `launched`: a process for the first model that is loaded; it ends with this one.
+    """
+    from headrace.cli.commands import app
+
     try:
-        app(arguments)
+        app(arguments, obj=launched)
     except (ConfigError, RequestError) as exc:
         return _fail(str(exc), 2)
     except HeadraceError as exc:

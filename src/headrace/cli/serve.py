@@ -11,12 +11,15 @@ import typer
 
 from headrace import config as settings
 from headrace.cli.output import DTYPE_HELP, loading_bars, print_json, say
+from headrace.cli.start import end_of_start
 from headrace.config import Config, LogFormat, LogLevel
+from headrace.engine.launch import Launched
 from headrace.telemetry.logs import set_up_logging
 from headrace.types import Dtype
 
 
 def serve(
+    context: typer.Context,
     models: Annotated[
         list[Path] | None, typer.Argument(help="checkpoint folders; default: the bundled model")
     ] = None,
@@ -47,25 +50,38 @@ def serve(
     }
     loaded = settings.load(file=config, flags=flags)
     set_up_logging(loaded.log.level, loaded.log.format, sys.stderr)
-    run_server(models or [], loaded, as_json=as_json, with_stdin=with_stdin)
+    run_server(models or [], loaded, context.obj, as_json=as_json, with_stdin=with_stdin)
 
 
-def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin: bool) -> None:
-    """Bind, load, serve, drain, stop. Raises ConfigError for a wrong port or folder."""
-    import uvloop
+def run_server(
+    models: list[Path],
+    config: Config,
+    launched: Launched | None,
+    *,
+    as_json: bool,
+    with_stdin: bool,
+) -> None:
+    """Check, bind, load, serve, drain, stop. Raises ConfigError for a wrong port or folder.
 
-    from headrace.accounts import AccountService
-    from headrace.api import HttpServer, address, bind, build_app
+    `launched`: a process for the first model. What serving needs is imported while that loads.
+    """
     from headrace.clock import SystemClock
-    from headrace.console import pages
     from headrace.gateway.build import build_local
     from headrace.model import bundled_model
 
     clock = SystemClock()
-    sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
-    accounts = AccountService.open(config, clock) if config.api.auth else None
+    provider = build_local(models or [bundled_model()], config, clock, launched)
+
+    import uvloop
+
+    from headrace.accounts import AccountService
+    from headrace.api import HttpServer, address, bind, build_app
+    from headrace.console import pages
+
+    sock = bind(config.api.host, config.api.port)
+    accounts: AccountService | None = None
     try:
-        provider = build_local(models or [bundled_model()], config, clock)
+        accounts = AccountService.open(config, clock) if config.api.auth else None
         app = build_app(
             provider,
             accounts,
@@ -76,6 +92,7 @@ def run_server(models: list[Path], config: Config, *, as_json: bool, with_stdin:
         )
 
         def on_ready() -> None:
+            end_of_start()
             url = address(sock)
             if as_json:
                 print_json({"url": url, "models": [card.id for card in provider.models]})

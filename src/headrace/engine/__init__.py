@@ -1,10 +1,18 @@
-"""Requests to tokens: token ids in, token ids out, over the messages of `engine.messages`."""
+"""Requests to tokens: token ids in, token ids out, over the messages of `engine.messages`.
 
-from headrace.engine.build import build_backend, build_engine, plan_caches
-from headrace.engine.child import start_child
-from headrace.engine.client import EngineClient
-from headrace.engine.engine import Engine
-from headrace.engine.supervisor import OpenEngine
+What is named here is imported when somebody asks for it: whoever only launches a process, and the
+process itself, need not wait for the rest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.engine.build import build_backend, build_engine, plan_caches
+    from headrace.engine.child import start_child
+    from headrace.engine.client import EngineClient
+    from headrace.engine.engine import Engine
+    from headrace.engine.supervisor import OpenEngine
 
 __all__ = [
     "Engine",
@@ -15,3 +23,19 @@ __all__ = [
     "plan_caches",
     "start_child",
 ]
+
+_MODULES = {
+    "Engine": "engine",
+    "EngineClient": "client",
+    "OpenEngine": "supervisor",
+    "build_backend": "build",
+    "build_engine": "build",
+    "plan_caches": "build",
+    "start_child": "child",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

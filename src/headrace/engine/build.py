@@ -14,7 +14,7 @@ from headrace.config import EngineConfig, PackedCaching
 from headrace.engine.block_pool import blocks_for
 from headrace.engine.engine import Engine
 from headrace.engine.sizes import Wanted, plan_memory
-from headrace.model import Program
+from headrace.model.program import Program
 from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,14 @@
 """An engine process, seen from the front that started it."""
 
 import asyncio
-import socket
 import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from headrace.engine.connection import EngineConnection, OnMessages
+from headrace.engine.launch import Launched, launch
 from headrace.engine.messages import Start, ToEngine
+from headrace.engine.wire import frame
 
 LEAVE_S = 5.0  # from the closing of the socket to the end of the process: a step may be running
 
@@ -47,22 +48,24 @@ class EngineChild:
 async def start_child(
     start: Start, on_messages: OnMessages, on_lost: Callable[[], None]
 ) -> EngineChild:
-    """Start a process and tell it what to load; what it says goes to `on_messages`.
+    """Launch a process and tell it what to load; what it says goes to `on_messages`.
 
     Raises OSError when the system cannot start one.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = subprocess.Popen(  # noqa: ASYNC220, S603 (our own program; vfork, no wait)
-                [sys.executable, "-P", "-m", "headrace.engine.process", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # ours belongs to the command that runs
-            )
-        except OSError:
-            ours.close()
-            raise
-    connection = await EngineConnection.open(ours, on_messages, on_lost)
-    connection.send(start)
-    return EngineChild(process, connection)
+    launched = launch()
+    tell(launched, start)
+    return await follow_child(launched, on_messages, on_lost)
+
+
+def tell(launched: Launched, start: Start) -> None:
+    """Tell a launched process what to load: it begins, whoever listens."""
+    with suppress(ConnectionError):  # it died: whoever follows it will see
+        launched.sock.sendall(frame([start]))
+
+
+async def follow_child(
+    launched: Launched, on_messages: OnMessages, on_lost: Callable[[], None]
+) -> EngineChild:
+    """Hear what a process says that was told its `Start`, and answer for it from now on."""
+    connection = await EngineConnection.open(launched.sock, on_messages, on_lost)
+    return EngineChild(launched.process, connection)

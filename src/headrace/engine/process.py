@@ -9,15 +9,18 @@ import logging
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from headrace.backends.cpu.library import require_native
 from headrace.clock import SystemClock
 from headrace.engine.build import build_backend, build_engine
 from headrace.engine.loop import RECEIVE_BYTES, EngineLoop
 from headrace.engine.messages import Loading, Refused, Start, Started
 from headrace.engine.wire import FrameReader, frame
-from headrace.errors import HeadraceError
-from headrace.model import open_network
+from headrace.errors import HeadraceError, KernelMissing
+from headrace.model.network import open_network
+from headrace.model.registry import builders
 from headrace.telemetry.logs import Event, set_up_logging
 
 log = logging.getLogger("headrace.engine")
@@ -30,6 +33,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(sys.argv[1]))
+    _import_ahead()
     start = _hear_start(sock)
     if start is None:
         return
@@ -39,6 +43,13 @@ def main() -> None:
     except Exception:
         log.exception(Event("engine_broke"))
         sys.exit(1)
+
+
+def _import_ahead() -> None:
+    """Load what nearly every model needs, while the front finds out what it wants."""
+    builders()
+    with suppress(KernelMissing):  # whoever asks for that backend will be told
+        require_native()
 
 
 def _hear_start(sock: socket.socket) -> Start | None:

@@ -1,14 +1,18 @@
 """From checkpoint folders to a provider: where models and engines come together."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from headrace.backends.base import MappedWeights
 from headrace.clock import Clock
 from headrace.config import Config
-from headrace.engine import EngineClient, OpenEngine, plan_caches, start_child
+from headrace.engine.build import plan_caches
+from headrace.engine.child import EngineChild, follow_child, start_child, tell
+from headrace.engine.client import EngineClient
+from headrace.engine.connection import OnMessages
+from headrace.engine.launch import Launched
 from headrace.engine.messages import Start
 from headrace.errors import ConfigError
 from headrace.gateway.local import LocalModel, LocalProvider, greeting
@@ -17,9 +21,12 @@ from headrace.model import LanguageModel, open_model
 log = logging.getLogger(__name__)
 
 
-def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> LocalProvider:
+def build_local(
+    model_paths: Sequence[Path], config: Config, clock: Clock, launched: Launched | None = None
+) -> LocalProvider:
     """Open and check every folder; `start` of the provider then loads them, each by its engine.
 
+    With a process that was `launched` for it the first model begins to load at once.
     Raises ConfigError or CheckpointError naming the folder, file or setting that is wrong.
     """
     context, dtype = config.engine.context_tokens or None, config.engine.dtype
@@ -31,26 +38,39 @@ def build_local(model_paths: Sequence[Path], config: Config, clock: Clock) -> Lo
         if isinstance(model.weights, MappedWeights):
             model.weights.close()  # the engines open them again
     engines = plan_caches({model.name: model.program for model in opened}, config.engine)
-    return LocalProvider(
-        {
-            model.name: _local_model(model, replace(config, engine=engines[model.name]), clock)
-            for model in opened
-        }
-    )
+    models: dict[str, LocalModel] = {}
+    for model in opened:
+        settings = replace(config, engine=engines[model.name])
+        models[model.name] = _local_model(model, settings, clock, launched)
+        launched = None  # there is one
+    return LocalProvider(models)
 
 
-def _local_model(model: LanguageModel, config: Config, clock: Clock) -> LocalModel:
+def _local_model(
+    model: LanguageModel, config: Config, clock: Clock, launched: Launched | None
+) -> LocalModel:
     log.info("loading %s: weights %s", model.name, model.precision)
-    engine = EngineClient(_process(model, config), clock, greeting=greeting(model))
-    return LocalModel(model, engine)
-
-
-def _process(model: LanguageModel, config: Config) -> OpenEngine:
-    """Opens an engine for `model` in a process of its own."""
     start = Start(
         model=str(model.path.absolute()),
         config=config.engine,
         log=config.log,
         home=str(config.home.absolute()),
     )
-    return lambda on_messages, on_lost: start_child(start, on_messages, on_lost)
+    engine = EngineClient(_Process(start, launched), clock, greeting=greeting(model))
+    return LocalModel(model, engine)
+
+
+class _Process:
+    """Opens engines, one after the other: the first in the process that was launched, if any."""
+
+    def __init__(self, start: Start, launched: Launched | None) -> None:
+        self._start = start
+        self._launched = launched
+        if launched is not None:
+            tell(launched, start)
+
+    async def __call__(self, on_messages: OnMessages, on_lost: Callable[[], None]) -> EngineChild:
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            return await follow_child(launched, on_messages, on_lost)
+        return await start_child(self._start, on_messages, on_lost)

@@ -1,13 +1,21 @@
-"""Checkpoint folder to program, weights, tokenizer and chat template."""
+"""Checkpoint folder to program, weights, tokenizer and chat template.
 
-from headrace.model.bundle import bundled_model
-from headrace.model.chat_template import ChatTemplate
-from headrace.model.checkpoint import Checkpoint, open_checkpoint
-from headrace.model.detokenizer import Detokenizer
-from headrace.model.language_model import LanguageModel, Network, open_model, open_network
-from headrace.model.program import Program
-from headrace.model.registry import build_program
-from headrace.model.tokenizer import Tokenizer
+What is named here is imported when somebody asks for it: an engine needs no tokenizer.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.model.bundle import bundled_model
+    from headrace.model.chat_template import ChatTemplate
+    from headrace.model.checkpoint import Checkpoint, open_checkpoint
+    from headrace.model.detokenizer import Detokenizer
+    from headrace.model.language_model import LanguageModel, open_model
+    from headrace.model.network import Network, open_network
+    from headrace.model.program import Program
+    from headrace.model.registry import build_program
+    from headrace.model.tokenizer import Tokenizer
 
 __all__ = [
     "ChatTemplate",
@@ -23,3 +31,24 @@ __all__ = [
     "open_model",
     "open_network",
 ]
+
+_MODULES = {
+    "ChatTemplate": "chat_template",
+    "Checkpoint": "checkpoint",
+    "Detokenizer": "detokenizer",
+    "LanguageModel": "language_model",
+    "Network": "network",
+    "Program": "program",
+    "Tokenizer": "tokenizer",
+    "build_program": "registry",
+    "bundled_model": "bundle",
+    "open_checkpoint": "checkpoint",
+    "open_model": "language_model",
+    "open_network": "network",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

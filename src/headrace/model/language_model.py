@@ -1,18 +1,15 @@
 """A model, ready to be loaded by a backend and talked to: everything its folder says, checked."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from headrace.errors import CheckpointError
 from headrace.model.chat_template import ChatTemplate, load_chat_template
-from headrace.model.checkpoint import open_checkpoint
 from headrace.model.generation_defaults import generation_defaults
+from headrace.model.network import naming, open_network
 from headrace.model.precision import Tensor
 from headrace.model.program import Program
-from headrace.model.registry import build_program
 from headrace.model.tokenizer import Tokenizer
 from headrace.types import Dtype, SamplingParams
 
@@ -33,26 +30,6 @@ class LanguageModel:
     default_sampling: SamplingParams  # None where the checkpoint is silent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
-    """The part of a model folder that a backend needs."""
-
-    program: Program
-    weights: Mapping[str, Tensor]  # by checkpoint name
-
-
-def open_network(path: Path, *, dtype: Dtype = Dtype.STORED, context: int | None = None) -> Network:
-    """Open the folder at `path` for its arithmetic only: no tokenizer, no template.
-
-    `dtype` and `context` are as for `open_model`. Raises CheckpointError, one sentence naming the
-    file (and the tensor), when it is broken.
-    """
-    checkpoint = open_checkpoint(path, dtype=dtype)
-    program = build_program(checkpoint.config, context=context)
-    checkpoint.weights.require(program)
-    return Network(program=program, weights=checkpoint.weights)
-
-
 def _local_time() -> datetime:
     return datetime.now().astimezone()
 
@@ -66,19 +43,16 @@ def open_model(
 ) -> LanguageModel:
     """Open and check the Hugging Face folder at `path`; allocates nothing of the weights' size.
 
-    `dtype` is what its matrices are read as; `context` the longest sequence that will be served, in
-    tokens, None for the model's own longest; `now` the date that chat templates may print. Raises
-    CheckpointError, one sentence naming the file (and the tensor), when something is missing,
-    broken or not known to this version.
+    `dtype` and `context` are as for `open_network`; `now` gives the date that chat templates may
+    print. Raises CheckpointError, one sentence naming the file (and the tensor), when something is
+    missing, broken or not known to this version.
     """
-    checkpoint = open_checkpoint(path, dtype=dtype)
-    with _named(path):
-        program = build_program(checkpoint.config, context=context)
-    checkpoint.weights.require(program)
+    network = open_network(path, dtype=dtype, context=context)
+    checkpoint, program = network.checkpoint, network.program
     tokenizer = Tokenizer(
         checkpoint.tokenizer_file, checkpoint.tokenizer_config, vocab_size=program.vocab_size
     )
-    with _named(path):
+    with naming(path):
         defaults = generation_defaults(
             checkpoint.config, checkpoint.generation_config, program.vocab_size
         )
@@ -94,12 +68,3 @@ def open_model(
         stop_ids=defaults.stop_ids,
         default_sampling=defaults.sampling,
     )
-
-
-@contextmanager
-def _named(folder: Path) -> Generator[None]:
-    """Which folder's file is meant, where there may be several."""
-    try:
-        yield
-    except CheckpointError as exc:
-        raise CheckpointError(f"{folder}: {exc}") from exc

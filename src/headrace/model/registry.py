@@ -16,6 +16,8 @@ from headrace.model.config_json import ConfigJson
 from headrace.model.plain_file import shown
 from headrace.model.program import Program
 
+NAMES = "ARCHITECTURES"  # what a family, and nothing else here, defines
+
 Builder = Callable[[ConfigJson], Program]
 
 
@@ -28,9 +30,13 @@ class _Family(Protocol):
 def builders() -> Mapping[str, Builder]:
     """The function that builds each known architecture, by name."""
     found: dict[str, Builder] = {}
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    here = Path(__file__).parent
+    for module in pkgutil.iter_modules([str(here)]):
+        source = here / f"{module.name}.py"
+        if source.exists() and NAMES not in source.read_text(encoding="utf-8"):
+            continue  # not imported for nothing: an engine starts without the tokenizers' library
         family = cast("_Family", import_module(f"{__package__}.{module.name}"))
-        for name in getattr(family, "ARCHITECTURES", ()):
+        for name in getattr(family, NAMES, ()):
             assert name not in found, f"{name} is built twice"
             found[name] = family.build
     return found
