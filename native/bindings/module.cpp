@@ -10,6 +10,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "headrace/digest.hpp"
 #include "headrace/machine.hpp"
 #include "headrace/platform.hpp"
 #include "headrace/probe.hpp"
@@ -220,6 +221,9 @@ NB_MODULE(_native, module) {
              nb::call_guard<nb::gil_scoped_release>());
   module.def("round_trip_seconds", &round_trip_seconds,
              nb::call_guard<nb::gil_scoped_release>());
+  module.def(
+      "digest", [](const Array<const std::uint8_t>& bytes) { return digest(span_of(bytes)); },
+      nb::arg("bytes"), nb::call_guard<nb::gil_scoped_release>());
   module.def("sample", &draw, nb::arg("logits"), nb::arg("temperature"), nb::arg("top_k"),
              nb::arg("top_p"), nb::arg("min_p"), nb::arg("seed"), nb::arg("position"));
 

@@ -5,6 +5,7 @@ it needs on another core while this one imports the command line.
 """
 
 import sys
+from contextlib import suppress
 
 from headrace.cli.start import begin_of_start
 from headrace.engine.launch import Launched, launch
@@ -19,10 +20,11 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong use or settings."""
     arguments = sys.argv[1:]
     loads = not LOADING.isdisjoint(arguments[:1]) and OTHERWISE.isdisjoint(arguments)
-    if not loads:
-        sys.exit(run(arguments))
-    launched = launch()
-    begin_of_start()
+    launched: Launched | None = None
+    if loads:
+        begin_of_start()
+        with suppress(OSError):  # whoever loads the model tries again, and says why it failed
+            launched = launch()
     sys.exit(run(arguments, launched))
 
 

@@ -61,27 +61,27 @@ def run_server(
     as_json: bool,
     with_stdin: bool,
 ) -> None:
-    """Check, bind, load, serve, drain, stop. Raises ConfigError for a wrong port or folder.
+    """Bind, check, load, serve, drain, stop. Raises ConfigError for a wrong port or folder.
 
     `launched`: a process for the first model. What serving needs is imported while that loads.
     """
+    from headrace.accounts import AccountService
+    from headrace.api import address, bind
     from headrace.clock import SystemClock
     from headrace.gateway.build import build_local
     from headrace.model import bundled_model
 
     clock = SystemClock()
-    provider = build_local(models or [bundled_model()], config, clock, launched)
-
-    import uvloop
-
-    from headrace.accounts import AccountService
-    from headrace.api import HttpServer, address, bind, build_app
-    from headrace.console import pages
-
-    sock = bind(config.api.host, config.api.port)
-    accounts: AccountService | None = None
+    sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
+    accounts = AccountService.open(config, clock) if config.api.auth else None
     try:
-        accounts = AccountService.open(config, clock) if config.api.auth else None
+        provider = build_local(models or [bundled_model()], config, clock, launched)
+
+        import uvloop
+
+        from headrace.api import HttpServer, build_app
+        from headrace.console import pages
+
         app = build_app(
             provider,
             accounts,

@@ -15,10 +15,12 @@ from headrace.engine.connection import OnMessages
 from headrace.engine.launch import Launched
 from headrace.engine.messages import Start
 from headrace.errors import ConfigError
-from headrace.gateway.local import LocalModel, LocalProvider, greeting
+from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import LanguageModel, open_model
 
 log = logging.getLogger(__name__)
+
+GREETING = (0,)  # what an engine has to decode to be ready: a prompt of any token every model has
 
 
 def build_local(
@@ -56,7 +58,7 @@ def _local_model(
         log=config.log,
         home=str(config.home.absolute()),
     )
-    engine = EngineClient(_Process(start, launched), clock, greeting=greeting(model))
+    engine = EngineClient(_Process(start, launched), clock, greeting=GREETING)
     return LocalModel(model, engine)
 
 

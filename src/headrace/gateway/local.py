@@ -17,13 +17,12 @@ from headrace.gateway.answer import Answer
 from headrace.gateway.base import ModelCard
 from headrace.gateway.choices import choice_events, choices_of
 from headrace.model import LanguageModel
-from headrace.types import Message, Request, Role, TokenEvent
+from headrace.types import Request, TokenEvent
 
 Number = TypeVar("Number", int, float)
 
 Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all
 
-_HELLO = (Message(role=Role.USER, content="Hello"),)
 LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
 
 
@@ -174,11 +173,3 @@ def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -
     if asked is not None:
         return asked
     return otherwise if checkpoint is None else checkpoint
-
-
-def greeting(model: LanguageModel) -> tuple[int, ...]:
-    """A short prompt; one token for a model without a chat template."""
-    try:
-        return tuple(model.chat_template.render_ids(_HELLO))
-    except errors.InvalidRequest:
-        return (0,)

@@ -4,7 +4,6 @@ Only JSON, safetensors and plain text are read; nothing of the folder is importe
 whatever its configuration says. Pickle-based weight files are refused.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,6 +14,7 @@ import numpy as np
 
 from headrace.errors import CheckpointError
 from headrace.model.json_file import read_json_object
+from headrace.model.mapped_file import fits_twice
 from headrace.model.plain_file import shown
 from headrace.model.precision import Rounded, Stored, Tensor
 from headrace.model.program import Program
@@ -181,7 +181,8 @@ def _optional(path: Path) -> dict[str, object]:
 
 
 def _weight_files(folder: Path) -> dict[str, SafetensorsFile]:
-    keeps_cache = _fits_beside_itself(folder)
+    files = (file for file in folder.glob("*.safetensors") if file.is_file())
+    keeps_cache = fits_twice(sum(file.stat().st_size for file in files))
     if (folder / INDEX_FILE).exists():
         return _indexed_files(folder, keeps_cache=keeps_cache)
     if (folder / SINGLE_FILE).exists():
@@ -194,13 +195,6 @@ def _weight_files(folder: Path) -> dict[str, SafetensorsFile]:
             "convert the model to safetensors"
         )
     raise CheckpointError(f"{folder / SINGLE_FILE} is missing, and so is {INDEX_FILE}")
-
-
-def _fits_beside_itself(folder: Path) -> bool:
-    """Whether memory holds the weights twice: as a backend has them, and in the page cache."""
-    files = (file for file in folder.glob("*.safetensors") if file.is_file())
-    size = sum(file.stat().st_size for file in files)
-    return 2 * size <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _indexed_files(folder: Path, *, keeps_cache: bool) -> dict[str, SafetensorsFile]:

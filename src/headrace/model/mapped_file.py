@@ -17,6 +17,11 @@ AHEAD, DONE, IN_ORDER = (
 AT_ONCE = 512 << 10  # bytes; Linux fetches no more on one advice than a device takes in one request
 
 
+def fits_twice(size: int) -> bool:
+    """Whether memory holds so many bytes twice: as a backend has them, and in the page cache."""
+    return 2 * size <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 class MappedFile:
     """The bytes of one file; mapped on first use, and again when used after `close`."""
 

@@ -4,7 +4,9 @@ One file for one checkpoint: the workers' memory, one after the other, then a JS
 digest of every piece, then the trailer's length (8 bytes, little-endian). The file's name says what
 it was made of; it is written beside its place, synced and renamed, so it is whole or not there, and
 every piece is checked as it is read. Nothing that goes wrong here fails a load: what cannot be read
-is packed again, what cannot be written is left.
+is packed again, what cannot be written is left. A file that memory holds twice stays in the
+system's page cache, for the next start; a larger one leaves it, as huge pages would have to be
+wrung from it.
 """
 
 import fcntl
@@ -16,12 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, cast
 
+from headrace.backends.cpu.library import require_native
+from headrace.model.mapped_file import fits_twice
 from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
@@ -108,7 +112,11 @@ class PackedCache:
             except BlockingIOError:
                 return "not kept: another process is writing it"
             file.truncate(0)
-            digests = [[_written(file, piece) for piece in _pieces(part)] for part in parts]
+            keeps_cache = fits_twice(sum(part.nbytes for part in parts))
+            digests = [
+                [_written(file, piece, keeps_cache=keeps_cache) for piece in _pieces(part)]
+                for part in parts
+            ]
             trailer = json.dumps({"folder": key.folder, "digests": digests}).encode()
             _write_all(file, trailer + len(trailer).to_bytes(LENGTH_BYTES, "little"))
             os.fsync(file.fileno())
@@ -139,17 +147,26 @@ def _pieces(part: Memory) -> Iterator[Memory]:
 
 
 def _digest(piece: Memory) -> str:
-    return blake2b(piece, digest_size=16).hexdigest()
+    require_native()
+    from headrace.backends.cpu import _native
+
+    return f"{_native.digest(piece):016x}"
 
 
-def _written(file: BinaryIO, piece: Memory) -> str:
+def _written(file: BinaryIO, piece: Memory, *, keeps_cache: bool) -> str:
     """Write a piece through to the disk, so that it does not pile up in memory; its digest."""
     start = file.tell()
     _write_all(file, piece)
     os.fdatasync(file.fileno())
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), start, piece.nbytes, os.POSIX_FADV_DONTNEED)
+    if not keeps_cache:
+        _forget(file.fileno(), start, piece.nbytes)
     return _digest(piece)
+
+
+def _forget(descriptor: int, start: int, size: int) -> None:
+    """Let the page cache go of so many bytes, where the system takes that advice."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _write_all(file: BinaryIO, data: bytes | memoryview) -> None:
@@ -167,6 +184,7 @@ def _read_parts(
         return False
     done = 0
     turn = Lock()
+    keeps_cache = fits_twice(sum(sizes))
 
     def heard(count: int) -> None:
         nonlocal done
@@ -178,6 +196,8 @@ def _read_parts(
         for piece, digest in zip(_pieces(part), expected, strict=True):
             if not _fill(file.fileno(), start, piece) or _digest(piece) != digest:
                 return False
+            if not keeps_cache:
+                _forget(file.fileno(), start, piece.nbytes)
             start += piece.nbytes
             heard(piece.nbytes)
         return True
@@ -188,15 +208,13 @@ def _read_parts(
 
 
 def _fill(descriptor: int, start: int, piece: Memory) -> bool:
-    """Read a piece whole, leaving nothing of it in the page cache; False at the file's end."""
+    """Read a piece whole; False at the file's end."""
     left = piece
     while left:
         count = os.preadv(descriptor, [left], start + piece.nbytes - left.nbytes)
         if count == 0:
             return False
         left = left[count:]
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, start, piece.nbytes, os.POSIX_FADV_DONTNEED)
     return True
 
 
