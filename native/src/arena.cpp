@@ -1,8 +1,11 @@
 #include "headrace/arena.hpp"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <new>
@@ -38,22 +41,46 @@ Arena::Arena(std::size_t bytes) {
 #endif
 }
 
-bool Arena::commit(std::size_t index, std::size_t shares) const {
-  for (std::size_t at = index * kHugePage; at < bytes_; at += shares * kHugePage) {
-    std::uint8_t* stripe = as<std::uint8_t>() + at;
-    const std::size_t length = std::min(kHugePage, bytes_ - at);
+Arena::~Arena() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+namespace {
+
+// False when the system has no room for `bytes` at `start`.
+bool take_pages(std::uint8_t* start, std::size_t bytes) {
 #if defined(MADV_POPULATE_WRITE)
-    if (madvise(stripe, length, MADV_POPULATE_WRITE) == 0) continue;
-    if (errno != EINVAL) return false;  // EINVAL: a kernel before 5.14
+  if (madvise(start, bytes, MADV_POPULATE_WRITE) == 0) return true;
+  if (errno != EINVAL) return false;  // EINVAL: a kernel before 5.14
 #endif
-    // Zeroed already; the write is what takes the page.
-    for (std::size_t i = 0; i < length; i += 4096) static_cast<volatile std::uint8_t*>(stripe)[i] = 0;
+  // A write is what takes a page; this one changes nothing, whoever else writes there.
+  for (std::size_t i = 0; i < bytes; i += 4096) {
+    std::atomic_ref<std::uint8_t>(start[i]).fetch_or(0, std::memory_order_relaxed);
   }
   return true;
 }
 
-Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, bytes_);
+}  // namespace
+
+Commitment::Commitment(const Arena& arena) : arena_(arena), thread_([this] { take(); }) {}
+
+Commitment::~Commitment() {
+  stopping_.store(true);
+  thread_.join();
+}
+
+void Commitment::take() {
+#if defined(SCHED_IDLE)
+  const sched_param none{};
+  pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+#endif
+  for (std::size_t at = 0; at < arena_.bytes() && !stopping_.load(); at += kHugePage) {
+    const std::size_t bytes = std::min(kHugePage, arena_.bytes() - at);
+    if (!take_pages(arena_.as<std::uint8_t>() + at, bytes)) {
+      has_room_.store(false);
+      return;
+    }
+  }
 }
 
 }  // namespace headrace

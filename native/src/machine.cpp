@@ -194,7 +194,7 @@ void Machine::allocate() {
     head_dim = std::max({head_dim, layer.head_dim, layer.chunks * 32});
   }
   kv_arena_ = Arena(kv_words * 4);
-  commit(kv_arena_);
+  kv_commitment_.emplace(kv_arena_);
   auto* words = kv_arena_.as<std::uint32_t>();
   for (KvLayer& layer : layers_) {
     layer.keys = words;
@@ -219,24 +219,6 @@ void Machine::allocate() {
     own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
   }
-}
-
-// The workers take the pages between them: faster, and spread over the memory of all of them.
-void Machine::commit(const Arena& arena) {
-  struct Job {
-    Machine& machine;
-    const Arena& arena;
-    std::atomic<bool> has_room{true};
-  } job{*this, arena};
-  workers_.run(
-      [](void* context, int worker) {
-        Job& todo = *static_cast<Job*>(context);
-        const auto shares = static_cast<std::size_t>(todo.machine.workers());
-        if (!todo.arena.commit(static_cast<std::size_t>(worker), shares)) todo.has_room = false;
-        todo.machine.workers_.barrier(worker);
-      },
-      &job);
-  if (!job.has_room) throw std::bad_alloc();
 }
 
 void Machine::pack(Id id, std::size_t source, std::span<const std::uint16_t> values) {
@@ -313,6 +295,7 @@ void Machine::plan(const StepInput& input) {
 bool Machine::step(const StepInput& input) {
   check(input);
   if (input.token_ids.empty()) return true;
+  if (kv_commitment_ && !kv_commitment_->has_room()) throw std::bad_alloc();
   plan(input);
   std::fill(input.tokens.begin(), input.tokens.end(), 0);  // for a program without a head
   input_ = &input;

@@ -1,8 +1,9 @@
 // Zeroed memory in huge pages where the system grants them.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
-#include <memory>
+#include <thread>
 #include <utility>
 
 namespace headrace {
@@ -33,13 +34,33 @@ class Arena {
     return static_cast<T*>(data_);
   }
   std::size_t bytes() const { return bytes_; }
-  // Takes the pages of share `index` of `shares` now, in huge-page stripes, so that no one finds
-  // later that there are none. False when the system has no room.
-  bool commit(std::size_t index, std::size_t shares) const;
 
  private:
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
+};
+
+// Takes the pages of an arena from now on, in order, on a thread of its own that runs when nobody
+// else wants the processor: what was promised is soon there, and no one waits for it. Whoever
+// writes to a page before gets it then, as always.
+class Commitment {
+ public:
+  // `arena` must outlive it.
+  explicit Commitment(const Arena& arena);
+  Commitment(const Commitment&) = delete;
+  Commitment& operator=(const Commitment&) = delete;
+  ~Commitment();
+
+  // False once the system had no page to give.
+  bool has_room() const { return has_room_.load(std::memory_order_relaxed); }
+
+ private:
+  void take();
+
+  const Arena& arena_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> has_room_{true};
+  std::thread thread_;  // last: it uses the others
 };
 
 }  // namespace headrace

@@ -221,7 +221,6 @@ class Machine {
     std::size_t stride;  // elements of the one that is not null
   };
 
-  void commit(const Arena& arena);
   void join_attention(AttentionPhase& phase);
   bool only_feeds_products(Id buffer) const;
   void check(const StepInput& input) const;
@@ -312,6 +311,7 @@ class Machine {
   std::vector<std::int32_t> tap_layers_;
   std::vector<Arena> weight_arenas_;  // one per worker
   Arena buffer_arena_, kv_arena_;
+  std::optional<Commitment> kv_commitment_;  // after its arena: it ends first
   std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
   std::vector<float> exact_;            // the same, for fp16 matrices; empty without one
   std::vector<Scratch> scratch_;        // one per worker

@@ -167,6 +167,8 @@ class CpuBackend:
             )
         except (TypeError, ValueError) as error:
             raise BackendError(f"the batch is not valid: {error}") from error
+        except MemoryError as error:
+            raise BackendError("the system had no memory for the cache: free some") from error
         if not finite:
             raise BackendError("the model produced logits that are not numbers")
         if layers is not None and hidden is not None and tuple(layers) != batch.taps:
