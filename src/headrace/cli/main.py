@@ -4,6 +4,7 @@ A command that will load a model has its engine's process launched first of all:
 it needs on another core while this one imports the command line.
 """
 
+import os
 import sys
 from contextlib import suppress
 
@@ -18,6 +19,9 @@ MAX_SENTENCE_CHARS = 900  # of an error
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong use or settings."""
+    # The threads of NumPy's matrix library spin for 0.1 s when it is imported, on the cores that
+    # import the rest; only the reference backend multiplies with it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251 (for it, not for us)
     arguments = sys.argv[1:]
     loads = not LOADING.isdisjoint(arguments[:1]) and OTHERWISE.isdisjoint(arguments)
     launched: Launched | None = None
