@@ -1,7 +1,6 @@
 #include "headrace/digest.hpp"
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 
@@ -14,10 +13,11 @@ constexpr std::size_t kWordBytes = sizeof(std::uint64_t);
 constexpr std::size_t kStride = kLaneCount * kWordBytes;
 constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15;  // 2^64 over the golden ratio
 
-// Each step can be undone, so two states that differ stay different under the same words. The
-// turn brings high bits down again, where the multiplication spreads them.
+// Each step can be undone, so two states that differ stay different under the same words. Folding
+// brings high bits down, where the multiplication spreads them.
 std::uint64_t step(std::uint64_t state, std::uint64_t word) {
-  return std::rotl((state ^ word) * kOdd, 31);
+  const std::uint64_t mixed = state ^ word;
+  return (mixed ^ mixed >> 32) * kOdd;
 }
 
 std::uint64_t word_at(const std::uint8_t* bytes) {

@@ -194,7 +194,6 @@ void Machine::allocate() {
     head_dim = std::max({head_dim, layer.head_dim, layer.chunks * 32});
   }
   kv_arena_ = Arena(kv_words * 4);
-  kv_commitment_.emplace(kv_arena_);
   auto* words = kv_arena_.as<std::uint32_t>();
   for (KvLayer& layer : layers_) {
     layer.keys = words;
@@ -308,6 +307,7 @@ bool Machine::step(const StepInput& input) {
                this);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   if (reads_once) fetch_tuner_.note(took.count() / static_cast<double>(input.steps));
+  if (!kv_commitment_) kv_commitment_.emplace(kv_arena_);  // after the weights and the first step
   input_ = nullptr;
   return finite_.load();
 }

@@ -18,8 +18,8 @@ def digest(data: bytes) -> int:
 
 
 def step(state: int, word: int) -> int:
-    product = (state ^ word) * ODD & MASK
-    return (product << 31 | product >> 33) & MASK
+    mixed = state ^ word
+    return (mixed ^ mixed >> 32) * ODD & MASK
 
 
 def expected(data: bytes) -> int:

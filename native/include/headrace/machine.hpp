@@ -311,7 +311,7 @@ class Machine {
   std::vector<std::int32_t> tap_layers_;
   std::vector<Arena> weight_arenas_;  // one per worker
   Arena buffer_arena_, kv_arena_;
-  std::optional<Commitment> kv_commitment_;  // after its arena: it ends first
+  std::optional<Commitment> kv_commitment_;  // from the first step on; after its arena: ends first
   std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
   std::vector<float> exact_;            // the same, for fp16 matrices; empty without one
   std::vector<Scratch> scratch_;        // one per worker

@@ -1,6 +1,6 @@
 """How much cache each engine gets: decided once, before anything is allocated. Pure.
 
-Memory is planned, then taken: a backend begins to touch its cache when it is made, so that what was
+Memory is planned, then taken: a backend touches its cache from its first step on, so that what was
 promised is there, and a model that does not fit is a sentence now and no killed process later.
 """
 
