@@ -23,7 +23,8 @@ def main() -> None:
     # import the rest; only the reference backend multiplies with it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251 (for it, not for us)
     arguments = sys.argv[1:]
-    loads = not LOADING.isdisjoint(arguments[:1]) and OTHERWISE.isdisjoint(arguments)
+    options = {argument.partition("=")[0] for argument in arguments}
+    loads = not LOADING.isdisjoint(arguments[:1]) and OTHERWISE.isdisjoint(options)
     launched: Launched | None = None
     if loads:
         begin_of_start()
