@@ -30,8 +30,8 @@ class Timed:
     def __init__(self, backend: Backend, clock: ManualClock, step_s: float) -> None:
         self.calls: list[int] = []
         self._backend = backend
+        self.step_s = step_s
         self._clock = clock
-        self._step_s = step_s
 
     @property
     def program(self) -> Program:
@@ -43,7 +43,7 @@ class Timed:
 
     def step(self, batch: Batch) -> StepResult:
         self.calls.append(batch.steps)
-        self._clock.advance(self._step_s * batch.steps)
+        self._clock.advance(self.step_s * batch.steps)
         return self._backend.step(batch)
 
     def report(self) -> BackendReport:
@@ -93,6 +93,15 @@ def test_a_stream_alone_makes_calls_of_as_many_steps_as_a_millisecond_holds() ->
         assert output(messages, "a") == [4 + i for i in range(20)]
         assert said[-1].completion_s == pytest.approx(19 * step_s)
         assert engine.stats().steps == engine.stats().output_tokens == 20
+
+
+def test_one_slow_call_is_no_reason_for_a_short_one_and_two_are() -> None:
+    engine, backend = timed()
+    engine.handle(submit("a", (3,), 60))
+    for slow in (False, False, True, False, True, True, False):
+        backend.step_s = 5e-4 if slow else 1e-4
+        engine.step()
+    assert backend.calls == [1, 8, 8, 8, 8, 8, 2]
 
 
 def test_more_rows_than_were_measured_are_taken_to_cost_as_much_more() -> None:

@@ -5,6 +5,7 @@ Between two calls the engine hears what was said to it and reports what was draw
 its tokens come at once: a call therefore lasts no longer than a reader could notice.
 """
 
+import math
 from collections.abc import Sequence as Seq
 
 from headrace.engine.block_pool import BlockPool, blocks_for
@@ -22,12 +23,19 @@ class Stride:
         self._most = most
         self._longest_s = longest_s
         self._row_count = 1  # of the call last measured
-        self._step_s = 0.0  # each of its steps took; 0: not known
+        self._last_s = math.inf  # each of its steps took
+        self._step_s = 0.0  # what a step takes; 0: not known
 
     def note(self, plan: Seq[Chunk], steps: int, took_s: float) -> None:
-        """A call that made `steps` steps of `plan` took `took_s` seconds."""
-        self._row_count = sum(chunk.count for chunk in plan)
-        self._step_s = took_s / steps
+        """A call that made `steps` steps of `plan` took `took_s` seconds.
+
+        Of two calls of as many rows the quicker one counts: front and client share the cores, and
+        what they take from one call is not the steps' own.
+        """
+        row_count, step_s = sum(chunk.count for chunk in plan), took_s / steps
+        before_s = self._last_s if row_count == self._row_count else math.inf
+        self._row_count, self._last_s = row_count, step_s
+        self._step_s = min(step_s, before_s)
 
     def reserve(self, plan: Seq[Chunk], pool: BlockPool) -> int:
         """The steps `plan` may make in one call; its rows then have the blocks for them.
