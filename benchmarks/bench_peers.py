@@ -20,6 +20,7 @@ apart. Medians hold runs of one regime only, and none in which it flipped or oth
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -180,6 +181,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output-tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, help="timed runs in each process")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after that")
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--all", action="store_true", help="run slow variants in each round")
     parser.add_argument("--nice", type=int, default=0, help="of both sides; below 0 needs rights")
@@ -327,12 +329,16 @@ def _contenders(
 def _measure(
     contenders: list[Contender], given: argparse.Namespace, step_bytes: int, kept: int
 ) -> list[Row]:
-    """All rows, in order; a run that is left out is repeated, at most twice."""
+    """All rows, in order, while there is time; what is left out is repeated, at most twice."""
     rows: list[Row] = []
+    end_s = time.monotonic() + 60 * given.minutes
     for number in range(given.rounds):
         first = number % len(contenders)  # nobody always goes first
         for contender in contenders[first:] + contenders[:first]:
             for _ in range(TRIES):
+                if time.monotonic() > end_s:
+                    say.print(f"{given.minutes:g} minutes are over")
+                    return rows
                 wait_until_idle(MOST_FOREIGN_CPU)
                 row = _run(contender, given, step_bytes, number)
                 rows.append(row)
