@@ -249,6 +249,11 @@ NB_MODULE(_native, module) {
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("packed", &packed, nb::arg("worker"))
+      .def("map_packed", &Machine::map_packed, nb::arg("worker"), nb::arg("descriptor"),
+           nb::arg("offset"))
+      .def("pin_packed", &Machine::pin_packed, nb::arg("worker"),
+           nb::call_guard<nb::gil_scoped_release>())
+      .def("clear_packed", &Machine::clear_packed, nb::arg("worker"))
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(),
            nb::arg("row_sequence").noconvert(), nb::arg("block_tables").noconvert(),

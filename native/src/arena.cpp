@@ -45,6 +45,24 @@ Arena::~Arena() {
   if (data_ != nullptr) munmap(data_, bytes_);
 }
 
+bool Arena::map_file(int descriptor, std::size_t offset, std::size_t bytes) {
+  void* mapped = mmap(data_, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor,
+                      static_cast<off_t>(offset));
+  return mapped != MAP_FAILED;
+}
+
+bool Arena::pin(std::size_t bytes) const { return mlock(data_, bytes) == 0; }
+
+void Arena::clear() {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+  if (mmap(data_, bytes_, PROT_READ | PROT_WRITE, kFlags, -1, 0) == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+#if defined(MADV_HUGEPAGE)
+  madvise(data_, bytes_, MADV_HUGEPAGE);
+#endif
+}
+
 namespace {
 
 // False when the system has no room for `bytes` at `start`.

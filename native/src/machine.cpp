@@ -248,6 +248,21 @@ std::span<std::uint8_t> Machine::packed(std::size_t worker) const {
   return {weight_arenas_[worker].as<std::uint8_t>(), words * 4};
 }
 
+bool Machine::map_packed(std::size_t worker, int descriptor, std::size_t offset) {
+  const std::size_t bytes = packed(worker).size();
+  return weight_arenas_[worker].map_file(descriptor, offset, bytes);
+}
+
+bool Machine::pin_packed(std::size_t worker) const {
+  const std::size_t bytes = packed(worker).size();
+  return weight_arenas_[worker].pin(bytes);
+}
+
+void Machine::clear_packed(std::size_t worker) {
+  packed(worker);  // for its check
+  weight_arenas_[worker].clear();
+}
+
 std::size_t Machine::weight_bytes() const {
   std::size_t total = 0;
   for (const Matrix& matrix : matrices_) {

@@ -35,6 +35,14 @@ class Arena {
   }
   std::size_t bytes() const { return bytes_; }
 
+  // Its first `bytes` are those of the file from `offset` on (a multiple of the page size), and may
+  // not be written. The file must be that long, and stay so. False when the system does not map it.
+  bool map_file(int descriptor, std::size_t offset, std::size_t bytes);
+  // Asks the system to keep in memory what was mapped; false when this process may not.
+  bool pin(std::size_t bytes) const;
+  // All of it is zeroed memory of our own again.
+  void clear();
+
  private:
   void* data_ = nullptr;
   std::size_t bytes_ = 0;

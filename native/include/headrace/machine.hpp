@@ -151,6 +151,10 @@ class Machine {
   const Matrix& matrix(Id id) const { return matrices_.at(id); }
   // All that `worker` has packed, or will have; throws std::invalid_argument for no such worker.
   std::span<std::uint8_t> packed(std::size_t worker) const;
+  // The same memory, as the file's bytes from `offset` on: see Arena. Throws like `packed`.
+  bool map_packed(std::size_t worker, int descriptor, std::size_t offset);
+  bool pin_packed(std::size_t worker) const;
+  void clear_packed(std::size_t worker);
 
   // Runs the program `steps` times. Throws std::invalid_argument, before anything is written, when
   // the batch is not valid. Returns false when a logit was not a finite number: tokens are then undefined.

@@ -112,6 +112,15 @@ class Machine:
     def packed(self, worker: int) -> NDArray[np.uint8]:
         """All that a worker has packed, as bytes, not copied."""
 
+    def map_packed(self, worker: int, descriptor: int, offset: int) -> bool:
+        """Let that memory be the file's bytes from `offset`, not to be written; False: it is not."""
+
+    def pin_packed(self, worker: int) -> bool:
+        """Ask the system to keep in memory what is mapped; False when this process may not."""
+
+    def clear_packed(self, worker: int) -> None:
+        """Zeroed memory that may be written again."""
+
     def unpack(self, matrix: int, source: int, values: NDArray[np.uint16]) -> None: ...
     def step(
         self,

@@ -35,7 +35,7 @@ import numpy as np
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
 from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
-from headrace.backends.cpu.packed_cache import PackedCache
+from headrace.backends.cpu.packed_cache import PackedCache, WorkerMemory
 from headrace.backends.cpu.packing import pack_all, packed_key
 from headrace.backends.cpu.phases import Declaration, operations, runnable
 from headrace.backends.cpu.probe import physical_cores
@@ -108,7 +108,7 @@ class CpuBackend:
         self._formats = {weight.name: weights[weight.name].dtype for weight, *_ in self._packed}
         heard = progress or _unheard
         key = packed_key(self._machine, declaration.matrices, weights) if packed else None
-        parts = [self._machine.packed(worker).data for worker in range(self._machine.workers)]
+        parts = [WorkerMemory(self._machine, worker) for worker in range(self._machine.workers)]
         if packed and key and packed.load(key, parts, heard):
             self._loaded_from = "packed cache"
         else:
