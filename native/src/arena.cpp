@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <new>
 
@@ -65,6 +66,9 @@ void Arena::clear() {
 
 namespace {
 
+constexpr std::chrono::milliseconds kQuiet{200};  // without a step: nobody uses the machine
+constexpr std::chrono::milliseconds kPause{50};   // before a page is taken while somebody does
+
 // False when the system has no room for `bytes` at `start`.
 bool take_pages(std::uint8_t* start, std::size_t bytes) {
 #if defined(MADV_POPULATE_WRITE)
@@ -87,12 +91,19 @@ Commitment::~Commitment() {
   thread_.join();
 }
 
+std::int64_t Commitment::now() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
 void Commitment::take() {
 #if defined(SCHED_IDLE)
   const sched_param none{};
   pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
 #endif
   for (std::size_t at = 0; at < arena_.bytes() && !stopping_.load(); at += kHugePage) {
+    if (now() - last_use_.load(std::memory_order_relaxed) < kQuiet / std::chrono::nanoseconds(1)) {
+      std::this_thread::sleep_for(kPause);
+    }
     const std::size_t bytes = std::min(kHugePage, arena_.bytes() - at);
     if (!take_pages(arena_.as<std::uint8_t>() + at, bytes)) {
       has_room_.store(false);

@@ -323,6 +323,7 @@ bool Machine::step(const StepInput& input) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   if (reads_once) fetch_tuner_.note(took.count() / static_cast<double>(input.steps));
   if (!kv_commitment_) kv_commitment_.emplace(kv_arena_);  // after the weights and the first step
+  kv_commitment_->note_use();
   input_ = nullptr;
   return finite_.load();
 }

@@ -79,6 +79,48 @@ def test_what_is_read_is_what_was_packed(
     assert_same(second, plain)
 
 
+@pytest.fixture
+def mapping(tmp_path: Path) -> PackedCache:
+    """A cache whose weights are mapped, however small."""
+    return PackedCache(tmp_path / "packed", mapped_bytes=0)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_is_mapped_is_what_was_packed(
+    folder: Path, mapping: PackedCache, tmp_path: Path, isa: str, threads: int
+) -> None:
+    first = loaded(folder, mapping, isa=isa, threads=threads)
+    second = loaded(folder, mapping, isa=isa, threads=threads)
+    assert [source(b) for b in (first, second)] == [MISS, HIT]
+    (file,) = kept(tmp_path)
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    assert sum(str(file) in line for line in maps) == threads, "each worker's part is the file"
+    assert_same(second, first)
+
+
+def test_a_mapped_file_that_is_not_sound_is_packed_again(
+    folder: Path, mapping: PackedCache, tmp_path: Path
+) -> None:
+    plain = loaded(folder, mapping)
+    (file,) = kept(tmp_path)
+    sound = file.read_bytes()
+    trailer = int.from_bytes(sound[-LENGTH_BYTES:], "little") + LENGTH_BYTES
+    last = len(sound) - trailer - 1  # the last worker's last byte
+    for offset in (0, 777, last):
+        broken = bytearray(sound)
+        broken[offset] ^= 8
+        file.unlink()  # not written over: somebody may have it mapped
+        file.write_bytes(broken)
+        again = loaded(folder, mapping)
+        assert source(again) == MISS, offset
+        assert_same(again, plain)
+    file.unlink()
+    file.write_bytes(sound[: len(sound) // 4] + sound[-trailer:])  # digests of more than there is
+    assert source(loaded(folder, mapping)) == MISS
+    assert source(loaded(folder, mapping)) == HIT
+
+
 def test_a_hit_reports_every_byte(folder: Path, cache: PackedCache) -> None:
     loaded(folder, cache)
     heard: list[tuple[int, int]] = []

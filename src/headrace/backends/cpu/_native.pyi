@@ -113,7 +113,7 @@ class Machine:
         """All that a worker has packed, as bytes, not copied."""
 
     def map_packed(self, worker: int, descriptor: int, offset: int) -> bool:
-        """Let that memory be the file's bytes from `offset`, not to be written; False: it is not."""
+        """Let that memory be the file's bytes from `offset`, read only; False: it is not."""
 
     def pin_packed(self, worker: int) -> bool:
         """Ask the system to keep in memory what is mapped; False when this process may not."""
