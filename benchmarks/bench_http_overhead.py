@@ -12,7 +12,8 @@ Speed over HTTP counts from the moment every stream has begun until the last one
 the engine; TTFT is from the request's last byte written to the first text read. Processor time is
 what the kernel charged each process for, from the first request to the last byte, over all tokens:
 reading the prompt is in it, and the workers' waiting. Rounds in which other processes took more
-than a tenth of all cores are marked and left out of the medians.
+than a tenth of all cores are marked and left out of the medians. Take a model that does not end its
+turn by itself (`tools/make_random_checkpoint.py`): streams that end early leave the others faster.
 """
 
 import argparse
