@@ -13,16 +13,18 @@ Fetch FetchTuner::choose(std::size_t rows) {
     rows_ = rows;
     std::fill(std::begin(best_s_), std::end(best_s_), std::numeric_limits<double>::infinity());
   }
-  return call_ % 2 == 0 ? Fetch::kAhead : Fetch::kHardware;
+  return static_cast<Fetch>(call_ % kFetches);
 }
 
 void FetchTuner::note(double step_s) {
   if (call_ < kTrials) {
-    double& best_s = best_s_[call_ % 2 == 0 ? 1 : 0];
+    double& best_s = best_s_[call_ % kFetches];
     best_s = std::min(best_s, step_s);
   }
   ++call_;
-  if (call_ == kTrials) kept_ = best_s_[1] < best_s_[0] ? Fetch::kAhead : Fetch::kHardware;
+  if (call_ == kTrials) {
+    kept_ = static_cast<Fetch>(std::min_element(std::begin(best_s_), std::end(best_s_)) - best_s_);
+  }
   if (call_ == kTrials + kHold) call_ = 0;
 }
 

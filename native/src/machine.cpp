@@ -158,11 +158,11 @@ void Machine::allocate() {
       memory += matrix.words(worker);
     }
   }
+  std::size_t sums = kTileRows * kMaxPanel * kLanes;
   for (const Matrix& matrix : matrices_) {
-    const auto& panels = matrix.panels(0);
-    const bool large = !panels.empty() &&
-                       panels[0].blocks * matrix.pairs() * kLanes * 4 >= kSharedPanelBytes;
-    queues_.push_back(large && count > 1 ? std::make_unique<PanelQueue>(count) : nullptr);
+    const bool is_shared = matrix.has_large_panels() && count > 1;
+    queues_.push_back(is_shared ? std::make_unique<PanelQueue>(count) : nullptr);
+    if (!matrix.has_large_panels()) sums = std::max(sums, matrix.outputs(0));
   }
   std::size_t floats = 0;
   std::size_t widest = 0;
@@ -210,7 +210,7 @@ void Machine::allocate() {
   for (Scratch& own : scratch_) {
     own.input.resize(tile);
     if (has_fp16) own.exact.resize(widest);
-    own.product.resize(kTileRows * kMaxPanel * kLanes);
+    own.product.resize(sums);
     own.queries.resize(kMaxQueries * head_dim);
     own.scores.resize(kMaxQueries * kSpanTokens);
     own.sums.resize(kMaxQueries * head_dim);
@@ -382,8 +382,8 @@ void Machine::rotate(const Rope& rope, std::size_t row, const float* from, std::
                      float* to) const {
   const std::size_t half = rope.frequencies.size();
   const auto turn = rope.interleaved ? kernels_.rotate_pairs : kernels_.rotate;
-  if (from != to) {
-    std::memcpy(to, from, rope.first * sizeof(float));
+  if (from != to && rope.first > 0) std::memcpy(to, from, rope.first * sizeof(float));
+  if (from != to && rope.end() < dim) {
     std::memcpy(to + rope.end(), from + rope.end(), (dim - rope.end()) * sizeof(float));
   }
   turn(from + rope.first, rope.cos.data() + row * half, rope.sin.data() + row * half, half,

@@ -17,11 +17,13 @@ void Machine::run(const AttentionPhase& phase, const Pass& pass, std::size_t wor
   Scratch& own = scratch_[worker];
   if (!phase.owners.empty() && !pass.chained) {
     // Every row is a tile of its own; q, k and v of these heads were made by this worker just now.
+    // A key goes to as many cache lines as it has pairs: by the time they are read they are written.
     for (std::size_t row = 0; row < pass.rows; ++row) {
       for (std::size_t head = 0; head < heads; ++head) {
-        if (phase.owners[head] != worker) continue;
-        append(phase, pass, row, head, own);
-        attend(phase, pass, {row, 1}, head, 0, 1, own);
+        if (phase.owners[head] == worker) append(phase, pass, row, head, own);
+      }
+      for (std::size_t head = 0; head < heads; ++head) {
+        if (phase.owners[head] == worker) attend(phase, pass, {row, 1}, head, 0, 1, own);
       }
     }
     return;

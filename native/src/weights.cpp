@@ -102,6 +102,17 @@ std::size_t Matrix::words(std::size_t worker) const {
   return total;
 }
 
+std::size_t Matrix::outputs(std::size_t worker) const {
+  std::size_t blocks = 0;
+  for (const Panel& panel : panels_[worker]) blocks += panel.blocks;
+  return blocks * kLanes;
+}
+
+bool Matrix::has_large_panels() const {
+  const std::vector<Panel>& panels = panels_[0];
+  return !panels.empty() && panels[0].blocks * pairs() * kLanes * 4 >= kSharedPanelBytes;
+}
+
 void Matrix::place(std::size_t worker, std::uint32_t* memory) {
   for (Panel& panel : panels_[worker]) {
     panel.words = memory;

@@ -174,7 +174,7 @@ void check_product(const Kernels& isa, Data& data, Verdict& verdict) {
         for (auto& value : panel) value = Product::weight(data, spice);
         Floats out(rows * stride, kUntouched);
         Floats expected(rows * stride, kUntouched);
-        const Fetch fetch = data.below(2) ? Fetch::kAhead : Fetch::kHardware;
+        const auto fetch = static_cast<Fetch>(data.below(kFetches));
         mine(x.data(), x_stride, rows, panel.data(), blocks, steps, out.data(), stride, fetch);
         scalar(x.data(), x_stride, rows, panel.data(), blocks, steps, expected.data(), stride,
                Fetch::kHardware);

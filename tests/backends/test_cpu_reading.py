@@ -9,7 +9,7 @@ from tests.backends.cpu_cases import ISAS, NUM_BLOCKS, calm_weights, logits_of, 
 from tests.tiny_llama import rows_batch, scrambled_tables, tiny_program
 
 TABLES = scrambled_tables(2, 64, num_blocks=NUM_BLOCKS)
-CALLS = 12  # more than a trial of the ways to read: the first eight take turns
+CALLS = 16  # more than a trial of the ways to read: the first twelve take turns
 # Panels of a quarter of a megabyte and more, which workers take from each other.
 LARGE = {
     "hidden_size": 4_112,

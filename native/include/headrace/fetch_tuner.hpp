@@ -1,4 +1,4 @@
-// Finds out, while decoding, which Fetch reads the weights faster here.
+// Finds out, while decoding, which Fetch reads the weights fastest here.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace headrace {
 
-// Now and then it tries both in turn for some calls and keeps the one whose fastest call was faster:
+// Now and then it tries all in turn for some calls and keeps the one whose fastest call was fastest:
 // other processes can only slow a call down. It tries again later, because the model's neighbours in
 // the caches change, and so do virtual processors. No result depends on what it chooses.
 class FetchTuner {
@@ -20,12 +20,12 @@ class FetchTuner {
   void note(double step_s);
 
  private:
-  static constexpr int kTrials = 8;   // calls of a trial, half of them each way
-  static constexpr int kHold = 504;   // calls until the next one: trials are 1 in 64 calls
+  static constexpr int kTrials = 4 * kFetches;  // calls of a trial, four of them each way
+  static constexpr int kHold = 63 * kTrials;    // calls until the next one: trials are 1 in 64 calls
 
-  int call_ = 0;           // of the trial, and then of the time until the next one
-  std::size_t rows_ = 0;   // of the trial: only like is compared with like
-  double best_s_[2] = {};  // by Fetch, in this trial
+  int call_ = 0;          // of the trial, and then of the time until the next one
+  std::size_t rows_ = 0;  // of the trial: only like is compared with like
+  double best_s_[kFetches] = {};  // by Fetch, in this trial
   Fetch kept_ = Fetch::kAhead;
 };
 

@@ -43,9 +43,11 @@ struct ArgmaxLanes {
 // How a stream of weights comes to the core. Which is faster depends on the processor and on where
 // the weights lie: FetchTuner finds out.
 enum class Fetch {
-  kHardware,  // as the hardware's prefetchers guess
-  kAhead,     // asked for, some kilobytes ahead
+  kHardware,   // as the hardware's prefetchers guess
+  kAhead,      // asked for, some kilobytes ahead
+  kAheadOnce,  // asked for, a little ahead, as something that is used once
 };
+constexpr int kFetches = 3;
 
 struct Kernels {
   const char* name;

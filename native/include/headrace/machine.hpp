@@ -209,7 +209,7 @@ class Machine {
   struct alignas(2 * kCacheLine) Scratch {
     std::vector<std::uint16_t> input;  // one row, rounded; or kTileRows rows of one head's input
     std::vector<float> exact;          // one row, not rounded
-    std::vector<float> product;        // [kTileRows][kMaxPanel * kLanes]
+    std::vector<float> product;        // [kTileRows][kMaxPanel * kLanes], or a row of small panels
     std::vector<float> queries;        // [tile queries][head_dim], rotated
     std::vector<float> scores, sums;   // of one AttendTile
     std::vector<float> attended;       // [tile queries][head_dim]
@@ -263,6 +263,7 @@ class Machine {
   // it takes from others where it `may_help`.
   template <typename Each>
   void each_panel(Id matrix, std::size_t worker, bool may_help, Each each);
+  bool finishes_last(Id matrix, const Pass& pass) const;
   // out [count][panel's outputs] = rows `first`, ... of `input` . panel; count <= kTileRows.
   void product(const Matrix& matrix, const Panel& panel, const Rows& input, std::size_t first,
                std::size_t count, float* out) const;

@@ -68,7 +68,10 @@ class Matrix {
   std::size_t source_rows(std::size_t source) const { return source_rows_[source]; }
   const std::vector<Block>& blocks() const { return blocks_; }
   const std::vector<Panel>& panels(std::size_t worker) const { return panels_[worker]; }
-  std::size_t words(std::size_t worker) const;  // 32-bit words of this worker's panels
+  std::size_t words(std::size_t worker) const;   // 32-bit words of this worker's panels
+  std::size_t outputs(std::size_t worker) const;  // of this worker's panels, padding included
+  // Whether reading one takes so long that a worker that is done might as well help.
+  bool has_large_panels() const;
   std::size_t owner(std::size_t source, std::size_t row) const {
     return places_[source][row / kLanes].worker;
   }

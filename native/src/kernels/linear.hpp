@@ -1,7 +1,7 @@
 // Matrix products: outputs across lanes, one serial sum over the inputs per output.
 //
-// A panel is one contiguous stream, and the next panel and phase continue it. Fetch::kAhead asks for
-// every line some kilobytes ahead, across their ends.
+// A panel is one contiguous stream, and the next panel and phase continue it. Fetch::kAhead and
+// kAheadOnce ask for every line some kilobytes ahead, across their ends.
 //
 // Rows and blocks are tiled in registers, and a tile's shape never enters a sum: an output is the
 // same bits alone, among other rows, and whichever panel it lies in.
@@ -17,11 +17,22 @@ constexpr std::size_t kAheadBytes = 4096;
 // the others want it.
 constexpr std::size_t kFarAheadBytes = 16384;
 
+// Chosen on a Zen 5 processor: 11 MB in the L3 cache decode 1.1 times faster so than by the hardware's
+// guesses alone, and 1.02 times faster than by kAhead, as what is read once does not push keys, values
+// and the host's own data out of the L2 cache.
+constexpr std::size_t kOnceAheadBytes = 2048;
+
+template <Fetch kFetch>
 HEADRACE_INLINE void fetch_ahead(const void* line) {
-  __builtin_prefetch(static_cast<const char*>(line) + kAheadBytes, 0, 3);
+  const char* at = static_cast<const char*>(line);
+  if constexpr (kFetch == Fetch::kAhead) __builtin_prefetch(at + kAheadBytes, 0, 3);
+  if constexpr (kFetch == Fetch::kAheadOnce) __builtin_prefetch(at + kOnceAheadBytes, 0, 0);
 }
+template <Fetch kFetch>
 HEADRACE_INLINE void fetch_far_ahead(const void* line) {
-  __builtin_prefetch(static_cast<const char*>(line) + kFarAheadBytes, 0, 2);
+  if constexpr (kFetch == Fetch::kAhead) {
+    __builtin_prefetch(static_cast<const char*>(line) + kFarAheadBytes, 0, 2);
+  }
 }
 
 // A step of a product takes one vector of weights per block: of bf16 a pair of inputs, of fp16 one.
@@ -52,13 +63,13 @@ HEADRACE_INLINE void tile(const typename Kind::Input* x, std::size_t x_stride,
   }
   for (std::size_t k = 0; k < steps; ++k) {
     const typename Kind::Weight* step = panel + k * blocks * 16;
-    if constexpr (kFetch == Fetch::kAhead) fetch_far_ahead(step);
+    fetch_far_ahead<kFetch>(step);
     decltype(Kind::splat(*x)) inputs[Rows];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) inputs[r] = Kind::splat(x[r * x_stride + k]);
 #pragma GCC unroll 8
     for (int b = 0; b < Blocks; ++b) {
-      if constexpr (kFetch == Fetch::kAhead) fetch_ahead(step + b * 16);
+      fetch_ahead<kFetch>(step + b * 16);
       const auto weights = Kind::load(step + b * 16);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) acc[r][b] = Kind::add(acc[r][b], weights, inputs[r]);
@@ -133,20 +144,29 @@ void product(const typename Kind::Input* x, std::size_t x_stride, std::size_t ro
   }
 }
 
+// The product that reads as `fetch` says.
+template <typename Kind>
+auto reading(Fetch fetch) {
+  switch (fetch) {
+    case Fetch::kAhead:
+      return product<Kind, Fetch::kAhead>;
+    case Fetch::kAheadOnce:
+      return product<Kind, Fetch::kAheadOnce>;
+    default:
+      return product<Kind, Fetch::kHardware>;
+  }
+}
+
 void linear(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
             const std::uint32_t* panel, std::size_t blocks, std::size_t pairs, float* out,
             std::size_t out_stride, Fetch fetch) {
-  const auto run = fetch == Fetch::kAhead ? product<Bf16, Fetch::kAhead>
-                                          : product<Bf16, Fetch::kHardware>;
-  run(x, x_stride, rows, panel, blocks, pairs, out, out_stride);
+  reading<Bf16>(fetch)(x, x_stride, rows, panel, blocks, pairs, out, out_stride);
 }
 
 void linear_fp16(const float* x, std::size_t x_stride, std::size_t rows,
                  const std::uint16_t* panel, std::size_t blocks, std::size_t inputs, float* out,
                  std::size_t out_stride, Fetch fetch) {
-  const auto run = fetch == Fetch::kAhead ? product<Fp16, Fetch::kAhead>
-                                          : product<Fp16, Fetch::kHardware>;
-  run(x, x_stride, rows, panel, blocks, inputs, out, out_stride);
+  reading<Fp16>(fetch)(x, x_stride, rows, panel, blocks, inputs, out, out_stride);
 }
 
 }  // namespace
