@@ -40,6 +40,12 @@ Machine::Rows Machine::round_input(std::size_t worker, Id inp,
                                    std::size_t count, bool keep_apart) {
   const std::size_t stride = buffers_[inp].stride;
   if (buffers_[inp].rounded != nullptr) {
+    // Parts of the row lie in the other workers' caches: ask for all of it now, or the product waits
+    // for one line after the other.
+    const auto* row = reinterpret_cast<const char*>(buffers_[inp].rounded);
+    for (std::size_t i = 0; i < stride * sizeof(std::uint16_t); i += kCacheLine) {
+      __builtin_prefetch(row + i);
+    }
     return {reinterpret_cast<const std::uint32_t*>(buffers_[inp].rounded), nullptr, stride / 2};
   }
   const auto as_pairs = [](const std::vector<std::uint16_t>& values) {
