@@ -2,10 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from headrace.errors import UnknownModel
-from headrace.gateway.base import ModelCard
-from headrace.types import FinishReason, Request, Timing, TokenEvent, Usage
+from headrace.gateway.base import ModelCard, Tokenized
+from headrace.types import (
+    FinishReason,
+    Request,
+    Timing,
+    TokenEvent,
+    TokenizeRequest,
+    Usage,
+)
 
 CARD = ModelCard(
     id="org/scripted",
@@ -52,10 +60,11 @@ class ScriptedProvider:
         *script: Step,
         finish: FinishReason | None = FinishReason.STOP,
         card: ModelCard = CARD,
+        aliases: tuple[str, ...] = (),
         greets: bool = True,
     ) -> None:
         """`greets`: the first event is empty, as a local engine's is."""
-        self.models = (card,)
+        self.models = (card, *(replace(card, id=name, alias_of=card.id) for name in aliases))
         self.ready = True
         self.requests: list[Request] = []
         self.running = 0
@@ -66,8 +75,7 @@ class ScriptedProvider:
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Play the script."""
-        if request.model != self.models[0].id:
-            raise UnknownModel(request.model)
+        self._check(request.model)
         self.requests.append(request)
         self.running += 1
         is_over = False
@@ -101,3 +109,23 @@ class ScriptedProvider:
         finally:
             self.running -= 1
             self.cancelled += not is_over
+
+    async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
+        """A token for each byte of the text."""
+        self._check(asked.model)
+        texts = [message.content for message in asked.messages]
+        data = "".join(texts if asked.prompt is None else [asked.prompt]).encode()
+        return Tokenized(
+            token_ids=tuple(data),
+            spellings=tuple(chr(byte) for byte in data) if asked.spellings else None,
+            context_tokens=self.models[0].context_tokens,
+        )
+
+    async def detokenize(self, model: str, token_ids: tuple[int, ...]) -> str:
+        """The other way."""
+        self._check(model)
+        return bytes(token_ids).decode()
+
+    def _check(self, model: str) -> None:
+        if model not in {card.id for card in self.models}:
+            raise UnknownModel(model)

@@ -36,6 +36,22 @@ def test_flags_win_over_variables_over_the_file_over_defaults(tmp_path: Path) ->
         ("[log]\nlevel = 7\n", "'log.level'.*must be debug or info or warning"),
         ("[engine]\ndtype = 'fp8'\n", "'engine.dtype'.*must be stored or bf16, not 'fp8'"),
         ("[api\n", "headrace.toml cannot be read"),
+        ("[api]\ncors_origins = 3\n", "'api.cors_origins'.*must be a list of texts"),
+        ("[api]\ncors_origins = [3]\n", "'api.cors_origins'.*must be a list of texts"),
+        ("[api]\ncors_origins = ['a.b']\n", "'api.cors_origins' must list origins.*'a.b'"),
+        ("models = 3\n", "'models'.*must be a table"),
+        ("[models]\na = 3\n", "'models.a'.*must be a table"),
+        ("[models.a]\n", "'models.a.path'.*is missing"),
+        ("[models.'a.b']\nprice = 1\n", "unknown setting 'models.a.b.price'"),
+        ("[models.a]\npath = 'x'\nmax_tokens = 'many'\n", "'models.a.max_tokens'.*must be a int"),
+        ("[models.a]\npath = 'x'\ntemperature = 3\n", "'models.a.temperature' must be between"),
+        ("[models.a]\npath = 'x'\ntop_p = nan\n", "'models.a.top_p' must be between"),
+        ("[models.a]\npath = 'x'\naliases = 'b'\n[models.b]\npath = 'y'\n", "'b' is taken"),
+        ("[models.a]\npath = 'x'\naliases = ['c', 'c']\n", "'models.a.aliases': 'c' is taken"),
+        (
+            "[models.a]\npath = 'x'\naliases = ['a\\tb']\n".replace("'a\\tb'", '"a\\tb"'),
+            "is no name",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(
@@ -59,3 +75,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_home_follows_the_desktop_convention() -> None:
     assert load(environ={"XDG_DATA_HOME": "/data"}).home == Path("/data/headrace")
+
+
+def test_models_are_read_with_their_defaults(tmp_path: Path) -> None:
+    text = """
+        [models."org/Llama-3.2-1B"]
+        path = "weights/llama"
+        aliases = ["gpt-4o", "llama"]
+        temperature = 0
+        max_tokens = 512
+        """
+    config = load(file=write(tmp_path, text), environ={})
+    (name,) = config.models
+    model = config.models[name]
+    assert name == "org/Llama-3.2-1B"
+    assert model.path == tmp_path / "weights/llama"
+    assert model.aliases == ("gpt-4o", "llama")
+    assert (model.temperature, model.max_tokens, model.top_p) == (0.0, 512, None)
+
+
+def test_lists_are_separated_by_commas_elsewhere() -> None:
+    env = {"HEADRACE_API__CORS_ORIGINS": "https://a.example, https://b.example:8443"}
+    origins = load(environ=env).api.cors_origins
+    assert origins == ("https://a.example", "https://b.example:8443")
+    assert load(environ={"HEADRACE_API__CORS_ORIGINS": ""}).api.cors_origins == ()
+    assert load(environ={}).api.cors_origins == ("*",)

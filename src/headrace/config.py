@@ -5,12 +5,14 @@ an error that names it. A component takes the values it uses, not the whole conf
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from headrace.errors import ConfigError
 from headrace.types import Dtype
@@ -53,6 +55,10 @@ class ApiConfig:
     request_timeout_s: float = 600.0  # 408 when an answer takes longer, its wait included; 0: never
     drain_s: float = 30.0  # how long running streams may finish after SIGTERM
     metrics: bool = True  # /metrics answers, without a key: counts and times, no names of callers
+    public_models: bool = True  # /public/v1/models answers, without a key
+    # Web pages of these origins may call /v1 and /public: "*" is every one, none is none. Without
+    # keys only pages of this machine may, whatever this says.
+    cors_origins: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +89,32 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """A model to serve, `[models.NAME]` in the file. None leaves a choice to the checkpoint."""
+
+    path: Path = Path()  # its folder, seen from the file's; in the file it must be there
+    aliases: tuple[str, ...] = ()  # other names it answers to
+    temperature: float | None = None  # of requests that do not say, like all of these
+    top_p: float | None = None
+    top_k: int | None = None  # 0: all tokens
+    min_p: float | None = None
+    max_tokens: int | None = None  # of an answer; None: as many as the context holds
+    description: str = ""  # for the lists of models
+    hugging_face_id: str = ""  # likewise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All of it."""
 
     home: Path  # database, keys, packed weights
+    models: Mapping[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])  # by name
     api: ApiConfig = field(default_factory=ApiConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+
+Section = TypeVar("Section", bound=ApiConfig | EngineConfig | LogConfig | ModelConfig)
 
 
 def load(
@@ -105,7 +130,9 @@ def load(
     env = os.environ if environ is None else environ  # noqa: TID251 (the one place)
     config = Config(home=_home(env))
     if file is not None:
-        config = _apply(config, _flatten(_read_toml(file)), origin=str(file))
+        tree = _read_toml(file)
+        models = _models(tree.pop("models", {}), file)
+        config = _apply(replace(config, models=models), _flatten(tree), origin=str(file))
     variables = {
         name.removeprefix("HEADRACE_").lower().replace("__", "."): value
         for name, value in env.items()
@@ -132,6 +159,28 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"settings file {file} cannot be read: {exc}") from exc
 
 
+def _models(tables: object, file: Path) -> dict[str, ModelConfig]:
+    """The `[models.NAME]` tables; their names may hold dots, so they are not flattened."""
+    models: dict[str, ModelConfig] = {}
+    for name, table in _table("models", tables, file).items():
+        values = _table(f"models.{name}", table, file)
+        model = ModelConfig()
+        for key, value in values.items():
+            model = _with(model, f"models.{name}", key, value, str(file))
+        if "path" not in values:
+            raise ConfigError(
+                f"setting 'models.{name}.path' ({file}) is missing: the model's folder"
+            )
+        models[name] = replace(model, path=file.parent / model.path.expanduser())
+    return models
+
+
+def _table(name: str, value: object, file: Path) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"setting '{name}' ({file}) must be a table, not {value!r}")
+    return cast("dict[str, object]", value)
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -145,33 +194,57 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _apply(config: Config, values: Mapping[str, Any], *, origin: str) -> Config:
     for name, value in values.items():
         section_name, _, field_name = name.partition(".")
-        section = getattr(config, section_name, None)
+        section: object = getattr(config, section_name, None)
         if section_name == "home" and not field_name:
             config = replace(config, home=Path(str(value)).expanduser())
             continue
-        if not is_dataclass(section) or field_name not in {f.name for f in fields(section)}:
+        if not isinstance(section, ApiConfig | EngineConfig | LogConfig):
             raise ConfigError(f"unknown setting '{name}' ({origin})")
-        wanted = get_type_hints(type(section))[field_name]
-        changed: Any = replace(section, **{field_name: _cast(name, value, wanted, origin)})  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
-        config = replace(config, **{section_name: changed})
+        changes: Any = {section_name: _with(section, section_name, field_name, value, origin)}
+        config = replace(config, **changes)
     return config
+
+
+def _with(
+    section: Section, section_name: str, field_name: str, value: object, origin: str
+) -> Section:
+    """`section` with one field changed. Raises ConfigError naming the setting."""
+    name = f"{section_name}.{field_name}"
+    if field_name not in {f.name for f in fields(section)}:
+        raise ConfigError(f"unknown setting '{name}' ({origin})")
+    wanted = get_type_hints(type(section))[field_name]
+    changes: Any = {field_name: _cast(name, value, wanted, origin)}
+    return replace(section, **changes)
 
 
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def _cast(name: str, value: object, wanted: type, origin: str) -> object:
-    if wanted is bool and isinstance(value, str) and value.lower() in _WORDS:
+def _cast(name: str, value: object, wanted: Any, origin: str) -> object:
+    if get_origin(wanted) is tuple:
+        return _texts(name, value, origin)
+    kinds = [kind for kind in get_args(wanted) if kind is not NoneType]  # of `float | None`
+    kind: type = kinds[0] if kinds else wanted
+    if kind is bool and isinstance(value, str) and value.lower() in _WORDS:
         return _WORDS[value.lower()]
-    if wanted is bool and isinstance(value, bool):
+    if kind is bool and isinstance(value, bool):
         return value
-    if wanted is not bool and not isinstance(value, bool):
+    if kind is not bool and not isinstance(value, bool):
         try:
-            return wanted(value)
+            return kind(value)
         except (TypeError, ValueError):
             pass
-    kind = " or ".join(wanted) if issubclass(wanted, StrEnum) else f"a {wanted.__name__}"
-    raise ConfigError(f"setting '{name}' ({origin}) must be {kind}, not {value!r}")
+    words = " or ".join(kind) if issubclass(kind, StrEnum) else f"a {kind.__name__}"
+    raise ConfigError(f"setting '{name}' ({origin}) must be {words}, not {value!r}")
+
+
+def _texts(name: str, value: object, origin: str) -> tuple[str, ...]:
+    """Several texts: a list in the file, separated by commas elsewhere."""
+    given = value.split(",") if isinstance(value, str) else value
+    texts = cast("list[object]", given) if isinstance(given, list) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"setting '{name}' ({origin}) must be a list of texts, not {value!r}")
+    return tuple(text.strip() for text in cast("list[str]", texts) if text.strip())
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -190,14 +263,54 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+_MODEL_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (1e-9, 1),
+    "top_k": (0, 1 << 31),
+    "min_p": (0, 1),
+    "max_tokens": (1, 1 << 31),
+}
+_MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,198}[^\s\x00-\x1f\x7f])?")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[A-Za-z0-9.\[\]:-]+")
+
+
 def _check(config: Config) -> None:
     for name, (low, high) in _RANGES.items():
         section, _, field_name = name.partition(".")
         value = getattr(getattr(config, section), field_name)
         if not low <= value <= high:
             raise ConfigError(f"setting '{name}' must be between {low} and {high}, not {value}")
+    for origin in config.api.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"setting 'api.cors_origins' must list origins like 'https://app.example' or '*', "
+                f"not '{origin}'"
+            )
+    _check_models(config.models)
     if not config.api.auth and config.api.host not in LOOPBACK_HOSTS:
         raise ConfigError(
             f"--no-auth needs a loopback host, not '{config.api.host}': "
             "use --host 127.0.0.1, or keep keys on"
         )
+
+
+def _check_models(models: Mapping[str, ModelConfig]) -> None:
+    taken = set(models)
+    for name, model in models.items():
+        for field_name, (low, high) in _MODEL_RANGES.items():
+            value: float | None = getattr(model, field_name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(
+                    f"setting 'models.{name}.{field_name}' must be between {low} and {high}, "
+                    f"not {value}"
+                )
+        for alias in model.aliases:
+            if alias in taken:
+                raise ConfigError(f"setting 'models.{name}.aliases': '{alias}' is taken already")
+            taken.add(alias)
+        for word in (name, *model.aliases):
+            if not _MODEL_NAME.fullmatch(word):
+                raise ConfigError(
+                    f"setting 'models.{name}': {word!r} is no name for a model: 1 to 200 "
+                    "characters, printable"
+                )

@@ -3,7 +3,7 @@
 Wire objects live in `api.schemas`; frames between front and engine live in `engine.messages`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -39,6 +39,9 @@ class Message:
     content: str
 
 
+Prompt = str | tuple[int, ...]  # a text, not empty, or its token ids, at least one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How the next token is drawn: penalties and bias, temperature, top-k, top-p, min-p, draw.
@@ -72,15 +75,29 @@ class Request:
 
     id: str  # unique while any part of an answer may still be on its way
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
+    prompt: Prompt | None = None  # in place of messages: no template is put around it
+    echo: bool = False  # each choice begins with the prompt's text
     sampling: SamplingParams
-    max_tokens: int | None = None  # output tokens; None: as many as the context holds
+    max_tokens: int | None = None  # output tokens; None: the model's default, else all that fit
     min_tokens: int | None = 0  # before the model may end its turn; None: it may never
     n: int = 1  # answers, from one reading of the prompt
     logprobs: int | None = None  # 0..20 alternatives beside each token's own; None: neither
     stop: tuple[str, ...] = ()  # the text ends before the first of these
     tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
     terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizeRequest:
+    """A prompt whose tokens somebody wants to see."""
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None  # in place of messages
+    add_special_tokens: bool = True  # around a text: those the checkpoint puts there
+    add_generation_prompt: bool = True  # behind messages: the beginning of the answer
+    spellings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +139,7 @@ class TokenLogprob:
     data: bytes | None  # what it writes; None: nothing
     logprob: float
     top: tuple["TokenLogprob", ...] = ()  # the likeliest in its place, likeliest first
+    start: int = field(default=0, compare=False)  # character of the choice's text it begins at
 
 
 class TokenEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -381,6 +381,52 @@ def test_building_names_what_is_wrong(tmp_path: Path) -> None:
         asyncio.run(build_local([bundled_model()], unknown, SystemClock()).start())
 
 
+def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text(
+        f"""
+        [models."org/mini-1.0"]
+        path = "{bundled_model()}"
+        aliases = ["gpt-4o", "fast"]
+        temperature = 0.25
+        max_tokens = 7
+        description = "a small model"
+        [models.other]
+        path = "{bundled_model()}"
+        """
+    )
+    config = load(file=file, environ={}, flags={"engine.backend": "null"})
+
+    async def run() -> list[TokenEvent]:
+        running = build_local([], config, SystemClock())
+        try:
+            await running.start()
+            names = ["org/mini-1.0", "gpt-4o", "fast", "other"]
+            assert [card.id for card in running.models] == names
+            assert [card.root for card in running.models] == ["org/mini-1.0"] * 3 + ["other"]
+            assert running.models[1].description == "a small model"
+            assert running.models[0].quantization == "bf16"
+            first = running._models["org/mini-1.0"]._default_sampling
+            assert first.temperature == 0.25
+            assert first.top_p == open_model(bundled_model()).default_sampling.top_p
+            return await collect(running, ask(model="gpt-4o", max_tokens=None, min_tokens=None))
+        finally:
+            await running.stop()
+
+    last = asyncio.run(run())[-1]
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 7
+
+
+def test_a_folder_that_is_named_takes_the_settings_of_its_name(tmp_path: Path) -> None:
+    name = bundled_model().name
+    file = tmp_path / "headrace.toml"
+    file.write_text(f'[models.{name}]\npath = "/elsewhere"\naliases = ["small"]\n')
+    config = load(file=file, environ={}, flags={"engine.backend": "null"})
+    running = build_local([bundled_model()], config, SystemClock())
+    assert set(running._aliases) == {"small"}
+
+
 def test_cached_tokens_are_counted_for_their_tenant_only() -> None:
     long = ask("word " * 100, max_tokens=1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Fast
 
 from headrace.errors import CheckpointError, InvalidRequest
@@ -250,3 +250,21 @@ def test_an_ordinary_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> N
     file = saved(tmp_path, byte_level_tokenizer(control=()))
     with pytest.raises(CheckpointError, match="token id 262"):
         Tokenizer(file, vocab_size=262)
+
+
+def test_a_prompt_stands_between_what_the_checkpoint_puts_around_a_text(tmp_path: Path) -> None:
+    fast = byte_level_tokenizer()
+    assert (
+        Tokenizer(saved(tmp_path, fast), vocab_size=VOCAB).encode_prompt("the")
+        == fast.encode("the").ids
+    )
+    bos, eos = (fast.get_vocab()[name] for name in CONTROL[:2])
+    fast.post_processor = processors.TemplateProcessing(
+        single=f"{CONTROL[0]} $A {CONTROL[1]}",
+        special_tokens=[(CONTROL[0], bos), (CONTROL[1], eos)],
+    )
+    framed = Tokenizer(saved(tmp_path, fast), vocab_size=VOCAB)
+    for text in ("the", "", CONTROL[0], "a" * 5_000):
+        assert framed.encode_prompt(text) == [bos, *framed.encode_text(text), eos]
+    assert framed.encode_text("the") == fast.encode("the", add_special_tokens=False).ids
+    assert framed.spelling(bos) == CONTROL[0]

@@ -21,7 +21,8 @@ from headrace.types import Dtype
 def serve(
     context: typer.Context,
     models: Annotated[
-        list[Path] | None, typer.Argument(help="checkpoint folders; default: the bundled model")
+        list[Path] | None,
+        typer.Argument(help="checkpoint folders; default: those of --config, or the bundled model"),
     ] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes any free port [8000]")] = None,
@@ -75,7 +76,9 @@ def run_server(
     sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
     accounts = AccountService.open(config, clock) if config.api.auth else None
     try:
-        provider = build_local(models or [bundled_model()], config, clock, launched)
+        if not models and not config.models:
+            models = [bundled_model()]
+        provider = build_local(models, config, clock, launched)
 
         import uvloop
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.types import Request, TokenEvent
+from headrace.types import Request, TokenEvent, TokenizeRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,24 @@ class ModelCard:
     context_tokens: int
     parameters: int
     backend: str  # "cpu", "reference", …
+    alias_of: str = ""  # the id of the model it is another name for; "": it is the model itself
+    quantization: str = ""  # "bf16", "fp16"; "": both are in it
+    description: str = ""
+    hugging_face_id: str = ""
+
+    @property
+    def root(self) -> str:
+        """The model's own id, whatever it was asked for as."""
+        return self.alias_of or self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenized:
+    """A prompt as a model reads it."""
+
+    token_ids: tuple[int, ...]
+    spellings: tuple[str, ...] | None = None  # the vocabulary's word for each, if asked for
+    context_tokens: int
 
 
 class Provider(Protocol):
@@ -24,7 +42,7 @@ class Provider(Protocol):
 
     @property
     def models(self) -> tuple[ModelCard, ...]:
-        """The models it serves, in the order they were named."""
+        """The models it serves, in the order they were named, each followed by its aliases."""
         ...
 
     @property
@@ -40,5 +58,16 @@ class Provider(Protocol):
         cancels the request and frees all it holds.
         Raises UnknownModel, ContextTooLong, InvalidRequest or QueueFull before the first event,
         and EngineError at any time.
+        """
+        ...
+
+    async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
+        """The token ids of a prompt. Raises UnknownModel or InvalidRequest."""
+        ...
+
+    async def detokenize(self, model: str, token_ids: tuple[int, ...]) -> str:
+        """The text that token ids write; control tokens write nothing.
+
+        Raises UnknownModel, or InvalidRequest for an id that is not in the vocabulary.
         """
         ...

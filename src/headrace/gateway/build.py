@@ -28,14 +28,18 @@ def build_local(
 ) -> LocalProvider:
     """Open and check every folder; `start` of the provider then loads them, each by its engine.
 
-    With a process that was `launched` for it the first model begins to load at once.
+    Without `model_paths` those the settings name. A folder that is called as a model of the
+    settings is served with that one's aliases and defaults. With a process that was `launched` for
+    it the first model begins to load at once.
     Raises ConfigError or CheckpointError naming the folder, file or setting that is wrong.
     """
     context, dtype = config.engine.context_tokens or None, config.engine.dtype
-    opened = [open_model(path, dtype=dtype, context=context) for path in model_paths]
-    names = [model.name for model in opened]
-    if len(set(names)) != len(names):
-        raise ConfigError(f"two of the models have the same folder name: {', '.join(names)}")
+    paths = [(path.absolute().name, path) for path in model_paths]
+    paths = paths or [(name, model.path) for name, model in config.models.items()]
+    opened = [
+        replace(open_model(path, dtype=dtype, context=context), name=name) for name, path in paths
+    ]
+    _check_names([model.name for model in opened], config)
     for model in opened:
         if isinstance(model.weights, MappedWeights):
             model.weights.close()  # the engines open them again
@@ -59,7 +63,16 @@ def _local_model(
         home=str(config.home.absolute()),
     )
     engine = EngineClient(_Process(start, launched), clock, greeting=GREETING)
-    return LocalModel(model, engine)
+    return LocalModel(model, engine, settings=config.models.get(model.name))
+
+
+def _check_names(names: Sequence[str], config: Config) -> None:
+    if len(set(names)) != len(names):
+        raise ConfigError(f"two of the models have the same folder name: {', '.join(names)}")
+    for name in names:
+        for alias in config.models[name].aliases if name in config.models else ():
+            if alias in names:
+                raise ConfigError(f"setting 'models.{name}.aliases': '{alias}' is another model")
 
 
 class _Process:

@@ -1,29 +1,31 @@
 """The local engine as a provider: text in front, token ids behind.
 
-Chat template, tokenizing, detokenizing and stop strings happen here, on the event loop's side; the
-engine sees token ids only.
+Chat template, tokenizing, detokenizing and stop strings happen on this side of the engine, which
+sees token ids only.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from functools import cached_property
 from typing import TypeVar
 
 import headrace.errors as errors
+from headrace.config import ModelConfig
 from headrace.engine import EngineClient
 from headrace.engine.messages import Accepted, Stats, Submit
 from headrace.gateway.answer import Answer
-from headrace.gateway.base import ModelCard
+from headrace.gateway.base import ModelCard, Tokenized
 from headrace.gateway.choices import choice_events, choices_of
+from headrace.gateway.prompts import Prompts
 from headrace.model import LanguageModel
-from headrace.types import Request, TokenEvent
+from headrace.types import Request, SamplingParams, TokenEvent, TokenizeRequest
 
 Number = TypeVar("Number", int, float)
 
 Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all
-
-LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
 
 
 class LocalModel:
@@ -34,10 +36,15 @@ class LocalModel:
         model: LanguageModel,
         engine: EngineClient,
         *,
+        settings: ModelConfig | None = None,
         draw_seed: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
+        """`settings`: what the operator says about it."""
         self.engine = engine
+        self.prompts = Prompts(model)
+        self.aliases = () if settings is None else settings.aliases
         self._model = model
+        self._settings = settings or ModelConfig()
         self._draw_seed = draw_seed
         self._card: ModelCard | None = None
 
@@ -52,38 +59,60 @@ class LocalModel:
                 context_tokens=self.engine.started.context_tokens,
                 parameters=self._model.program.num_parameters,
                 backend=self.engine.started.backend,
+                quantization=_quantization(self._model.precision),
+                description=self._settings.description,
+                hugging_face_id=self._settings.hugging_face_id,
             )
         return self._card
 
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Its own, and one for each of its other names."""
+        card = self.card
+        return (
+            card,
+            *(replace(card, id=name, alias_of=card.id) for name in self.aliases),
+        )
+
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
-        prompt = await self._tokenize(request)
+        prompt = await self.prompts.ids(request)
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
         asked = self._submit(request, prompt, room)
+        echo = await self.prompts.echo(request, prompt)
         answer, *others = [self._answer(request, len(prompt)) for _ in range(request.n)]
         if others:
             runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
             async with aclosing(choice_events(runs, [answer, *others])) as events:
                 async for event in events:
                     yield event
+                    for choice in range(request.n if echo else 0):
+                        yield TokenEvent(text=echo, choice=choice)
+                    echo = ""
             return
         async with aclosing(self.engine.run(asked)) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
-                    yield TokenEvent(text="", usage=answer.usage())
+                    yield TokenEvent(text=echo, usage=answer.usage())
                     continue
                 for event in answer.events(message):
                     yield event
                     if event.finish is not None:
                         return
 
-    async def _tokenize(self, request: Request) -> list[int]:
-        render = self._model.chat_template.render_ids
-        if sum(len(message.content) for message in request.messages) < LONG_TEXT_CHARS:
-            return render(request.messages)
-        return await asyncio.to_thread(render, request.messages)
+    @cached_property
+    def _default_sampling(self) -> SamplingParams:
+        """What the operator says, else the checkpoint."""
+        said, default = self._settings, self._model.default_sampling
+        return replace(
+            default,
+            temperature=_either(said.temperature, default.temperature),
+            top_k=_either(said.top_k, default.top_k),
+            top_p=_either(said.top_p, default.top_p),
+            min_p=_either(said.min_p, default.min_p),
+        )
 
     def _answer(self, request: Request, prompt_tokens: int) -> Answer:
         return Answer(
@@ -93,8 +122,8 @@ class LocalModel:
             has_logprobs=request.logprobs is not None,
         )
 
-    def _submit(self, request: Request, prompt: list[int], room: int) -> Submit:
-        sampling, default = request.sampling, self._model.default_sampling
+    def _submit(self, request: Request, prompt: Sequence[int], room: int) -> Submit:
+        sampling, default = request.sampling, self._default_sampling
         seed = self._draw_seed() if sampling.seed is None else sampling.seed
         vocab = self._model.program.vocab_size
         for token_id, _ in sampling.logit_bias:
@@ -103,7 +132,7 @@ class LocalModel:
                     f"logit_bias: {token_id} is no token of this model, whose last is {vocab - 1}",
                     param="logit_bias",
                 )
-        most = room if request.max_tokens is None else min(request.max_tokens, room)
+        most = min(_first(request.max_tokens, self._settings.max_tokens, room), room)
         return Submit(
             id=request.id,
             prompt=tuple(prompt),
@@ -132,11 +161,12 @@ class LocalProvider:
 
     def __init__(self, models: Mapping[str, LocalModel]) -> None:
         self._models = models
+        self._aliases = {name: model for model in models.values() for name in model.aliases}
 
     @property
     def models(self) -> tuple[ModelCard, ...]:
-        """The models served, in the order they were named."""
-        return tuple(model.card for model in self._models.values())
+        """The models served, in the order they were named, each followed by its aliases."""
+        return tuple(card for model in self._models.values() for card in model.cards)
 
     @property
     def ready(self) -> bool:
@@ -163,9 +193,32 @@ class LocalProvider:
 
     def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
-        if request.model not in self._models:
-            raise errors.UnknownModel(request.model)
-        return self._models[request.model].stream(request)
+        return self._model(request.model).stream(request)
+
+    async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
+        """The token ids of a prompt; see `gateway.base.Provider.tokenize`."""
+        model = self._model(asked.model)
+        return await model.prompts.tokenize(asked, model.card.context_tokens)
+
+    async def detokenize(self, model: str, token_ids: tuple[int, ...]) -> str:
+        """The text that token ids write; see `gateway.base.Provider.detokenize`."""
+        return await self._model(model).prompts.text(token_ids)
+
+    def _model(self, name: str) -> LocalModel:
+        found = self._models.get(name) or self._aliases.get(name)
+        if found is None:
+            raise errors.UnknownModel(name)
+        return found
+
+
+def _quantization(precision: str) -> str:
+    """`LanguageModel.precision` in a word: "bf16", "fp16", or nothing when it takes more."""
+    word = precision.partition(",")[0]
+    return word if word in ("bf16", "fp16") else ""
+
+
+def _either(said: Number | None, default: Number | None) -> Number | None:
+    return default if said is None else said
 
 
 def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -> Number:

@@ -1,6 +1,7 @@
 """Log-probabilities of one choice, let go together with the text of their tokens. Pure."""
 
 from collections import deque
+from dataclasses import replace
 
 from headrace.engine.messages import TokenLogprobs
 from headrace.model import Tokenizer
@@ -23,7 +24,8 @@ class HeldLogprobs:
     def push(self, token_id: int, said: TokenLogprobs, start: int) -> None:
         """Take the next token, which begins at character `start` (never falling)."""
         top = tuple(self._entry(other, value) for other, value in said.top)
-        self._held.append((start, self._entry(token_id, said.chosen, top)))
+        entry = replace(self._entry(token_id, said.chosen, top), start=start)
+        self._held.append((start, entry))
 
     def release(self, delivered: int) -> tuple[TokenLogprob, ...]:
         """The entries that go out once `delivered` characters have."""

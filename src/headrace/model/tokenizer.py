@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -74,6 +75,18 @@ class Tokenizer:
         """
         return self._ordinary(text, is_start=True)
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """`text` as ordinary tokens, between the control tokens that the checkpoint puts around it.
+
+        Most put their bos token before a text and nothing behind it. Raises as `encode_text` does.
+        """
+        before, after = self._frame
+        return [*before, *self.encode_text(text), *after]
+
+    def spelling(self, token_id: int) -> str:
+        """The vocabulary's own word for a token (0 <= id < vocab_size); "" for an unused id."""
+        return self._fast.id_to_token(token_id) or ""
+
     def encode_rendered(self, rendered: str) -> list[int]:
         """Text from a chat template whose inputs went through `control.mask`.
 
@@ -117,6 +130,18 @@ class Tokenizer:
         if not self.control.ids.isdisjoint(ids) or max(ids, default=0) >= self.vocab_size:
             raise InvalidRequest("the text cannot be written in the model's vocabulary")
         return ids
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """What the checkpoint puts before a text, and behind it."""
+        plain = self._fast.encode("a", add_special_tokens=False).ids
+        framed = self._fast.encode("a", add_special_tokens=True).ids
+        for start in range(len(framed) - len(plain) + 1):
+            if framed[start : start + len(plain)] == plain:
+                frame = framed[:start], framed[start + len(plain) :]
+                if max(frame[0] + frame[1], default=0) < self.vocab_size:
+                    return frame
+        return [], []
 
     def _known(self, token: ControlToken) -> int:
         if token.id >= self.vocab_size:

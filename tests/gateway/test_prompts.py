@@ -1,0 +1,116 @@
+"""What a prompt is to a real model: text, token ids, messages; and its tokens shown."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from headrace.config import ModelConfig
+from headrace.errors import ContextTooLong, InvalidRequest, UnknownModel
+from headrace.types import TokenEvent, TokenizeRequest
+from tests.gateway.test_local import MODEL, ask, collect, provider
+
+VOCAB = MODEL.program.vocab_size
+TEXT = "Once upon a time, 水."
+
+
+def run(*requests: dict[str, Any]) -> list[list[TokenEvent]]:
+    async def scenario() -> list[list[TokenEvent]]:
+        async with provider() as running:
+            return [await collect(running, ask(messages=(), **request)) for request in requests]
+
+    return asyncio.run(scenario())
+
+
+def test_a_text_is_read_as_the_checkpoint_reads_texts() -> None:
+    ids = MODEL.tokenizer.encode_prompt(TEXT)
+    (events, same) = run({"prompt": TEXT}, {"prompt": tuple(ids)})
+    assert events[0].usage is not None
+    assert events[0].usage.prompt_tokens == len(ids)
+    said = [token for event in events for token in event.token_ids]
+    assert said == [(ids[-1] + 1 + j) % VOCAB for j in range(12)], "nothing stands behind it"
+    assert [e.text for e in same] == [e.text for e in events]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_echo_begins_every_choice_and_is_no_output(n: int) -> None:
+    ids = tuple(MODEL.tokenizer.encode_text(TEXT))
+    plain, text, tokens = run(
+        {"prompt": TEXT, "n": n},
+        {"prompt": TEXT, "n": n, "echo": True},
+        {"prompt": ids, "n": n, "echo": True},
+    )
+    for choice in range(n):
+        alone = "".join(event.text for event in plain if event.choice == choice)
+        for events in (text, tokens):
+            assert "".join(e.text for e in events if e.choice == choice) == TEXT + alone
+            assert events[-1].usage is not None
+            assert events[-1].usage.completion_tokens == 12 * n
+
+
+def test_a_stop_string_of_the_prompt_stops_nothing() -> None:
+    (events,) = run({"prompt": TEXT, "echo": True, "stop": ("upon",)})
+    assert "".join(event.text for event in events).startswith(TEXT)
+    assert events[-1].usage is not None
+    assert events[-1].usage.completion_tokens == 12
+
+
+def test_log_probabilities_know_where_their_text_begins() -> None:
+    (events,) = run({"prompt": (MODEL.tokenizer.encode_text("水")[0],), "logprobs": 0})
+    text = "".join(event.text for event in events)
+    entries = [entry for event in events for entry in event.logprobs]
+    assert [entry.start for entry in entries] == sorted(entry.start for entry in entries)
+    for entry in entries:
+        if entry.data is not None and "\ufffd" not in entry.token:
+            assert text[entry.start :].startswith(entry.token)
+
+
+def test_ids_that_are_no_tokens_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=f"{VOCAB} is no token of this model") as refused:
+        run({"prompt": (1, VOCAB)})
+    assert refused.value.param == "prompt"
+
+
+def test_a_prompt_that_fills_the_context_is_refused() -> None:
+    with pytest.raises(ContextTooLong, match="Current length is 100000"):
+        run({"prompt": (1,) * 100_000})
+
+
+def test_the_default_of_the_settings_bounds_an_answer() -> None:
+    async def scenario() -> list[TokenEvent]:
+        async with provider() as running:
+            running._models["mini"]._settings = ModelConfig(max_tokens=5)
+            return await collect(running, replace(ask(), max_tokens=None))
+
+    last = asyncio.run(scenario())[-1]
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 5
+
+
+def test_tokens_are_shown_and_read_back() -> None:
+    async def scenario() -> None:
+        async with provider() as running:
+            asked = TokenizeRequest(model="mini", prompt=TEXT, spellings=True)
+            found = await running.tokenize(asked)
+            assert list(found.token_ids) == MODEL.tokenizer.encode_prompt(TEXT)
+            assert found.context_tokens == running.models[0].context_tokens
+            assert found.spellings is not None
+            assert len(found.spellings) == len(found.token_ids)
+            assert all(found.spellings)
+            bare = await running.tokenize(replace(asked, add_special_tokens=False))
+            assert list(bare.token_ids) == MODEL.tokenizer.encode_text(TEXT)
+            assert await running.detokenize("mini", bare.token_ids) == TEXT
+            messages = ask().messages
+            chat = await running.tokenize(TokenizeRequest(model="mini", messages=messages))
+            assert list(chat.token_ids) == MODEL.chat_template.render_ids(messages)
+            long = TokenizeRequest(model="mini", prompt="word " * 20_000)
+            ids = (await running.tokenize(long)).token_ids
+            assert await running.detokenize("mini", ids) == "word " * 20_000
+            with pytest.raises(InvalidRequest, match="is no token"):
+                await running.detokenize("mini", (VOCAB,))
+            for unknown in ("", "Mini"):
+                with pytest.raises(UnknownModel):
+                    await running.detokenize(unknown, (1,))
+
+    asyncio.run(scenario())
