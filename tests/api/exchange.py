@@ -92,7 +92,9 @@ class Exchange:
 
     @property
     def writes(self) -> list[bytes]:
-        return [m["body"] for m in self.messages if m["type"] == "http.response.body" and m["body"]]
+        return [
+            m["body"] for m in self.messages if m["type"] == "http.response.body" and m.get("body")
+        ]
 
     @property
     def body(self) -> bytes:
@@ -128,3 +130,9 @@ async def _call(app: App, method: str, path: str, body: Any, headers: dict[str, 
 def chat(app: App, **fields: Any) -> Exchange:
     """One whole chat request."""
     return call(app, "POST", "/v1/chat/completions", ask(**fields))
+
+
+def complete(app: App, **fields: Any) -> Exchange:
+    """One whole completions request."""
+    body = {"model": CARD.id, "prompt": "Once"} | fields
+    return call(app, "POST", "/v1/completions", {k: v for k, v in body.items() if v is not ...})

@@ -2,18 +2,31 @@
 
 import itertools
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.routing import Route
 
 from headrace.accounts import AccountService, Tier
+from headrace.api import build_app
+from headrace.clock import ManualClock
+from headrace.config import Config
 from headrace.console import pages
 from headrace.errors import HeadraceError, QueueFull
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import CARD, ScriptedProvider
 
-OPEN_PATHS = {"/", "/v1/tcp_warming", "/health/live", "/health/ready", "/metrics"}
+OPEN_PATHS = {
+    "/",
+    "/v1/tcp_warming",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/public/v1/models",
+    "/public/v1/models/{model_id:path}",
+}
 
 
 def test_models_are_listed_and_found():
@@ -32,15 +45,10 @@ def test_an_unknown_model_is_a_404():
     assert (got.status, got.json["error"]["code"]) == (404, "model_not_found")
 
 
-def test_another_format_of_the_list_is_a_400():
-    app = app_of(ScriptedProvider())
-    assert call(app, "GET", "/v1/models?format=default").status == 200
-    assert call(app, "GET", "/v1/models?format=openrouter").status == 400
-
-
+@pytest.mark.parametrize("prefix", ["", "/openai", "/v1", "//", "/public"])
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/embeddings", "/v1/chat", "/v1/../etc"])
-def test_an_unknown_address_is_a_404_with_the_usual_body(path: str):
-    got = call(app_of(ScriptedProvider()), "POST", path, ask())
+def test_an_unknown_address_is_a_404_with_the_usual_body(prefix: str, path: str):
+    got = call(app_of(ScriptedProvider()), "POST", prefix + path, ask())
     assert got.status == 404
     fields = {k: got.json[k] for k in ("message", "type", "param", "code")}
     assert fields == got.json["error"]
@@ -54,6 +62,9 @@ def test_an_unknown_address_is_a_404_with_the_usual_body(path: str):
         ("GET", "/v1/chat/completions", {"POST"}),
         ("DELETE", "/v1/models", {"GET", "HEAD"}),
         ("POST", f"/v1/models/{CARD.id}", {"GET", "HEAD"}),
+        ("GET", "/openai/v1/completions", {"POST"}),
+        ("PUT", "/v1/v1/tokenize/", {"POST"}),
+        ("OPTIONS", "//public//v1/models", {"GET", "HEAD"}),
     ],
 )
 def test_a_wrong_method_is_a_405_that_names_the_right_one(
@@ -77,6 +88,8 @@ def test_health_tells_living_from_ready():
 def test_the_root_leads_to_the_console():
     got = call(app_of(ScriptedProvider()), "GET", "/")
     assert (got.status, got.headers["location"]) == (307, "/console")
+    got = call(app_of(ScriptedProvider()), "HEAD", "/")
+    assert (got.status, got.body) == (200, b"")
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/nothing", "/health/live", "/v1/chat/completions"])
@@ -163,10 +176,38 @@ def test_answers_and_errors_can_be_read_by_other_origins(accounts: AccountServic
     assert "x-request-id" in got.headers["access-control-expose-headers"]
 
 
-def test_health_and_pages_send_no_cors_headers(accounts: AccountService):
-    app = app_of(ScriptedProvider(), accounts)
-    got = call(app, "GET", "/health/live", origin="https://a.example")
-    assert "access-control-allow-origin" not in got.headers
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/health/live", "/console", "/docs", "/metrics", "/openapi.json"])
+def test_health_and_pages_send_no_cors_headers(accounts: AccountService, path: str, method: str):
+    config = Config(home=Path("/nonexistent"))
+    app = build_app(ScriptedProvider(), accounts, config, ManualClock(), pages=pages())
+    got = call(app, method, path, origin="https://a.example")
+    assert got.status == (200 if method == "GET" else 405)
+    assert not [name for name in got.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/openai/v1/models", "/public/v1/models"])
+def test_the_settings_say_whose_pages_may_call(accounts: AccountService, path: str):
+    app = app_of(ScriptedProvider(), accounts, cors_origins=("https://a.example",))
+    for method in ("GET", "OPTIONS"):
+        got = call(app, method, path, origin="https://a.example")
+        assert got.headers["access-control-allow-origin"] == "https://a.example"
+        assert got.headers["vary"] == "Origin"
+        assert "access-control-allow-credentials" not in got.headers
+        for other in ("https://b.example", "http://a.example", "https://a.example.evil", "null"):
+            got = call(app, method, path, origin=other)
+            assert not [name for name in got.headers if name.startswith("access-control")]
+    nobody = app_of(ScriptedProvider(), accounts, cors_origins=())
+    assert call(nobody, "OPTIONS", path, origin="https://a.example").status == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/tokenize", "/public/v1/models", "/v1/x"])
+def test_every_shared_address_answers_a_preflight_without_a_key(
+    accounts: AccountService, path: str
+):
+    got = call(app_of(ScriptedProvider(), accounts), "OPTIONS", path, origin="https://a.example")
+    assert (got.status, got.body) == (204, b"")
+    assert got.headers["access-control-max-age"] == "86400"
 
 
 @pytest.mark.parametrize(
@@ -191,6 +232,11 @@ def test_without_keys_pages_of_this_machine_may_come_in(origin: str):
 def test_without_keys_other_host_names_stay_out(host: str):
     got = call(app_of(ScriptedProvider()), "GET", "/v1/models", host=host)
     assert (got.status, got.json["param"]) == (403, "host")
+
+
+@pytest.mark.parametrize("host", ["[::::]", "[1.2:3]:80", "[%]"])
+def test_a_host_that_is_no_address_stays_out(host: str):
+    assert call(app_of(ScriptedProvider()), "GET", "/v1/models", host=host).status in (400, 403)
 
 
 @pytest.mark.parametrize("host", ["a b", "evil/..", "x" * 300, "[::1", "a:port", "\u00fc"])

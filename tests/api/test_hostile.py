@@ -214,7 +214,7 @@ def test_an_unknown_model_is_a_404_before_the_fields_are_looked_at():
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/msgpack", "multipart/form-data; boundary=x", "x" * 500]
+    "kind", ["text/html", "application/cbor", "multipart/form-data; boundary=x", "x" * 500]
 )
 def test_other_content_types_are_415(kind: str):
     got = call(app_of(ScriptedProvider()), "POST", COMPLETIONS, ask(), content_type=kind)
@@ -228,12 +228,6 @@ def test_a_charset_or_no_type_at_all_is_fine():
     bare = Exchange(app, "POST", COMPLETIONS, ask())
     bare._scope["headers"] = [h for h in bare._scope["headers"] if h[0] != b"content-type"]
     assert asyncio.run(bare.run()).status == 200
-
-
-def test_compressed_bodies_are_415_with_the_way_out():
-    got = call(app_of(ScriptedProvider()), "POST", COMPLETIONS, ask(), content_encoding="gzip")
-    assert got.status == 415
-    assert "leave out 'Content-Encoding'" in got.json["message"]
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length_alone():

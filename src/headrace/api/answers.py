@@ -25,19 +25,6 @@ class JsonResponse(Response):
         return msgspec.json.encode(content)
 
 
-def model_object(card: ModelCard) -> dict[str, Any]:
-    """A model in GET /v1/models: the usual four fields, and the facts the console shows."""
-    return {
-        "id": card.id,
-        "object": "model",
-        "created": card.created,
-        "owned_by": card.owned_by,
-        "context_length": card.context_tokens,
-        "parameters": card.parameters,
-        "backend": card.backend,
-    }
-
-
 def usage_object(used: Usage) -> dict[str, Any]:
     """Tokens used. The details are integers even when unused: some clients' types need them."""
     return {
@@ -55,7 +42,7 @@ def usage_object(used: Usage) -> dict[str, Any]:
 
 def fingerprint(card: ModelCard) -> str:
     """`fp_` and 20 hex digits that change with the build and the model."""
-    facts = (__version__, card.id, card.created, card.parameters, card.backend)
+    facts = (__version__, card.root, card.created, card.parameters, card.backend)
     return "fp_" + sha256(repr(facts).encode()).hexdigest()[:20]
 
 

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from headrace.accounts import AccountService, Anyone
+from headrace.api.body import BodyReader
 from headrace.api.middleware import (
     BodyLimit,
     CleanPath,
@@ -77,7 +78,8 @@ def build_app(
         *api_routes(
             pipeline,
             metrics if config.api.metrics else None,
-            body_timeout_s=config.api.body_timeout_s,
+            BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=config.api.max_body_bytes),
+            public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
         *pages,
@@ -86,7 +88,7 @@ def build_app(
         Middleware(CleanPath),
         Middleware(RequestId),
         Middleware(Record, clock=clock, metrics=metrics, route_of=_namer(routes)),
-        Middleware(Cors, any_origin=with_keys),
+        Middleware(Cors, origins=config.api.cors_origins, local_only=not with_keys),
         Middleware(Problems),
         Middleware(HostCheck, local_only=not with_keys),
         Middleware(BodyLimit, max_bytes=config.api.max_body_bytes),

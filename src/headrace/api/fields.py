@@ -121,6 +121,15 @@ def screen(document: Mapping[str, Any]) -> Screened:
     return found
 
 
+def screen_level(
+    document: Mapping[str, Any], ignored: Mapping[str, Check], not_offered: Mapping[str, Check]
+) -> Screened:
+    """As `screen`, for a document without messages and its own two tables."""
+    found = Screened()
+    found.fields = _screen_level(document, "", (ignored, not_offered), found)
+    return found
+
+
 def _screen_message(number: int, message: object, found: Screened) -> object:
     if not isinstance(message, dict):
         return message

@@ -2,27 +2,21 @@
 
 import re
 import secrets
-from typing import cast
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.connection import HungUp
+from headrace.api.headers import header
 from headrace.api.problems import send_problem
 from headrace.config import LOOPBACK_HOSTS
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, RequestTooLarge
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\])(?::[0-9]{1,5})?", re.ASCII)
+_SHARED = ("/v1/", "/public/")  # what other origins may call
 _EXPOSED = "x-request-id, retry-after, x-should-retry, x-ignored-params"
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of this (lower-case) name."""
-    for found, value in cast("list[tuple[bytes, bytes]]", scope["headers"]):
-        if found == name:
-            return value.decode("latin-1")
-    return None
 
 
 class CleanPath:
@@ -69,24 +63,27 @@ class RequestId:
 
 
 class Cors:
-    """Lets browsers' scripts of other origins call /v1, never with credentials.
+    """Lets browsers' scripts of other origins call /v1 and /public, never with credentials.
 
-    With keys every origin may: the key decides. Without keys only pages of this machine may.
+    With keys those of the settings may, as a rule all: the key decides. Without keys only pages of
+    this machine may.
     """
 
-    def __init__(self, app: ASGIApp, *, any_origin: bool) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str], local_only: bool) -> None:
         self._app = app
-        self._any_origin = any_origin
+        self._origins = frozenset(origins)
+        self._local_only = local_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or add the headers to the answer."""
-        is_ours = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        is_ours = scope["type"] == "http" and scope["path"].startswith(_SHARED)
         origin = header(scope, b"origin") if is_ours else None
-        if origin is None or not (self._any_origin or _is_loopback(urlsplit(origin).hostname)):
+        allowed_origin = None if origin is None else self._allowed(origin)
+        if allowed_origin is None:
             await self._app(scope, receive, send)
             return
         allowed = {
-            "access-control-allow-origin": "*" if self._any_origin else origin,
+            "access-control-allow-origin": allowed_origin,
             "access-control-expose-headers": _EXPOSED,
             "vary": "Origin",
         }
@@ -100,6 +97,14 @@ class Cors:
             await send(message)
 
         await self._app(scope, receive, send_allowed)
+
+    def _allowed(self, origin: str) -> str | None:
+        """What to answer an origin; None: it may not."""
+        if self._local_only:
+            return origin if _is_loopback(origin) else None
+        if "*" in self._origins:
+            return "*"
+        return origin if origin in self._origins else None
 
     def _preflight(self, scope: Scope) -> dict[str, str]:
         asked = header(scope, b"access-control-request-headers")
@@ -160,13 +165,13 @@ class HostCheck:
         await self._app(scope, receive, send)
 
     def _check_local(self, host: str | None, origin: str | None) -> None:
-        if host is not None and not _is_loopback(urlsplit(f"//{host}").hostname):
+        if host is not None and not _is_loopback(f"//{host}"):
             raise Forbidden(
                 "This server runs without keys and answers to localhost only. "
                 "To serve other hosts, start it with keys.",
                 param="host",
             )
-        if origin is not None and not _is_loopback(urlsplit(origin).hostname):
+        if origin is not None and not _is_loopback(origin):
             raise Forbidden(
                 "This server runs without keys and answers to pages of this machine only. "
                 "To serve other origins, start it with keys."
@@ -208,7 +213,11 @@ class BodyLimit:
         )
 
 
-def _is_loopback(host: str | None) -> bool:
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:  # brackets that hold no address
+        return False
     return host in LOOPBACK_HOSTS or (host is not None and host.endswith(".localhost"))
 
 

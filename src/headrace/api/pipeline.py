@@ -1,20 +1,23 @@
 """One request, through all who have a say in it. The diagram of ARCHITECTURE.md, as code."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from headrace.accounts import Account
 from headrace.api.answers import AnswerHead
-from headrace.api.schemas import ChatCall, chat_call
-from headrace.api.strict_json import off_loop, parse_object
-from headrace.api.terms import Wishes, terms_of
+from headrace.api.body import Body
+from headrace.api.offload import off_loop
+from headrace.api.strict_json import MAX_IDS, MAX_VALUES, parse_object
+from headrace.api.terms import ServiceTier, Wishes, terms_of
+from headrace.api.tokenize_schemas import detokenize_request, tokenize_request
 from headrace.clock import Clock
 from headrace.errors import Draining, UnknownModel
-from headrace.gateway.base import ModelCard, Provider
-from headrace.types import TokenEvent
+from headrace.gateway.base import ModelCard, Provider, Tokenized
+from headrace.gateway.several import stream_all
+from headrace.types import Request, TokenEvent
 
 MAX_SHOWN_CHARS = 128  # of a model's name nobody knows
 
@@ -27,12 +30,54 @@ class Doorkeeper(Protocol):
         ...
 
 
+class Call(Protocol):
+    """What a body of any kind asks for, understood."""
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """One for each prompt, of one model."""
+        ...
+
+    @property
+    def stream(self) -> bool:
+        """Whether tokens go out as they come."""
+        ...
+
+    @property
+    def include_usage(self) -> bool | None:
+        """How usage goes with a stream; None: the caller did not say."""
+        ...
+
+    @property
+    def service_tier(self) -> ServiceTier | None:
+        """The caller's own word."""
+        ...
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields that were accepted and mean nothing here."""
+        ...
+
+
+C = TypeVar("C", bound=Call)
+Asked = TypeVar("Asked")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Reading(Generic[C]):
+    """How a route reads its bodies."""
+
+    read: Callable[[dict[str, Any], str], C]  # the document and the answer's id; InvalidRequest
+    prefix: str  # of the answer's id
+    max_values: int = MAX_VALUES  # in the document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Generic[C]):
     """An admitted request and its answer to come."""
 
     account: Account
-    call: ChatCall
+    call: C
     head: AnswerHead
     admitted_s: float  # on the clock's monotonic reading
     first: TokenEvent
@@ -67,31 +112,32 @@ class Pipeline:
         self._is_draining = True
 
     @asynccontextmanager
-    async def chat(
-        self, key: str | None, body: bytes, wishes: Wishes
-    ) -> AsyncGenerator[Answer, None]:
-        """Answer the chat request in `body`; leaving the block ends the answer.
+    async def complete(
+        self, key: str | None, body: Body, wishes: Wishes, route: Reading[C]
+    ) -> AsyncGenerator[Answer[C], None]:
+        """Answer the request in `body`, read as its route does; leaving the block ends the answer.
 
         The checks come in the order of the reference, and all before the first token: text (400),
         key (401), model (404), fields (400), terms (400, 403), then the provider's own (400, 429,
         503).
         """
-        document = await parse_object(body)
+        document = await parse_object(body, route.max_values)
         account = self._doorkeeper.authenticate(key)
         self._check_model(document)
-        call = await off_loop(chat_call, document, f"chatcmpl-{uuid4()}", size=len(body))
+        answer_id = f"{route.prefix}{uuid4()}"
+        call = await off_loop(route.read, document, answer_id, size=len(body.data))
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
         terms = terms_of(account, call.service_tier, wishes, self._request_timeout_s)
-        request = replace(call.request, tenant=account.key_id, terms=terms)
-        async with aclosing(self._provider.stream(request)) as events:
+        requests = [replace(each, tenant=account.key_id, terms=terms) for each in call.requests]
+        async with aclosing(stream_all(self._provider, requests)) as events:
             first = await anext(events)
             yield Answer(
                 account=account,
                 call=call,
                 head=AnswerHead(
-                    id=call.request.id,
-                    card=_find(self._provider.models, call.request.model),
+                    id=answer_id,
+                    card=_find(self._provider.models, requests[0].model),
                     created_unix=self._clock.unix_s(),
                     service_tier=call.service_tier,
                 ),
@@ -99,6 +145,33 @@ class Pipeline:
                 first=first,
                 events=events,
             )
+
+    async def tokenize(self, key: str | None, body: Body) -> Tokenized:
+        """The tokens of the prompt in `body`; the checks as in `complete`."""
+        return await self._provider.tokenize(await self._small(key, body, tokenize_request))
+
+    async def detokenize(self, key: str | None, body: Body) -> str:
+        """The text of the token ids in `body`; the checks as in `complete`."""
+        asked = await self._small(key, body, detokenize_request)
+        return await self._provider.detokenize(asked.model, asked.token_ids)
+
+    async def _small(
+        self, key: str | None, body: Body, read: Callable[[dict[str, Any]], Asked]
+    ) -> Asked:
+        """What a body asks for that takes no turn at the engine."""
+        document = await parse_object(body, MAX_IDS)
+        self._doorkeeper.authenticate(key)
+        self._check_model(document)
+        return await off_loop(read, document, size=len(body.data))
+
+    @property
+    def public_models(self) -> tuple[ModelCard, ...]:
+        """The models anybody may see."""
+        return self._provider.models
+
+    def public_model(self, model_id: str) -> ModelCard:
+        """One of them. Raises UnknownModel."""
+        return _find(self._provider.models, model_id)
 
     def models(self, key: str | None) -> tuple[ModelCard, ...]:
         """The models this key may use. Raises MissingKey or Unauthenticated."""

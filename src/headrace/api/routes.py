@@ -1,23 +1,22 @@
 """The addresses of the API. A route parses, calls the pipeline and sends; it holds no rule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
-from headrace.api.answers import JsonResponse, Tally, chat_completion, model_object
-from headrace.api.body import read_json_body
-from headrace.api.choice import Choice
-from headrace.api.connection import Connection
-from headrace.api.middleware import header
-from headrace.api.pipeline import Answer, Pipeline
-from headrace.api.problems import as_ours
-from headrace.api.record import Completion
-from headrace.api.sse import KEEP_ALIVE_S, ChunkTemplate, EventStream
-from headrace.api.terms import Wishes
-from headrace.errors import Draining, InvalidRequest
+from headrace.api.answers import JsonResponse
+from headrace.api.body import BodyReader
+from headrace.api.generation import ChatCompletions, Completing, Completions
+from headrace.api.headers import key_of
+from headrace.api.model_lists import form_of, list_of, model_object, public_object
+from headrace.api.pipeline import Pipeline
+from headrace.api.sse import KEEP_ALIVE_S
+from headrace.errors import Draining
+from headrace.gateway.base import ModelCard
 from headrace.telemetry.metrics import CONTENT_TYPE, Metrics
 
 _HELLO = "/console"
@@ -26,24 +25,96 @@ _HELLO = "/console"
 def api_routes(
     pipeline: Pipeline,
     metrics: Metrics | None,
+    bodies: BodyReader,
     *,
-    body_timeout_s: float,
+    public_models: bool = True,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> Sequence[BaseRoute]:
-    """All routes of the API. Only those after the models answer without a key.
+    """All routes of the API. Only `_open_routes` and /public answer without a key.
 
-    Without `metrics` they have no address.
+    Without `metrics` they have no address, nor has the public list unless it is asked for.
     """
+    completing = Completing(pipeline, bodies, keep_alive_s)
+    return (
+        Route("/v1/chat/completions", ChatCompletions(completing), methods=["POST"]),
+        Route("/v1/completions", Completions(completing), methods=["POST"]),
+        *_token_routes(pipeline, bodies),
+        *_model_routes(pipeline),
+        *(_public_routes(pipeline) if public_models else ()),
+        *_open_routes(pipeline),
+        *(() if metrics is None else (_metrics_route(metrics),)),
+    )
 
-    async def models(request: Request) -> Response:
-        if request.query_params.get("format", "default") != "default":
-            raise InvalidRequest("format: only 'default' is offered yet", param="format")
-        cards = pipeline.models(_key(request.scope))
-        return JsonResponse({"object": "list", "data": [model_object(card) for card in cards]})
 
-    async def model(request: Request) -> Response:
-        card = pipeline.model(_key(request.scope), request.path_params["model_id"])
-        return JsonResponse(model_object(card))
+def _token_routes(pipeline: Pipeline, bodies: BodyReader) -> Sequence[BaseRoute]:
+    async def tokenize(request: Request) -> Response:
+        body = await bodies.read(request.scope, request.receive)
+        found = await pipeline.tokenize(key_of(request.scope), body)
+        return JsonResponse(
+            {
+                "count": len(found.token_ids),
+                "max_model_len": found.context_tokens,
+                "tokens": found.token_ids,
+                "token_strs": found.spellings,
+            }
+        )
+
+    async def detokenize(request: Request) -> Response:
+        body = await bodies.read(request.scope, request.receive)
+        return JsonResponse({"prompt": await pipeline.detokenize(key_of(request.scope), body)})
+
+    return (
+        Route("/v1/tokenize", tokenize, methods=["POST"]),
+        Route("/v1/detokenize", detokenize, methods=["POST"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """A list of models, and one of them."""
+
+    all: Callable[[Request], Sequence[ModelCard]]
+    one: Callable[[Request, str], ModelCard]
+    form: Callable[[ModelCard], dict[str, Any]]
+    headers: dict[str, str]
+
+    def routes(self, path: str) -> Sequence[BaseRoute]:
+        """The two of them; ids may have slashes."""
+
+        async def models(request: Request) -> Response:
+            word = request.query_params.get("format")
+            form = form_of(word, self.form)
+            cards = self.all(request)
+            return JsonResponse(list_of([form(card) for card in cards], word), headers=self.headers)
+
+        async def model(request: Request) -> Response:
+            form = form_of(request.query_params.get("format"), self.form)
+            card = self.one(request, request.path_params["model_id"])
+            return JsonResponse(form(card), headers=self.headers)
+
+        return Route(path, models), Route(path + "/{model_id:path}", model)
+
+
+def _model_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
+    return _Models(
+        all=lambda request: pipeline.models(key_of(request.scope)),
+        one=lambda request, model_id: pipeline.model(key_of(request.scope), model_id),
+        form=model_object,
+        headers={},
+    ).routes("/v1/models")
+
+
+def _public_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
+    return _Models(
+        all=lambda _: pipeline.public_models,
+        one=lambda _, model_id: pipeline.public_model(model_id),
+        form=public_object,
+        headers={"cache-control": "public, max-age=60"},
+    ).routes("/public/v1/models")
+
+
+def _open_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
+    """What anybody may ask."""
 
     async def tcp_warming(_: Request) -> Response:
         return JsonResponse({"status": "warm"})
@@ -56,113 +127,25 @@ def api_routes(
             raise Draining("The server is starting or stopping.")
         return JsonResponse({"status": "ready"})
 
-    async def hello(_: Request) -> Response:
-        return RedirectResponse(_HELLO)
+    async def hello(request: Request) -> Response:
+        return Response() if request.method == "HEAD" else RedirectResponse(_HELLO)
 
-    async def numbers(_: Request) -> Response:
-        assert metrics is not None, "the address is there without them"
-        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
+    async def openapi(_: Request) -> Response:
+        from headrace.api.openapi import document  # schemas of all bodies take a moment to write
+
+        return JsonResponse(document())
 
     return (
-        Route(
-            "/v1/chat/completions",
-            ChatCompletions(pipeline, body_timeout_s=body_timeout_s, keep_alive_s=keep_alive_s),
-            methods=["POST"],
-        ),
-        Route("/v1/models", models),
-        Route("/v1/models/{model_id:path}", model),
         Route("/v1/tcp_warming", tcp_warming),
         Route("/health/live", live),
         Route("/health/ready", ready),
+        Route("/openapi.json", openapi),
         Route("/", hello),
-        *(() if metrics is None else (Route("/metrics", numbers),)),
     )
 
 
-class ChatCompletions:
-    """POST /v1/chat/completions, streamed or whole."""
+def _metrics_route(metrics: Metrics) -> BaseRoute:
+    async def numbers(_: Request) -> Response:
+        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
 
-    def __init__(self, pipeline: Pipeline, *, body_timeout_s: float, keep_alive_s: float) -> None:
-        self._pipeline = pipeline
-        self._body_timeout_s = body_timeout_s
-        self._keep_alive_s = keep_alive_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, then work on it for as long as the client is there."""
-        scope["state"]["completion"] = Completion()
-        body = await read_json_body(scope, receive, self._body_timeout_s)
-        client = Connection(receive, send)
-        stream = EventStream(client.send, scope["state"]["wire"])
-        work = self._answer(body, scope, receive, stream, client.send)
-        await client.run(work, beat=stream.beat, every_s=self._keep_alive_s)
-
-    async def _answer(
-        self, body: bytes, scope: Scope, receive: Receive, stream: EventStream, send: Send
-    ) -> None:
-        tally: Tally = scope["state"]["completion"].tally
-        try:
-            async with self._pipeline.chat(_key(scope), body, _wishes(scope)) as answer:
-                _note(scope, answer)
-                tally.choices = answer.call.request.n
-                if answer.call.stream:
-                    await _send_stream(answer, stream, tally, scope)
-                else:
-                    await (await _whole(answer, tally))(scope, receive, send)
-        except Exception as exc:
-            tally.failure = as_ours(exc)
-            raise
-        finally:
-            scope["state"]["log"]["completion_tokens"] = tally.completion_tokens
-            scope["state"]["log"]["finish"] = tally.finish
-
-
-async def _send_stream(answer: Answer, stream: EventStream, tally: Tally, scope: Scope) -> None:
-    await stream.run(
-        ChunkTemplate(answer.head, answer.call.include_usage, tally.choices),
-        answer.events,
-        first=answer.first,
-        tally=tally,
-        request_id=scope["state"]["request_id"],
-        headers=tuple((k.encode(), v.encode()) for k, v in _ignored(answer).items()),
-    )
-
-
-async def _whole(answer: Answer, tally: Tally) -> Response:
-    has_logprobs = answer.call.request.logprobs is not None
-    choices = [Choice(index, has_logprobs=has_logprobs) for index in range(tally.choices)]
-    choices[answer.first.choice].add(answer.first)
-    tally.add(answer.first)
-    async for event in answer.events:
-        choices[event.choice].add(event)
-        tally.add(event)
-    return JsonResponse(chat_completion(answer.head, choices, tally), headers=_ignored(answer))
-
-
-def _ignored(answer: Answer) -> dict[str, str]:
-    names = answer.call.ignored
-    return {"x-ignored-params": ", ".join(names)} if names else {}
-
-
-def _note(scope: Scope, answer: Answer) -> None:
-    scope["state"]["log"] |= {
-        "key": answer.account.key_id or "none",
-        "model": answer.head.card.id,
-        "answer": answer.head.id,
-        "stream": answer.call.stream,
-    }
-    asked: Completion = scope["state"]["completion"]
-    asked.model, asked.admitted_s = answer.head.card.id, answer.admitted_s
-
-
-def _key(scope: Scope) -> str | None:
-    """The secret of `Authorization: Bearer SECRET`."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            scheme, _, secret = value.decode("latin-1").partition(" ")
-            return secret.strip() if scheme.lower() == "bearer" else None
-    return None
-
-
-def _wishes(scope: Scope) -> Wishes:
-    threshold = header(scope, b"queue_threshold") or header(scope, b"queue-threshold")
-    return Wishes(prefer=header(scope, b"prefer") or "", queue_threshold=threshold or "")
+    return Route("/metrics", numbers)

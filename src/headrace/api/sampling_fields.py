@@ -42,9 +42,9 @@ class SamplingFields(Wire):
     seed: Wide | None = None
     frequency_penalty: Penalty = 0.0
     presence_penalty: Penalty = 0.0
-    logit_bias: Annotated[dict[int, Bias], BeforeValidator(_by_token_id)] = Field(
-        default_factory=dict[int, float]
-    )
+    logit_bias: Annotated[
+        dict[int, Bias], BeforeValidator(_by_token_id, json_schema_input_type=dict[str, Bias])
+    ] = Field(default_factory=dict[int, float])
 
     def sampling_params(self) -> SamplingParams:
         """What they mean; whether the ids of `logit_bias` exist is the provider's to check."""

@@ -1,12 +1,12 @@
 """What arrives on the wire, and the one place where it becomes a `types.Request`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from headrace.api.fields import screen
+from headrace.api.fields import Screened, screen
 from headrace.api.sampling_fields import SamplingFields
 from headrace.api.terms import ServiceTier
 from headrace.api.wire import Integer, Wire, printable
@@ -14,6 +14,9 @@ from headrace.errors import InvalidRequest
 from headrace.types import Message, Request, Role
 
 MAX_OFFENCES = 20  # lines of one error message
+
+W = TypeVar("W", bound=Wire)
+Rules = Sequence[tuple[Callable[[W], bool], str]]  # what must hold, and what to say if not
 
 
 def _one_or_many(value: object) -> object:
@@ -39,9 +42,19 @@ def _part(number: int, part: object) -> str:
     return text
 
 
-Content = Annotated[str, BeforeValidator(_joined)]
+Content = Annotated[
+    str, BeforeValidator(_joined, json_schema_input_type=str | list[dict[str, str]])
+]
 Count = Annotated[Integer, Field(ge=-1)]  # of tokens; -1: no bound
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+StopStrings = Annotated[
+    list[StopString],
+    BeforeValidator(
+        _one_or_many,
+        json_schema_input_type=StopString | Annotated[list[StopString], Field(max_length=4)],
+    ),
+    Field(max_length=4),
+]
 
 
 class SystemMessage(Wire):
@@ -84,11 +97,10 @@ class ChatCompletionRequest(SamplingFields):
     max_completion_tokens: Count | None = None
     min_tokens: Count | None = None
     min_completion_tokens: Count | None = None
+    ignore_eos: bool = False
     logprobs: bool = False
     top_logprobs: Annotated[Integer, Field(ge=0, le=20)] = 0
-    stop: Annotated[list[StopString], BeforeValidator(_one_or_many), Field(max_length=4)] = Field(
-        default_factory=list[str]
-    )
+    stop: StopStrings = Field(default_factory=list[str])
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Annotated[Integer, Field(ge=1, le=8)] = 1
@@ -105,7 +117,7 @@ class ChatCompletionRequest(SamplingFields):
     def shortest(self) -> int | None:
         """The output tokens before the model may end its turn; None: it may never."""
         bound = _either(self.min_completion_tokens, self.min_tokens)
-        return None if bound == -1 else bound or 0
+        return None if bound == -1 or self.ignore_eos else bound or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +130,11 @@ class ChatCall:
     service_tier: ServiceTier | None  # the caller's own word
     ignored: tuple[str, ...]
 
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The one there is."""
+        return (self.request,)
+
 
 def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
     """Check and convert the body of a chat request.
@@ -125,18 +142,7 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
     Raises InvalidRequest with one line for each offence.
     """
     screened = screen(document)
-    offences = screened.offences
-    try:
-        wire = ChatCompletionRequest.model_validate(screened.fields)
-    except ValidationError as exc:
-        offences += [
-            _offence(error["loc"], error["type"], error["msg"])
-            for error in exc.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        raise _refusal(offences) from exc
-    offences += [said for rule, said in _RULES if not rule(wire)]
-    if offences:
-        raise _refusal(offences)
+    wire = read_wire(ChatCompletionRequest, screened, _RULES)
     options = wire.stream_options or StreamOptions()
     if options.include_obfuscation is not None:
         screened.ignored.append("stream_options.include_obfuscation")
@@ -149,7 +155,27 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
     )
 
 
-_RULES: tuple[tuple[Callable[[ChatCompletionRequest], bool], str], ...] = (
+def read_wire(kind: type[W], screened: Screened, rules: Rules[W]) -> W:
+    """The wire object in a screened document. Raises InvalidRequest with a line for each offence.
+
+    Rules across fields are looked at once each field is right.
+    """
+    offences = screened.offences
+    try:
+        wire = kind.model_validate(screened.fields)
+    except ValidationError as exc:
+        offences += [
+            _offence(error["loc"], error["type"], error["msg"])
+            for error in exc.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise _refusal(offences) from exc
+    offences += [said for rule, said in rules if not rule(wire)]
+    if offences:
+        raise _refusal(offences)
+    return wire
+
+
+_RULES: Rules[ChatCompletionRequest] = (
     (
         lambda wire: 0 not in (wire.max_tokens, wire.max_completion_tokens),
         "max_completion_tokens: must be at least 1, or -1 for no bound",
@@ -184,14 +210,19 @@ def _agree(one: int | None, other: int | None) -> bool:
     return None in (one, other) or one == other
 
 
+def messages_of(said: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """A dialogue as the rest of the program knows it."""
+    return tuple(
+        Message(role=_ROLES.get(each.role) or Role(each.role), content=each.content)
+        for each in said
+    )
+
+
 def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
     return Request(
         id=request_id,
         model=wire.model,
-        messages=tuple(
-            Message(role=_ROLES.get(said.role) or Role(said.role), content=said.content)
-            for said in wire.messages
-        ),
+        messages=messages_of(wire.messages),
         sampling=wire.sampling_params(),
         max_tokens=wire.longest,
         min_tokens=wire.shortest,

@@ -45,8 +45,12 @@ class ChunkTemplate:
     of its own when asked for, not at all when declined.
     """
 
+    kind = "chat.completion.chunk"
+    shows_silent = False  # whether a token that wrote nothing has a chunk, too
+
     def __init__(self, head: AnswerHead, include_usage: bool | None, choices: int = 1) -> None:
-        opening = _encode(head.opening("chat.completion.chunk"))[:-1]
+        opening = _encode(head.opening(self.kind))[:-1]
+        self._opening = opening
         self._head = head
         self._include_usage = include_usage
         self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
@@ -82,14 +86,18 @@ class ChunkTemplate:
 
     def finish(self, choice: int, reason: FinishReason, tally: Tally) -> bytes:
         """The end of a choice, and after the last one usage where the caller expects it."""
-        before = self._before[choice]
-        chunk = before + b'{},"finish_reason":' + _encode(reason) + b',"logprobs":null}]'
+        chunk = self.end(choice, reason)
         if self._include_usage is None and tally.is_complete:
             return chunk + b"," + _encode(self._head.closing(tally))[1:] + b"\n\n"
         chunk += self._tail
         if self._include_usage and tally.is_complete:
             chunk += self._no_choices + _encode(self._head.closing(tally))[1:] + b"\n\n"
         return chunk
+
+    def end(self, choice: int, reason: FinishReason) -> bytes:
+        """The end of a choice, up to what may follow `choices`."""
+        before = self._before[choice]
+        return before + b'{},"finish_reason":' + _encode(reason) + b',"logprobs":null}]'
 
     def error(self, error: Exception, tally: Tally, request_id: str) -> bytes:
         """The end of an answer that broke off."""
@@ -139,7 +147,7 @@ class EventStream:
             event = first
             while True:
                 tally.add(event)
-                if event.text or event.logprobs:
+                if event.text or event.logprobs or (template.shows_silent and event.token_ids):
                     self._pending.append(template.text(event))
                 if event.finish is not None:
                     self._pending.append(template.finish(event.choice, event.finish, tally))

@@ -4,51 +4,47 @@ The tree is measured without recursion and before anything is built: a body of b
 costs a few passes over its bytes, not a million objects.
 """
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar, TypeVarTuple, cast
+from typing import Any, cast
 
 import msgspec
 
+from headrace.api.body import Body
+from headrace.api.offload import off_loop
+from headrace.api.strict_msgpack import decode_msgpack
 from headrace.errors import InvalidJson, InvalidRequest
 
 MAX_DEPTH = 64
 MAX_VALUES = 100_000  # chosen: 25 000 messages; each value costs some 100 bytes once parsed
-LARGE_BYTES = 256 * 1024  # some 2 ms of work
+MAX_IDS = 1 << 18  # chosen: of a body that may hold a prompt as token ids; 40 bytes each
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+_MSGPACK_COSTS = 50  # times what a byte of JSON does, at worst: it is read in Python
 
 _OPEN, _CLOSE, _SEPARATORS = b"[{", b"]}", b",:"
 _NOT_BRACKETS = bytes(set(range(256)) - set(_OPEN + _CLOSE))
 _ROUND = bytes.maketrans(_OPEN + _CLOSE, b"(())")
 
 
-async def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`.
+async def parse_object(body: Body, max_values: int = MAX_VALUES) -> dict[str, Any]:
+    """The JSON object in `body`, or what msgpack has for one.
 
     Raises InvalidJson for what is not JSON or nests too deeply, InvalidRequest for JSON that is
     not an object.
     """
-    document = await off_loop(_parse, body, size=len(body))
+    size = len(body.data) * (_MSGPACK_COSTS if body.is_msgpack else 1)
+    document = await off_loop(_parse, body, max_values, size=size)
     if not isinstance(document, dict):
         raise InvalidRequest("the body must be a JSON object", param="body")
     return cast("dict[str, Any]", document)
 
 
-async def off_loop(work: Callable[[*Ts], T], *arguments: *Ts, size: int) -> T:
-    """`work(*arguments)`, on a thread when it works on a large body: others' tokens go on."""
-    if size > LARGE_BYTES:
-        return await asyncio.to_thread(work, *arguments)
-    return work(*arguments)
-
-
-def _parse(body: bytes) -> object:
-    if not body.strip():
+def _parse(body: Body, max_values: int) -> object:
+    if not body.data.strip():
         raise InvalidJson("the body is empty: send a JSON object")
-    _check_tree(body)
+    if body.is_msgpack:
+        return decode_msgpack(body.data, max_depth=MAX_DEPTH, max_values=max_values)
+    _check_tree(body.data, max_values)
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(body.data)
     except UnicodeDecodeError as exc:
         raise InvalidJson(f"the body is not valid UTF-8 (byte {exc.start})") from exc
     except msgspec.ValidationError as exc:  # the one thing it checks without a type
@@ -59,15 +55,15 @@ def _parse(body: bytes) -> object:
         ) from exc
 
 
-def _check_tree(body: bytes) -> None:
+def _check_tree(body: bytes, max_values: int) -> None:
     """Bound depth and number of values; what else is wrong is the decoder's matter."""
     brackets = body.count(b"[") + body.count(b"{")
     separators = body.count(b",") + body.count(b":")
-    if brackets <= MAX_DEPTH and separators <= MAX_VALUES:
+    if brackets <= MAX_DEPTH and separators <= max_values:
         return  # the usual case: even if all of them stood outside strings
-    outside = _without_strings(body)
-    if sum(outside.count(char) for char in _OPEN + _SEPARATORS) > MAX_VALUES:
-        raise InvalidJson(f"the body holds more than {MAX_VALUES} values")
+    outside = _without_strings(body, max_values)
+    if sum(outside.count(char) for char in _OPEN + _SEPARATORS) > max_values:
+        raise InvalidJson(f"the body holds more than {max_values} values")
     # Each pass takes away the innermost pairs, so a tree of depth d is gone after d passes.
     pairs = outside.translate(_ROUND, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
@@ -76,8 +72,8 @@ def _check_tree(body: bytes) -> None:
         raise InvalidJson(f"the body nests deeper than {MAX_DEPTH} levels")
 
 
-def _without_strings(body: bytes) -> bytes:
+def _without_strings(body: bytes, max_values: int) -> bytes:
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if text.count(b'"') > 4 * MAX_VALUES:
-        raise InvalidJson(f"the body holds more than {MAX_VALUES} values")
+    if text.count(b'"') > 4 * max_values:
+        raise InvalidJson(f"the body holds more than {max_values} values")
     return b"".join(text.split(b'"')[::2])
