@@ -1,6 +1,8 @@
 """What a prompt is to a real model: text, token ids, messages; and its tokens shown."""
 
 import asyncio
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from headrace.config import ModelConfig
 from headrace.errors import ContextTooLong, InvalidRequest, UnknownModel
+from headrace.model import Tokenizer
 from headrace.types import TokenEvent, TokenizeRequest
 from tests.gateway.test_local import MODEL, ask, collect, provider
 
@@ -114,3 +117,24 @@ def test_tokens_are_shown_and_read_back() -> None:
                     await running.detokenize(unknown, (1,))
 
     asyncio.run(scenario())
+
+
+def test_long_texts_are_tokenized_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    plain = Tokenizer.encode_prompt
+
+    def recorded(self: Tokenizer, text: str) -> list[int]:
+        threads.append(threading.current_thread())
+        return plain(self, text)
+
+    monkeypatch.setattr(Tokenizer, "encode_prompt", recorded)
+
+    async def scenario() -> None:
+        async with provider() as running:
+            for text in ("short", "long " * 20_000):
+                await running.tokenize(TokenizeRequest(model="mini", prompt=text))
+                with suppress(ContextTooLong):
+                    await collect(running, ask(messages=(), prompt=text))
+
+    asyncio.run(scenario())
+    assert [thread is threading.main_thread() for thread in threads] == [True, True, False, False]
