@@ -6,24 +6,29 @@ engine sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar
 
 import headrace.errors as errors
 from headrace.engine import EngineClient
 from headrace.engine.messages import Accepted, Stats, Submit
 from headrace.gateway.answer import Answer
+from headrace.gateway.answer_reader import AnswerReader, new_call_id
 from headrace.gateway.base import ModelCard
 from headrace.gateway.choices import choice_events, choices_of
+from headrace.gateway.grammar import answer_grammar
 from headrace.model import LanguageModel
-from headrace.types import Request, TokenEvent
+from headrace.model.reasoning import ReasoningReader
+from headrace.types import ReasoningFormat, Request, Tool, TokenEvent, ToolUse
 
 Number = TypeVar("Number", int, float)
 
 Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all
 
 LONG_TEXT_CHARS = 20_000  # tokenized off the event loop above this; about 5 ms of work
+PROMPT_END_TOKENS = 16  # of a prompt, where a template may have opened a thought
 
 
 class LocalModel:
@@ -61,8 +66,11 @@ class LocalModel:
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
-        asked = self._submit(request, prompt, room)
-        answer, *others = [self._answer(request, len(prompt)) for _ in range(request.n)]
+        is_thinking = self._is_thinking(prompt)
+        asked = self._submit(request, prompt, room, is_thinking=is_thinking)
+        answer, *others = [
+            self._answer(request, len(prompt), is_thinking=is_thinking) for _ in range(request.n)
+        ]
         if others:
             runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
             async with aclosing(choice_events(runs, [answer, *others])) as events:
@@ -80,20 +88,73 @@ class LocalModel:
                         return
 
     async def _tokenize(self, request: Request) -> list[int]:
-        render = self._model.chat_template.render_ids
-        if sum(len(message.content) for message in request.messages) < LONG_TEXT_CHARS:
-            return render(request.messages)
-        return await asyncio.to_thread(render, request.messages)
+        messages = request.messages
+        if not request.reasoning.keeps_history:
+            messages = tuple(replace(message, reasoning="") for message in messages)
+        tools = [_tool_object(tool) for tool in request.toolbox.tools] if request.toolbox else None
+        options = _template_options(request) if self._model.reasoning else None
 
-    def _answer(self, request: Request, prompt_tokens: int) -> Answer:
+        def render() -> list[int]:
+            template = self._model.chat_template
+            return template.render_ids(messages, tools=tools, options=options)
+
+        if _num_chars(request) < LONG_TEXT_CHARS:
+            return render()
+        return await asyncio.to_thread(render)
+
+    def _is_thinking(self, prompt: Sequence[int]) -> bool:
+        """Whether the template has opened a thought for the model to go on with."""
+        if self._model.reasoning is None:
+            return False
+        tokenizer = self._model.tokenizer
+        end = prompt[-PROMPT_END_TOKENS:]
+        spelled = (
+            tokenizer.control.spelling(token_id).encode() or tokenizer.token_bytes(token_id)
+            for token_id in end
+        )
+        return self._model.reasoning.is_open(b"".join(spelled).decode("utf-8", "replace"))
+
+    def _answer(self, request: Request, prompt_tokens: int, *, is_thinking: bool) -> Answer:
+        reader, marks = self._reader(request, is_thinking=is_thinking)
+        control = self._model.tokenizer.control
+        ids = {mark: control.id_of(mark) for mark in marks}
         return Answer(
             self._model.tokenizer,
             prompt_tokens=prompt_tokens,
             stop=request.stop,
             has_logprobs=request.logprobs is not None,
+            reader=reader,
+            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
         )
 
-    def _submit(self, request: Request, prompt: list[int], room: int) -> Submit:
+    def _reader(
+        self, request: Request, *, is_thinking: bool
+    ) -> tuple[AnswerReader | None, tuple[str, ...]]:
+        """Who tells thoughts and calls from text, if there can be any; the marks it looks for."""
+        box, thought = request.toolbox, self._model.reasoning
+        is_raw = request.reasoning.format is ReasoningFormat.RAW
+        may_call = box is not None and box.use is not ToolUse.NONE
+        marks: tuple[str, ...] = ()
+        if thought is not None:
+            marks += (thought.opening, thought.closing)
+        if may_call:
+            marks += self._model.tool_format.marks
+        if not may_call and thought is None:
+            return None, ()
+        return (
+            AnswerReader(
+                thoughts=None
+                if thought is None or is_raw
+                else ReasoningReader(thought, is_open=is_thinking),
+                calls=self._model.tool_format.reader(new_call_id) if may_call else None,
+                reasoning_format=request.reasoning.format,
+            ),
+            marks,
+        )
+
+    def _submit(
+        self, request: Request, prompt: list[int], room: int, *, is_thinking: bool
+    ) -> Submit:
         sampling, default = request.sampling, self._model.default_sampling
         seed = self._draw_seed() if sampling.seed is None else sampling.seed
         vocab = self._model.program.vocab_size
@@ -124,6 +185,13 @@ class LocalModel:
             priority=request.terms.priority,
             deadline_s=request.terms.timeout_s,
             max_queue_s=request.terms.max_queue_s,
+            grammar=answer_grammar(
+                request,
+                self._model.tokenizer.control,
+                self._model.tool_format,
+                self._model.reasoning,
+                is_thinking=is_thinking,
+            ),
         )
 
 
@@ -166,6 +234,32 @@ class LocalProvider:
         if request.model not in self._models:
             raise errors.UnknownModel(request.model)
         return self._models[request.model].stream(request)
+
+
+def _num_chars(request: Request) -> int:
+    """About how much there is to tokenize."""
+    tools = request.toolbox.tools if request.toolbox else ()
+    return sum(len(message.content) for message in request.messages) + sum(
+        len(tool.description) + len(str(tool.parameters)) for tool in tools
+    )
+
+
+def _tool_object(tool: Tool) -> dict[str, object]:
+    """A tool as templates read it."""
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters or {"type": "object", "properties": {}},
+    }
+    return {"type": "function", "function": function}
+
+
+def _template_options(request: Request) -> dict[str, object]:
+    """What the templates of models that think ask for."""
+    effort = request.reasoning.effort
+    if effort is None:
+        return {}
+    return {"enable_thinking": effort != "none", "reasoning_effort": effort}
 
 
 def _first(asked: Number | None, checkpoint: Number | None, otherwise: Number) -> Number:
