@@ -52,6 +52,8 @@ def test_what_pydantic_and_the_helpers_write_is_taken() -> None:
         (of(a={"type": "array"}), "an array needs 'items'"),
         (of(a={"type": "array", "items": True}), "an array needs 'items'"),
         (of(a={"$ref": "https://example.com/x.json"}), "nothing is fetched"),
+        (of(a={"$ref": "#/$defs/none"}), "schema.properties.a.$ref: '#/$defs/none' leads nowhere"),
+        (of(a={"type": "string", "pattern": "(?=x)"}), "look-around and back-references"),
         (of(a={"enum": []}), "schema.properties.a.enum: must be an array that is not empty"),
         (of(a={"type": "string", "minLength": -1}), "minLength: must be a whole number"),
         (of(a={"type": "number", "minimum": "1"}), "minimum: must be a number"),

@@ -58,6 +58,7 @@ KEYWORDS = frozenset(
         *_ANNOTATIONS,
     )
 )
+_AROUND = re.compile(r"\(\?(=|!|<=|<!|P=)|\\[1-9]")
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 
@@ -68,7 +69,7 @@ def offences(schema: Mapping[str, Any], place: str, *, strict: bool) -> list[str
     Not `strict`: only what no reading makes sense of (a type that does not exist, a pattern that
     is none); keywords that the grammar does not know are no offence then.
     """
-    walk = _Walk(strict=strict)
+    walk = _Walk(schema, strict=strict)
     if strict:
         walk.check_root(schema, place)
     walk.check(schema, place, depth=1)
@@ -77,15 +78,15 @@ def offences(schema: Mapping[str, Any], place: str, *, strict: bool) -> list[str
 
 
 class _Walk:
-    def __init__(self, *, strict: bool) -> None:
+    def __init__(self, root: Mapping[str, Any], *, strict: bool) -> None:
         self.offences: list[str] = []
+        self._root = root
         self._strict = strict
         self._num_properties = self._num_enum_values = self._num_name_chars = 0
 
     def check_root(self, schema: Mapping[str, Any], place: str) -> None:
         if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
             self._say(place, "the root must be an object with 'properties'")
-        self._root = schema
 
     def check_sizes(self, place: str) -> None:
         for name, count, most in (
@@ -164,13 +165,19 @@ class _Walk:
         if pattern is None:
             return
         problem = pattern_problem(pattern)
+        if problem is None and self._strict and looks_around(pattern):
+            problem = "look-around and back-references are not supported"
         if problem:
             self._say(f"{place}.pattern", problem)
 
     def _check_reference(self, schema: Mapping[str, Any], place: str) -> None:
         reference = schema.get("$ref")
-        if reference is not None and not (isinstance(reference, str) and reference.startswith("#")):
+        if reference is None:
+            return
+        if not isinstance(reference, str) or not reference.startswith("#"):
             self._say(f"{place}.$ref", "must lead into this schema ('#/$defs/…'): nothing is fetched")
+        elif not _resolves(reference, self._root):
+            self._say(f"{place}.$ref", f"'{_short(reference)}' leads nowhere")
 
     def _check_object(self, schema: Mapping[str, Any], place: str) -> None:
         if schema.get("additionalProperties") is not False:
@@ -214,6 +221,22 @@ def pattern_problem(pattern: object) -> str | None:
     except (re.error, OverflowError, RecursionError) as exc:
         return f"is no regular expression: {exc}"
     return None
+
+
+def looks_around(pattern: str) -> bool:
+    """Whether it asks for what no finite automaton can do."""
+    return _AROUND.search(pattern) is not None
+
+
+def _resolves(reference: str, root: object) -> bool:
+    """Whether a JSON pointer behind '#' leads to a schema (RFC 6901)."""
+    place = root
+    for step in reference[1:].split("/")[1:]:
+        if not isinstance(place, dict):
+            return False
+        name = step.replace("~1", "/").replace("~0", "~")
+        place = cast("dict[str, object]", place).get(name)
+    return isinstance(place, dict)
 
 
 def _types_of(schema: Mapping[str, Any]) -> Sequence[str]:

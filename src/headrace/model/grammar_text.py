@@ -1,11 +1,13 @@
 """Pieces of grammars in llguidance's Lark dialect, from values that callers chose."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 # One space after a comma and a colon, as models write JSON, or none; no other white space, which a
 # model could prefer for ever.
+_AROUND = re.compile(r"\(\?(=|!|<=|<!|P=)|\\[1-9]")  # look-around, back-references
 _SPACING = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 
 
@@ -27,4 +29,19 @@ def json_rule(name: str, schema: Mapping[str, Any], *, strict: bool) -> str:
 def spaced(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
     """`schema` with how its JSON is spaced; `oneOf` counts as `anyOf`."""
     options = {**_SPACING, "coerce_one_of": True, "lenient": not strict}
-    return {**schema, "x-guidance": options}
+    known = schema if strict else _without_odd_patterns(schema)
+    return {**cast("Mapping[str, Any]", known), "x-guidance": options}
+
+
+def _without_odd_patterns(value: object) -> object:
+    """`value` without the patterns of strings that no finite automaton can match."""
+    if isinstance(value, list):
+        return [_without_odd_patterns(item) for item in cast("list[object]", value)]
+    if not isinstance(value, dict):
+        return value
+    pairs = cast("dict[str, object]", value).items()
+    return {
+        key: _without_odd_patterns(item)
+        for key, item in pairs
+        if key != "pattern" or not isinstance(item, str) or not _AROUND.search(item)
+    }
