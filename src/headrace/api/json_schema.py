@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from headrace.model.grammar_text import looks_around
+
 MAX_DEPTH = 10  # of objects and arrays in each other, as written
 MAX_PROPERTIES = 500
 MAX_ENUM_VALUES = 500
@@ -58,7 +60,6 @@ KEYWORDS = frozenset(
         *_ANNOTATIONS,
     )
 )
-_AROUND = re.compile(r"\(\?(=|!|<=|<!|P=)|\\[1-9]")
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 
@@ -221,11 +222,6 @@ def pattern_problem(pattern: object) -> str | None:
     except (re.error, OverflowError, RecursionError) as exc:
         return f"is no regular expression: {exc}"
     return None
-
-
-def looks_around(pattern: str) -> bool:
-    """Whether it asks for what no finite automaton can do."""
-    return _AROUND.search(pattern) is not None
 
 
 def _resolves(reference: str, root: object) -> bool:

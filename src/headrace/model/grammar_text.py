@@ -7,8 +7,13 @@ from typing import Any, cast
 
 # One space after a comma and a colon, as models write JSON, or none; no other white space, which a
 # model could prefer for ever.
-_AROUND = re.compile(r"\(\?(=|!|<=|<!|P=)|\\[1-9]")  # look-around, back-references
+_AROUND = re.compile(r"\(\?(=|!|<=|<!|P=)|\\[1-9]")
 _SPACING = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
+
+
+def looks_around(pattern: str) -> bool:
+    """Whether a regular expression looks around or back, which no finite automaton can do."""
+    return _AROUND.search(pattern) is not None
 
 
 def literal(text: str) -> str:
@@ -43,5 +48,5 @@ def _without_odd_patterns(value: object) -> object:
     return {
         key: _without_odd_patterns(item)
         for key, item in pairs
-        if key != "pattern" or not isinstance(item, str) or not _AROUND.search(item)
+        if key != "pattern" or not isinstance(item, str) or not looks_around(item)
     }
