@@ -74,6 +74,10 @@ class Tokenizer:
         """
         return self._ordinary(text, is_start=True)
 
+    def encode_inner(self, text: str) -> list[int]:
+        """`text` as ordinary tokens, where it goes on from other text. Raises as `encode_text`."""
+        return self._ordinary(text, is_start=False)
+
     def encode_rendered(self, rendered: str) -> list[int]:
         """Text from a chat template whose inputs went through `control.mask`.
 
