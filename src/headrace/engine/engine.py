@@ -90,6 +90,11 @@ class Engine:
         """Whether no sequence is waiting or running."""
         return not self._sequences
 
+    @property
+    def num_compiling(self) -> int:
+        """Sequences that wait for their grammar."""
+        return len(self._compiling)
+
     def stats(self) -> Stats:
         """The counters, as of now."""
         scheduler = self._scheduler

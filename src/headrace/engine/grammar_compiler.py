@@ -45,6 +45,11 @@ class GrammarCompiler:
         self._done = deque[tuple[str, Grammar | HeadraceError]]()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    @property
+    def num_kept(self) -> int:
+        """Compiled grammars that are kept."""
+        return len(self._kept)
+
     def fileno(self) -> int:
         """Readable when `take` has something to give."""
         return self._reader
