@@ -19,7 +19,7 @@ from headrace.errors import GrammarTooComplex, HeadraceError, InvalidRequest
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-DEADLINE_S = 2.0  # from the request to its compiled grammar
+DEADLINE_S = 2.0  # for one grammar, from when the thread begins with it
 KEPT = 32  # compiled grammars
 KEPT_CHARS = 4 << 20  # of their sources
 MAX_LEXER_STATES = 50_000  # some 2 KB each: 100 MB at most for one grammar
@@ -85,9 +85,11 @@ class GrammarCompiler:
             timer = self._asked.get(request_id)
         if timer is None:
             return
-        timer.start()
         try:
-            found: Grammar | HeadraceError = self._grammar(source)
+            if self._tokenizer is None:
+                self._tokenizer = self._make_tokenizer()
+            timer.start()
+            found: Grammar | HeadraceError = self._grammar(source, self._tokenizer)
         except HeadraceError as exc:
             found = exc
         except Exception as exc:  # noqa: BLE001 (whatever a library does, the request hears of it)
@@ -109,15 +111,13 @@ class GrammarCompiler:
         with suppress(BlockingIOError):
             os.write(self._writer, b"\0")
 
-    def _grammar(self, source: str) -> Grammar:
-        if self._tokenizer is None:
-            self._tokenizer = self._make_tokenizer()
+    def _grammar(self, source: str, tokenizer: "LLTokenizer") -> Grammar:
         kept = self._kept.get(source)
         if kept is None:
-            kept = self._compiled(source, self._tokenizer)
+            kept = self._compiled(source, tokenizer)
             self._keep(source, kept)
         self._kept.move_to_end(source)
-        return Grammar(kept.deep_copy(), self._tokenizer.vocab_size)
+        return Grammar(kept.deep_copy(), tokenizer.vocab_size)
 
     def _compiled(self, source: str, tokenizer: "LLTokenizer") -> "LLMatcher":
         from llguidance import LLMatcher, LLParserLimits
