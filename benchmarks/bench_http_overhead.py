@@ -12,7 +12,8 @@ Speed over HTTP counts from the moment every stream has begun until the last one
 the engine; TTFT is from the request's last byte written to the first text read. Processor time is
 what the kernel charged each process for, from the first request to the last byte, over all tokens:
 reading the prompt is in it, and the workers' waiting. Rounds in which other processes took more
-than a tenth of all cores are marked and left out of the medians. Take a model that does not end its
+than a tenth of all cores, or in which the CPUs moved nearer or further apart (`machine.FAR_NS`, looked
+at before and after each part), are marked and left out of the medians. Take a model that does not end its
 turn by itself (`tools/make_random_checkpoint.py`): streams that end early leave the others faster.
 """
 
@@ -36,7 +37,7 @@ from typing import Any
 
 from loopback_client import Server, serving
 from loopback_reader import Reading, chat, read_streams
-from machine import CpuSeconds, commit, describe
+from machine import FAR_NS, CpuSeconds, commit, describe
 
 from headrace.backends.cpu import round_trip_seconds
 from headrace.model import bundled_model
@@ -124,9 +125,10 @@ def _round(
 ) -> dict[str, Any]:
     if number < 0:
         tokens = WARM_TOKENS
-    round_trip_s = round_trip_seconds()
+    trips_ns = [_round_trip_ns()]
     before = CpuSeconds.now()
-    alone_tok_s = decode_alone(model, count, tokens)
+    alone_tok_s, trip_ns = decode_alone(model, count, tokens)
+    trips_ns += [trip_ns, _round_trip_ns()]
     foreign = [CpuSeconds.now().foreign_share(before)]
     names = [f"{number} {i}: {PROMPT}" for i in range(count)]  # no prefix in common
     bodies = [chat(model.name, name, tokens) for name in names]
@@ -134,8 +136,8 @@ def _round(
     reading = read_streams(server.port, bodies)
     (front, engine), share = watched.spent(reading)
     foreign.append(share)
-    row = {
-        "round_trip_ns": [(s or 0.0) * 1e9 for s in (round_trip_s, round_trip_seconds())],
+    trips_ns.append(_round_trip_ns())
+    row: dict[str, Any] = {
         "engine_tok_s": alone_tok_s,
         "http_tok_s": reading.tok_s,
         "http_over_engine": reading.tok_s / alone_tok_s,
@@ -157,6 +159,7 @@ def _round(
         read = read_streams(peer.port, [body | theirs for body in bodies])
         (used,), share = watched.spent(read)
         foreign.append(share)
+        trips_ns.append(_round_trip_ns())
         row |= {
             "peer_tok_s": read.tok_s,
             "http_over_peer": reading.tok_s / read.tok_s,
@@ -164,7 +167,17 @@ def _round(
             "peer_cpu_us_per_token": used.cpu_s * 1e6 / read.tokens,
             "peer_tokens": read.tokens,
         }
-    return row | {"foreign_share": max(foreign), "is_quiet": max(foreign) <= MOST_FOREIGN}
+    has_moved = len({trip > FAR_NS for trip in trips_ns}) > 1
+    return row | {
+        "round_trip_ns": trips_ns,
+        "foreign_share": max(foreign),
+        "is_quiet": max(foreign) <= MOST_FOREIGN and not has_moved,
+    }
+
+
+def _round_trip_ns() -> float:
+    """Of a cache line between the CPUs; 0 with only one."""
+    return (round_trip_seconds() or 0.0) * 1e9
 
 
 class Watched:
@@ -184,13 +197,14 @@ class Watched:
         return used, max(0.0, busy_s - known_s) / (now.total - self._cpu.total)
 
 
-def decode_alone(model: Path, batch: int, tokens: int) -> float:
-    """Tokens per second of the engine without HTTP, all sequences together."""
+def decode_alone(model: Path, batch: int, tokens: int) -> tuple[float, float]:
+    """Of the engine without HTTP: tokens a second of all sequences together; a round trip, in ns."""
     command = [sys.executable, "-m", "headrace", "bench", "decode", str(model), "--json"]
     command += ["--prompt-tokens", str(PROMPT_TOKENS), "--output-tokens", str(tokens)]
     command += ["--batch", str(batch), "--runs", "3"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout)["decode_tok_s"])
+    said = json.loads(done.stdout)
+    return float(said["decode_tok_s"]), float(said["round_trip_ns"] or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +253,9 @@ def _medians(rows: list[dict[str, Any]]) -> dict[str, float]:
 def _brief(row: dict[str, Any]) -> str:
     shown = ("engine_tok_s", "http_tok_s", "http_over_engine", "front_cpu_us_per_token")
     shown += ("peer_tok_s", "http_over_peer", "foreign_share")
-    return " ".join(f"{name}={row[name]:.4g}" for name in shown if name in row)
+    said = " ".join(f"{name}={row[name]:.4g}" for name in shown if name in row)
+    trips = " > ".join(f"{trip:.0f}" for trip in row["round_trip_ns"])
+    return f"{said} round trips {trips} ns" + ("" if row["is_quiet"] else "; left out")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from headrace.backends.cpu.library import require_native
 
+_BEYOND_CACHES = 1 << 30  # bytes; several times the largest cache of a server processor today
+
 
 def cpu_features() -> tuple[str, ...]:
     """Instruction sets whose kernels run here, slowest first; `scalar` always does."""
@@ -23,12 +25,13 @@ def read_bandwidth(working_set_bytes: int, threads: int, seconds: float = 0.2) -
     """Bytes per second that `threads` read together, over and over, from a working set.
 
     The fastest stretch of about 2 ms within `seconds`: other processes can only take away. The
-    working set should be what a step reads, because a cache level may hold it.
+    working set should be what a step reads, because a cache level may hold it. Beyond a gigabyte
+    none does: a gigabyte is read then, since a large model leaves no memory for a second one.
     """
     require_native()
     from headrace.backends.cpu import _native
 
-    return _native.read_bandwidth(working_set_bytes, threads, seconds)
+    return _native.read_bandwidth(min(working_set_bytes, _BEYOND_CACHES), threads, seconds)
 
 
 def barrier_seconds(threads: int) -> float:
