@@ -16,7 +16,7 @@ from headrace.types import (
     TokenEvent,
     ToolUse,
 )
-from tests.api.exchange import app_of, ask, chat
+from tests.api.exchange import app_of, chat
 from tests.scripted import ScriptedProvider
 
 TOOL: dict[str, Any] = {
@@ -48,21 +48,21 @@ CALLS = (
 
 def request_of(**fields: Any) -> Any:
     provider = ScriptedProvider("x")
-    got = chat(app_of(provider), ask(**fields))
+    got = chat(app_of(provider), **fields)
     assert got.status == 200, got.json
     return provider.requests[0]
 
 
 def refusal_of(**fields: Any) -> dict[str, Any]:
     provider = ScriptedProvider("x")
-    got = chat(app_of(provider), ask(**fields))
+    got = chat(app_of(provider), **fields)
     assert got.status == 400
     assert provider.requests == []
     return got.json["error"]
 
 
 def test_calls_are_put_together() -> None:
-    got = chat(app_of(ScriptedProvider(*CALLS, finish=FinishReason.TOOL_CALLS)), ask(tools=[TOOL]))
+    got = chat(app_of(ScriptedProvider(*CALLS, finish=FinishReason.TOOL_CALLS)), tools=[TOOL])
     (choice,) = got.json["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
@@ -75,7 +75,8 @@ def test_calls_are_put_together() -> None:
 def test_calls_are_streamed_with_index_and_type_on_every_piece() -> None:
     got = chat(
         app_of(ScriptedProvider(*CALLS, finish=FinishReason.TOOL_CALLS)),
-        ask(tools=[TOOL], stream=True),
+        tools=[TOOL],
+        stream=True,
     )
     pieces = [
         piece
@@ -102,7 +103,7 @@ def test_a_thought_has_a_field_of_its_own() -> None:
     )
     whole = chat(app_of(ScriptedProvider(*script))).json["choices"][0]["message"]
     assert (whole["reasoning"], whole["content"]) == ("I wonder", "Yes")
-    events = chat(app_of(ScriptedProvider(*script)), ask(stream=True)).events
+    events = chat(app_of(ScriptedProvider(*script)), stream=True).events
     deltas = [event["choices"][0]["delta"] for event in events]
     assert deltas[1:4] == [{"reasoning": "I "}, {"reasoning": "wonder"}, {"content": "Yes"}]
 

@@ -146,6 +146,34 @@ def test_text_may_come_before_a_call() -> None:
     assert takes(grammar(MISTRAL, use=ToolUse.AUTO), "Let me see.\n" + ONE["mistral"])
 
 
+def test_a_call_that_begins_is_ended_as_one() -> None:
+    assert not takes(grammar(HERMES, use=ToolUse.AUTO), "Let me see.<tool_call>oops")
+    assert not takes(grammar(MISTRAL, use=ToolUse.AUTO), "[TOOL_CALLS]oops")
+
+
+def test_definitions_of_arguments_are_found() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"left": {"$ref": "#/$defs/Tree"}},
+        "additionalProperties": False,
+        "$defs": {"Tree": {"type": "object", "properties": {}, "additionalProperties": False}},
+    }
+    tool = Tool(name="grow", description="", parameters=tree, strict=True)
+    for form, text in (
+        (LLAMA3, '{"name": "grow", "parameters": {"left": {}}}'),
+        (HERMES, '<tool_call>\n{"name": "grow", "arguments": {"left": {}}}\n</tool_call>'),
+        (PYTHONIC, "[grow(left={})]"),
+    ):
+        request = Request(
+            id="r",
+            model="m",
+            messages=(),
+            sampling=SamplingParams(),
+            toolbox=Toolbox(tools=(tool,), use=ToolUse.REQUIRED),
+        )
+        assert takes(answer_grammar(request, CONTROL, form, None, is_thinking=False), text)
+
+
 def test_without_tools_and_format_an_answer_is_free() -> None:
     assert grammar() == ""
     assert grammar(use=ToolUse.NONE) == ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headrace.model.grammar_text import choice, json_rule, literal
 from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema
-from headrace.types import CallPiece, Toolbox
+from headrace.types import CallPiece, Tool, Toolbox
 
 _MARK = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
 _HEAD = re.compile(r'[\s\[]*\{\s*"name"\s*:\s*"([a-zA-Z0-9_.-]{1,64})"\s*,\s*"([a-z]+)"\s*:\s*(?=\{)')
@@ -35,6 +35,10 @@ class JsonCalls:
         tools = allowed(toolbox)
         rules: list[str] = []
         for number, tool in enumerate(tools):
+            if self.optional_opening:  # an answer in JSON may begin alike: both must be JSON rules
+                schema = self._call_schema(tool)
+                rules.append(json_rule(f"call_{number}", schema, strict=tool.strict))
+                continue
             head = literal(f'{{"name": "{tool.name}", "{self.arguments}": ')
             rules.append(f'call_{number}: {head} arguments_{number} "}}"')
             schema = arguments_schema(tool)
@@ -46,6 +50,18 @@ class JsonCalls:
         if self.optional_opening:
             opening = f"{opening}?" if opening.startswith("<") else ""
         return [*rules, f"calls: {opening} {body}", *self._answer(body, mark)]
+
+    def _call_schema(self, tool: Tool) -> dict[str, object]:
+        """A whole call, with the definitions of its arguments where references look for them."""
+        inner = arguments_schema(tool)
+        shared = {key: inner.pop(key) for key in ("$defs", "definitions") if key in inner}
+        return {
+            **shared,
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, self.arguments: inner},
+            "required": ["name", self.arguments],
+            "additionalProperties": False,
+        }
 
     def _answer(self, body: str, mark: Mark) -> list[str]:
         found = _MARK.match(self.opening)

@@ -72,8 +72,9 @@ class ReasoningReader:
             said = self._trimmed(thought).rstrip("\n")
             self._leads = True
             return Thought(reasoning=said, text=self._trimmed(answer))
-        keep = max(overlap(self._held, self._marks.closing), _newlines_at_end(self._held))
-        said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        begun = overlap(self._held, self._marks.closing)
+        end = len(self._held[: len(self._held) - begun].rstrip("\n"))
+        said, self._held = self._held[:end], self._held[end:]
         return Thought(reasoning=self._trimmed(said))
 
     def flush(self) -> Thought:
@@ -87,7 +88,3 @@ class ReasoningReader:
             text = text.lstrip("\n")
             self._leads = not text
         return text
-
-
-def _newlines_at_end(text: str) -> int:
-    return len(text) - len(text.rstrip("\n"))
