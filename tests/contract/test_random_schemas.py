@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from headrace.api.json_schema import offences
 from tests.contract.test_engine_death import server
 from tests.contract.test_structured_output import schema_format
 from tests.random_schemas import SchemaMaker
+from tests.tiny_folder import write_folder
 
-MAKE_CHECKPOINT = Path(__file__).parents[2] / "tools/make_random_checkpoint.py"
 AT_ONCE = 24
+JUDGE = jsonschema.Draft202012Validator
 MOST_TOKENS = 2_048
 
 
@@ -33,9 +32,7 @@ def test_drawn_schemas_lie_in_the_documented_subset() -> None:
 def test_every_finished_answer_follows_its_schema(tmp_path: Path, count: int) -> None:
     seed = 20261126
     print(f"seed {seed}")
-    folder = tmp_path / "random"
-    asked = ("--like", "5m", "--out", str(folder))
-    subprocess.run((sys.executable, str(MAKE_CHECKPOINT), *asked), check=True, capture_output=True)
+    folder = write_folder(tmp_path / "random", max_position_embeddings=4_096)
     maker = SchemaMaker(seed)
     schemas = [maker.draw() for _ in range(count)]
     with server(tmp_path / "home", "cpu", folder) as (url, _):
@@ -69,10 +66,9 @@ async def _answers(url: str, model: str, schemas: list[dict[str, Any]]) -> Count
             (choice,) = answer.choices
             if choice.finish_reason != "stop":
                 return str(choice.finish_reason)
-            checker = jsonschema.FormatChecker()
             try:
-                jsonschema.validate(
-                    json.loads(choice.message.content or ""), schema, format_checker=checker
+                JUDGE(schema, format_checker=JUDGE.FORMAT_CHECKER).validate(
+                    json.loads(choice.message.content or "")
                 )
             except (ValueError, jsonschema.ValidationError) as broken:
                 print(f"invalid: {broken}: {choice.message.content}: {json.dumps(schema)}")

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 # One space after a comma and a colon, as models write JSON, or none; no other white space, which a
 # model could prefer for ever.
+_NO_LEAP_SECOND = {"time": "^.{6}[0-5]", "date-time": "^.{17}[0-5]"}
 _AROUND = re.compile(r"\(\?(=|!|<=|<!|P=)|\\[1-9]")
 _SPACING = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 
@@ -34,19 +35,25 @@ def json_rule(name: str, schema: Mapping[str, Any], *, strict: bool) -> str:
 def spaced(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
     """`schema` with how its JSON is spaced; `oneOf` counts as `anyOf`."""
     options = {**_SPACING, "coerce_one_of": True, "lenient": not strict}
-    known = schema if strict else _without_odd_patterns(schema)
-    return {**cast("Mapping[str, Any]", known), "x-guidance": options}
+    known = cast("Mapping[str, Any]", _adapted(schema, strict=strict))
+    return {**known, "x-guidance": options}
 
 
-def _without_odd_patterns(value: object) -> object:
-    """`value` without the patterns of strings that no finite automaton can match."""
+def _adapted(value: object, *, strict: bool) -> object:
+    """`value` as the grammar library should read it.
+
+    Without leap seconds, which it would write at any time of the day; unless `strict`, without the
+    patterns that no finite automaton can match.
+    """
     if isinstance(value, list):
-        return [_without_odd_patterns(item) for item in cast("list[object]", value)]
+        return [_adapted(item, strict=strict) for item in cast("list[object]", value)]
     if not isinstance(value, dict):
         return value
-    pairs = cast("dict[str, object]", value).items()
-    return {
-        key: _without_odd_patterns(item)
-        for key, item in pairs
-        if key != "pattern" or not isinstance(item, str) or not looks_around(item)
-    }
+    known = cast("dict[str, object]", value)
+    pattern, form = known.get("pattern"), known.get("format")
+    kept = {key: _adapted(item, strict=strict) for key, item in known.items()}
+    if not strict and isinstance(pattern, str) and looks_around(pattern):
+        del kept["pattern"]
+    if isinstance(form, str) and form in _NO_LEAP_SECOND and "pattern" not in kept:
+        kept["pattern"] = _NO_LEAP_SECOND[form]
+    return kept
