@@ -61,9 +61,7 @@ def test_what_pydantic_and_the_helpers_write_is_taken() -> None:
         (of(a=7), "schema.properties.a: must be an object"),
     ],
 )
-def test_what_is_not_taken_is_named_by_keyword_and_place(
-    schema: dict[str, Any], said: str
-) -> None:
+def test_what_is_not_taken_is_named_by_keyword_and_place(schema: dict[str, Any], said: str) -> None:
     found = strict(schema)
     assert any(said in offence for offence in found), found
 

@@ -80,9 +80,7 @@ def test_the_null_backend_counts_on_to_what_is_allowed() -> None:
     batch = rows_batch({0: (0, [5]), 1: (0, [5])}, TABLES)
     bits = np.zeros((1, -(-V // 32)), np.uint32)
     bits[0, 0] = 1 << 2 | 1 << 9
-    sampling = replace(
-        batch.sampling, mask_rows=np.array([0, -1], np.int32), mask_bits=bits
-    )
+    sampling = replace(batch.sampling, mask_rows=np.array([0, -1], np.int32), mask_bits=bits)
     assert backend.step(replace(batch, sampling=sampling)).token_ids.tolist() == [9, 6]
 
 

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from pydantic import BaseModel
 
@@ -30,6 +32,11 @@ pytestmark = [
 ]
 
 
+def library(name: str) -> Any:
+    """One of them; nobody else needs their types."""
+    return import_module(name)
+
+
 class City(BaseModel):
     """A city and its country."""
 
@@ -44,9 +51,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_groq(url: str) -> None:
-    from groq import Groq
-
-    with Groq(base_url=url, api_key="none", max_retries=0) as client:
+    groq = library("groq")
+    with groq.Groq(base_url=url, api_key="none", max_retries=0) as client:
         create: Any = client.chat.completions.create
         asked = {"model": MODEL, "messages": MESSAGES, "seed": 1, "max_completion_tokens": 300}
         schema = {**City.model_json_schema(), "additionalProperties": False}
@@ -57,9 +63,7 @@ def test_groq(url: str) -> None:
 
 
 def test_langchain(url: str) -> None:
-    from langchain_openai import ChatOpenAI
-
-    model: Any = ChatOpenAI(
+    model = library("langchain_openai").ChatOpenAI(
         base_url=f"{url}/v1", api_key="none", model=MODEL, seed=1, max_tokens=300, stream_usage=True
     )
     for method in ("json_schema", "function_calling"):
@@ -73,8 +77,7 @@ def test_langchain(url: str) -> None:
 
 
 def test_litellm(url: str) -> None:
-    import litellm
-
+    litellm = library("litellm")
     asked: dict[str, Any] = {
         "model": f"openai/{MODEL}",
         "api_base": f"{url}/v1",
@@ -90,9 +93,7 @@ def test_litellm(url: str) -> None:
 
 
 def test_instructor(url: str) -> None:
-    import instructor
-    import openai
-
+    instructor = library("instructor")
     raw = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
         client: Any = instructor.from_openai(raw, mode=mode)
@@ -103,14 +104,13 @@ def test_instructor(url: str) -> None:
 
 
 def test_pydantic_ai(url: str) -> None:
-    from pydantic_ai import Agent, NativeOutput, ToolOutput
-    from pydantic_ai.models.openai import OpenAIChatModel
-    from pydantic_ai.providers.openai import OpenAIProvider
-
-    provider = OpenAIProvider(base_url=f"{url}/v1", api_key="none")
-    model: Any = OpenAIChatModel(MODEL, provider=provider)
-    for output in (ToolOutput(City), NativeOutput(City)):
-        agent: Any = Agent(model, output_type=output, model_settings={"seed": 1, "max_tokens": 300})
+    ai = library("pydantic_ai")
+    provider = library("pydantic_ai.providers.openai").OpenAIProvider(
+        base_url=f"{url}/v1", api_key="none"
+    )
+    model = library("pydantic_ai.models.openai").OpenAIChatModel(MODEL, provider=provider)
+    for output in (ai.ToolOutput(City), ai.NativeOutput(City)):
+        agent = ai.Agent(model, output_type=output, model_settings={"seed": 1, "max_tokens": 300})
         assert isinstance(agent.run_sync(QUESTION).output, City)
 
 

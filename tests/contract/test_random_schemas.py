@@ -1,4 +1,4 @@
-"""Whatever the weights say, a finished answer follows its schema: random schemas, random weights."""
+"""Whatever the weights say, a finished answer follows its schema: both are drawn at random."""
 
 import asyncio
 import json

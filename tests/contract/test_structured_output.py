@@ -198,7 +198,9 @@ def test_a_dialogue_goes_on_after_a_call(api: openai.OpenAI) -> None:
 
 def test_a_strict_schema_outside_the_subset_is_a_400(api: openai.OpenAI) -> None:
     bad = {**WEATHER, "properties": {"city": {"type": "string", "contentEncoding": "base64"}}}
-    with pytest.raises(openai.BadRequestError, match=r"properties\.city: keyword 'contentEncoding'"):
+    with pytest.raises(
+        openai.BadRequestError, match=r"properties\.city: keyword 'contentEncoding'"
+    ):
         api.chat.completions.create(**ASKED, response_format=schema_format(bad))
 
 

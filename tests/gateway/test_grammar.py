@@ -98,7 +98,8 @@ TWO = {
     "llama3_json": '{"name": "now", "parameters": {}}; {"name": "add", "parameters": {"a": 1}}',
     "hermes": '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>\n'
     '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>',
-    "mistral": '[TOOL_CALLS][{"name": "now", "arguments": {}}, {"name": "add", "arguments": {"a": 1}}]',
+    "mistral": '[TOOL_CALLS][{"name": "now", "arguments": {}}, '
+    '{"name": "add", "arguments": {"a": 1}}]',
     "pythonic": "[now(), add(a=1)]",
 }
 FORMS = pytest.mark.parametrize(
@@ -206,7 +207,8 @@ def test_calls_or_the_format(form: ToolFormat) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text"), [("[0-9]+/[ab]", "12/a"), (r"a\/b", "a/b"), ("x\ny", "x\ny"), (r"\d{2}", "42")]
+    ("pattern", "text"),
+    [("[0-9]+/[ab]", "12/a"), (r"a\/b", "a/b"), ("x\ny", "x\ny"), (r"\d{2}", "42")],
 )
 def test_a_regular_expression_is_matched_as_a_whole(pattern: str, text: str) -> None:
     asked = grammar(content=RegexFormat(pattern=pattern))

@@ -78,7 +78,9 @@ def test_calls_come_out_as_they_went_in(
 
 
 @pytest.mark.parametrize("form", [LLAMA3, HERMES, MISTRAL], ids=lambda form: form.name)
-@given(text=st.text("abc{}[]<>/_\"\\: \ntoolcnamegus", max_size=60), places=st.lists(st.integers(0, 60)))
+@given(
+    text=st.text('abc{}[]<>/_"\\: \ntoolcnamegus', max_size=60), places=st.lists(st.integers(0, 60))
+)
 def test_what_is_no_call_stays_text_to_the_letter(
     form: JsonCalls, text: str, places: list[int]
 ) -> None:
@@ -127,7 +129,7 @@ def test_white_space_and_another_word_for_arguments_are_taken() -> None:
     ("template", "name"),
     [
         ("{{ '[TOOL_CALLS][' }}", "mistral"),
-        ("<tool_call>\\n{\"name\": ", "hermes"),
+        ('<tool_call>\\n{"name": ', "hermes"),
         ("[func_name1(params_name1=params_value1...)]", "pythonic"),
         ('{"name": function name, "parameters": dictionary}', "llama3_json"),
         ("{{ messages[0].content }}", "hermes"),

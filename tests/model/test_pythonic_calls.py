@@ -27,9 +27,7 @@ def written(calls: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 @given(calls=CALLS, places=st.lists(st.integers(0, 300)))
-def test_calls_come_out_as_json(
-    calls: list[tuple[str, dict[str, Any]]], places: list[int]
-) -> None:
+def test_calls_come_out_as_json(calls: list[tuple[str, dict[str, Any]]], places: list[int]) -> None:
     text, got = read(reader_of(PYTHONIC), cut(written(calls), places))
     assert text == ""
     assert [(name, json.loads(arguments)) for _, name, arguments in got] == calls

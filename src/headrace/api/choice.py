@@ -38,7 +38,6 @@ class Choice:
             "logprobs": None if self._logprobs is None else logprobs_object(self._logprobs),
         }
 
-
     def _message(self) -> dict[str, Any]:
         text, thought = "".join(self._texts), "".join(self._thoughts)
         message: dict[str, Any] = {

@@ -134,29 +134,37 @@ class _Walk:
             self._say(place, f"format '{_short(form)}' is not supported", ", ".join(FORMATS))
         for keyword in _COUNTS:
             value = schema.get(keyword)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            if value is not None and (
+                not isinstance(value, int) or isinstance(value, bool) or value < 0
+            ):
                 self._say(f"{place}.{keyword}", "must be a whole number that is not negative")
         for keyword in _NUMBERS:
             value = schema.get(keyword)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float)
+            ):
                 self._say(f"{place}.{keyword}", "must be a number")
 
     def _check_type(self, schema: Mapping[str, Any], place: str) -> None:
         if "type" not in schema:
             return
-        said = schema["type"]
-        for name in said if isinstance(said, list) and said else [said]:
+        said: object = schema["type"]
+        names = cast("list[object]", [said])
+        if isinstance(said, list) and said:
+            names = cast("list[object]", said)
+        for name in names:
             if not isinstance(name, str) or name not in TYPES:
                 allowed = ", ".join(TYPES)
                 self._say(f"{place}.type", f"'{_short(name)}' is no type", allowed)
 
     def _check_values(self, schema: Mapping[str, Any], place: str) -> None:
-        values = schema.get("enum")
-        if values is not None and (not isinstance(values, list) or not values):
+        said = schema.get("enum")
+        if said is not None and (not isinstance(said, list) or not said):
             self._say(f"{place}.enum", "must be an array that is not empty")
             return
-        listed = [*cast("list[object]", values or ()), *([schema["const"]] if "const" in schema else [])]
-        self._num_enum_values += len(values or ())
+        values = cast("list[object]", said or [])
+        listed = [*values, *([schema["const"]] if "const" in schema else [])]
+        self._num_enum_values += len(values)
         self._num_name_chars += sum(len(value) for value in listed if isinstance(value, str))
         if self._strict and any(isinstance(value, dict | list) for value in listed):
             self._say(place, "'enum' and 'const' take strings, numbers, booleans and null only")
@@ -176,7 +184,9 @@ class _Walk:
         if reference is None:
             return
         if not isinstance(reference, str) or not reference.startswith("#"):
-            self._say(f"{place}.$ref", "must lead into this schema ('#/$defs/…'): nothing is fetched")
+            self._say(
+                f"{place}.$ref", "must lead into this schema ('#/$defs/…'): nothing is fetched"
+            )
         elif not _resolves(reference, self._root):
             self._say(f"{place}.$ref", f"'{_short(reference)}' leads nowhere")
 

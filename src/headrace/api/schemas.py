@@ -141,9 +141,9 @@ class ChatCompletionRequest(SamplingFields):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"] | None = (
-        None
-    )
+    reasoning_effort: (
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"] | None
+    ) = None
     reasoning_format: Literal["none", "parsed", "text_parsed", "raw", "hidden"] | None = None
     disable_reasoning: bool | None = None
     clear_thinking: bool | None = None
@@ -229,8 +229,10 @@ _RULES: tuple[tuple[Callable[[ChatCompletionRequest], bool], str], ...] = (
         "top_logprobs: needs logprobs to be true",
     ),
     (
-        lambda wire: wire.reasoning_format != "raw"
-        or not isinstance(wire.response_format, JsonObjectFormat | JsonSchemaFormat),
+        lambda wire: (
+            wire.reasoning_format != "raw"
+            or not isinstance(wire.response_format, JsonObjectFormat | JsonSchemaFormat)
+        ),
         "reasoning_format: 'raw' puts thoughts into what response_format holds to JSON",
     ),
 )

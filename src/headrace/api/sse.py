@@ -81,7 +81,7 @@ class ChunkTemplate:
         return chunk + b'},"finish_reason":null,"logprobs":' + logprobs + b"}]" + self._tail
 
     def told(self, event: TokenEvent) -> bytes:
-        """What was told apart: the thought, then the text, then a chunk for each piece of a call."""
+        """What was told apart: the thought, the text, then a chunk for each piece of a call."""
         deltas: list[dict[str, Any]] = []
         if event.reasoning:
             deltas.append({"reasoning": event.reasoning})

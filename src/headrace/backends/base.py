@@ -74,8 +74,8 @@ class Sampling:
     A value lies in -MAX_BIAS..MAX_BIAS, or is -inf: that token cannot be drawn. Some token of
     every row can. Empty offsets: no row has a bias.
 
-    A row whose `mask_rows[m]` is k may draw token v only where bit v % 32 of `mask_bits[k, v // 32]`
-    is set; k = -1: any. Empty `mask_rows`: no row has a mask.
+    A row whose `mask_rows[m]` is k may draw token v only where bit v % 32 of
+    `mask_bits[k, v // 32]` is set; k = -1: any. Empty `mask_rows`: no row has a mask.
     """
 
     temperature: NDArray[np.float32]  # [M]; 0: greedy
@@ -110,8 +110,9 @@ class Batch:
     `p % BLOCK_TOKENS` of block `block_tables[s, p // BLOCK_TOKENS]`.
 
     With `steps` above 1 the rows are one of each sequence, all are sampled in order (`sample_rows`
-    is 0..T-1), and there are no biases, masks, taps and logits. Each further step feeds every row the
-    token it drew, at the next position; the tables reach up to position + steps - 1 of each row.
+    is 0..T-1), and there are no biases, masks, taps and logits. Each further step feeds every row
+    the token it drew, at the next position; the tables reach up to position + steps - 1 of each
+    row.
     """
 
     token_ids: NDArray[np.int32]  # [T]

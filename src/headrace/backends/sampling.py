@@ -1,10 +1,10 @@
 """How a token is drawn from logits: the definition that every backend's own sampler must equal.
 
-Order: bias, mask, temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954; exact
-sampling from the softmax without normalising): argmax of logit / T + noise, the noise being a pure
-function of (seed, position, token id). A row's token thus depends on its own logits and parameters
-only, whoever else is in the batch. Ties go to the lowest token id throughout. A token whose bias is
--inf, or whose bit of the mask is not set, is never drawn, whatever else is asked for.
+Order: bias, mask, temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954;
+exact sampling from the softmax without normalising): argmax of logit / T + noise, the noise being a
+pure function of (seed, position, token id). A row's token thus depends on its own logits and
+parameters only, whoever else is in the batch. Ties go to the lowest token id throughout. A token
+whose bias is -inf, or whose bit of the mask is not set, is never drawn, whatever else is asked for.
 """
 
 import numpy as np

@@ -94,8 +94,7 @@ def build_engine(
     `model`: the folder that has the vocabulary; without it there are no grammars.
     """
     vocab_size = backend.program.vocab_size
-    grammars = GrammarCompiler(lambda: open_vocabulary(model, vocab_size)) if model else None
-    return Engine(
+    engine = Engine(
         backend,
         clock,
         max_sequences=config.max_sequences,
@@ -103,5 +102,7 @@ def build_engine(
         max_waiting=config.max_waiting,
         max_waiting_tokens=config.max_waiting_tokens,
         has_prefix_cache=config.prefix_cache,
-        grammars=grammars,
     )
+    if model is not None:
+        engine.grammars = GrammarCompiler(lambda: open_vocabulary(model, vocab_size))
+    return engine

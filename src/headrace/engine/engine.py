@@ -54,12 +54,8 @@ class Engine:
         max_waiting: int,
         max_waiting_tokens: int = 1 << 20,
         has_prefix_cache: bool = True,
-        grammars: GrammarCompiler | None = None,
     ) -> None:
-        """`max_waiting` requests and `max_waiting_tokens` prompt tokens of one tenant may wait.
-
-        `grammars`: None refuses sequences with one.
-        """
+        """`max_waiting` requests and `max_waiting_tokens` prompt tokens of one tenant may wait."""
         self._backend = backend
         self._clock = clock
         self._pool = BlockPool(backend.num_blocks, BLOCK_TOKENS)
@@ -79,7 +75,7 @@ class Engine:
         self._next_deadline_s = math.inf
         self._checked_s = -math.inf
         self._has_prefix_cache = has_prefix_cache
-        self.grammars = grammars
+        self.grammars: GrammarCompiler | None = None  # set before any use; None refuses them
         self._compiling: dict[str, tuple[Submit, float]] = {}  # and when they came
         self._sequences: dict[str, Sequence] = {}
         self._steps = self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
@@ -173,9 +169,7 @@ class Engine:
         self._steps += steps
         return self._commit(plan, result, now_s)
 
-    def _masks(
-        self, plan: list[Chunk]
-    ) -> tuple[Masks | None, list[tuple[Sequence, Exception]]]:
+    def _masks(self, plan: list[Chunk]) -> tuple[Masks | None, list[tuple[Sequence, Exception]]]:
         """What the grammars of this step's sequences allow; and those that cannot say."""
         held = [c.sequence for c in plan if c.is_sampled and c.sequence.grammar is not None]
         if not held:

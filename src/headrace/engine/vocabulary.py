@@ -20,7 +20,10 @@ class Vocabulary:
         size = tokenizer.vocab_size
         control = {i: tokenizer.control.spelling(i) for i in tokenizer.control.ids if i < size}
         special = control | {i: f"<|stop_{i}|>" for i in stop_ids if i not in control}
-        pieces = [_NO_TEXT + special[i].encode() if i in special else p for i, p in enumerate(tokenizer.decoding.pieces)]
+        pieces = [
+            _NO_TEXT + special[i].encode() if i in special else p
+            for i, p in enumerate(tokenizer.decoding.pieces)
+        ]
         if not stop_ids:
             special[size] = "<|stop|>"
             pieces.append(_NO_TEXT + b"<|stop|>")

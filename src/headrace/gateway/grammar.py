@@ -26,15 +26,16 @@ def answer_grammar(
     `thought`: the marks of a model that may think first; `is_thinking`: the prompt has opened it.
     """
     box, form = request.toolbox, request.format
-    may_call = box is not None and box.use is not ToolUse.NONE
-    if not may_call and form is None:
+    if box is not None and box.use is ToolUse.NONE:
+        box = None
+    if box is None and form is None:
         return ""
     rules: list[str] = []
     parts: list[str] = []
-    if form is not None and not (may_call and box.use is ToolUse.REQUIRED):
+    if form is not None and (box is None or box.use is not ToolUse.REQUIRED):
         rules.append(_content_rule(form))
         parts.append("content")
-    if may_call:
+    if box is not None:
         rules += tools.rules(box, mark_of(control))
         is_free = form is None and box.use is ToolUse.AUTO
         parts.append("answer" if is_free else "calls")

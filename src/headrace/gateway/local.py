@@ -21,7 +21,7 @@ from headrace.gateway.choices import choice_events, choices_of
 from headrace.gateway.grammar import answer_grammar
 from headrace.model import LanguageModel
 from headrace.model.reasoning import ReasoningReader
-from headrace.types import ReasoningFormat, Request, Tool, TokenEvent, ToolUse
+from headrace.types import ReasoningFormat, Request, TokenEvent, Tool, ToolUse
 
 Number = TypeVar("Number", int, float)
 

@@ -140,7 +140,7 @@ def _object_of(arguments: str) -> object:
         value = json.loads(arguments)
     except (ValueError, RecursionError):
         return arguments
-    return value if isinstance(value, dict) else arguments
+    return cast("dict[str, object]", value) if isinstance(value, dict) else arguments
 
 
 def load_chat_template(

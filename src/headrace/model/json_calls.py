@@ -9,7 +9,9 @@ from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema
 from headrace.types import CallPiece, Tool, Toolbox
 
 _MARK = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
-_HEAD = re.compile(r'[\s\[]*\{\s*"name"\s*:\s*"([a-zA-Z0-9_.-]{1,64})"\s*,\s*"([a-z]+)"\s*:\s*(?=\{)')
+_HEAD = re.compile(
+    r'[\s\[]*\{\s*"name"\s*:\s*"([a-zA-Z0-9_.-]{1,64})"\s*,\s*"([a-z]+)"\s*:\s*(?=\{)'
+)
 _BEGINNING = re.compile(r'[\s\[]*(\{\s*("|$)|$)')  # of a head
 _LONGEST_HEAD = 256  # characters; what begins a call and is longer is none
 
@@ -114,9 +116,9 @@ class JsonCallReader:
     def __init__(self, form: JsonCalls, new_id: Callable[[], str]) -> None:
         self._form = form
         self._new_id = new_id
-        self._held = ""  # read, and not understood yet
+        self._held: str = ""  # read, and not understood yet
         self._state: Callable[[], Heard | None] = self._text
-        self._mark = ""  # that was read before the head of a call
+        self._mark: str = ""  # that was read before the head of a call
         self._is_first = True  # nothing was said yet
         self._scan = ObjectScan()
         self.num_calls = 0

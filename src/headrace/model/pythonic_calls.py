@@ -35,7 +35,7 @@ class PythonicCalls:
         tools = allowed(toolbox)
         rules: list[str] = []
         for number, tool in enumerate(tools):
-            rules.append(f"call_{number}: {literal(tool.name + '(')} keywords_{number}_0 \")\"")
+            rules.append(f'call_{number}: {literal(tool.name + "(")} keywords_{number}_0 ")"')
             rules += _keyword_rules(number, tool)
         rules.append("call: " + choice([f"call_{number}" for number in range(len(tools))]))
         more = ' (", " call)*' if toolbox.parallel else ""
@@ -91,7 +91,7 @@ class PythonicCallReader:
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
-        self._held = ""
+        self._held: str = ""
         self._state: Callable[[], Heard | None] = self._begin
         self._num_arguments = 0  # of the call that is being read
         self._scan = _ArgumentScan()

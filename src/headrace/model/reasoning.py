@@ -42,7 +42,7 @@ class ReasoningReader:
     def __init__(self, marks: ReasoningMarks, *, is_open: bool) -> None:
         """`is_open`: the prompt has opened the thought already."""
         self._marks = marks
-        self._held = ""
+        self._held: str = ""
         self._is_inside = self._was_inside = is_open
         self._is_over = False
         self._leads = True  # white space at the beginning of the thought, or after it
