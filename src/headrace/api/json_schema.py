@@ -149,7 +149,7 @@ class _Walk:
         if "type" not in schema:
             return
         said: object = schema["type"]
-        names = cast("list[object]", [said])
+        names: list[object] = [said]
         if isinstance(said, list) and said:
             names = cast("list[object]", said)
         for name in names:
