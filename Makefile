@@ -21,7 +21,7 @@ demo: $(VENV)/.demo  ## start the bundled model, stream one answer, stay up (ONC
 test: $(VENV)/.dev  ## the suite, at most 15 minutes on two cores
 	$(BIN)/python -m pytest -m "not full and not gpu" $(ARGS)
 
-test-full: $(VENV)/.dev check test-js  ## everything: lint, types, client packages, browser, full seeds
+test-full: $(VENV)/.dev check test-js $(VENV)/.clients  ## everything: lint, types, client packages, browser, full seeds
 	$(BIN)/python -m pytest -m "not gpu" --hypothesis-profile full $(ARGS)
 
 test-js: ## the JavaScript clients the contract tests drive
@@ -58,6 +58,11 @@ bench: $(VENV)/.dev  ## list the benchmarks; each answers one question
 
 clean:  ## remove what was built and installed here
 	rm -rf $(VENV) build dist
+
+$(VENV)/.clients: $(VENV)/.dev pyproject.toml
+	@echo "installing the client libraries that make test-full drives" >&2
+	$(PIP) install --no-compile $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["clients"])')
+	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or newer")'

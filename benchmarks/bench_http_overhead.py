@@ -12,9 +12,10 @@ Speed over HTTP counts from the moment every stream has begun until the last one
 the engine; TTFT is from the request's last byte written to the first text read. Processor time is
 what the kernel charged each process for, from the first request to the last byte, over all tokens:
 reading the prompt is in it, and the workers' waiting. Rounds in which other processes took more
-than a tenth of all cores, or in which the CPUs moved nearer or further apart (`machine.FAR_NS`, looked
-at before and after each part), are marked and left out of the medians. Take a model that does not end its
-turn by itself (`tools/make_random_checkpoint.py`): streams that end early leave the others faster.
+than a tenth of all cores, or in which the CPUs moved nearer or further apart (`machine.FAR_NS`,
+looked at before and after each part), are marked and left out of the medians. Take a model that
+does not end its turn by itself (`tools/make_random_checkpoint.py`): streams that end early leave
+the others faster.
 """
 
 import argparse
@@ -198,7 +199,7 @@ class Watched:
 
 
 def decode_alone(model: Path, batch: int, tokens: int) -> tuple[float, float]:
-    """Of the engine without HTTP: tokens a second of all sequences together; a round trip, in ns."""
+    """The engine without HTTP: tokens a second, all sequences together; a round trip in ns."""
     command = [sys.executable, "-m", "headrace", "bench", "decode", str(model), "--json"]
     command += ["--prompt-tokens", str(PROMPT_TOKENS), "--output-tokens", str(tokens)]
     command += ["--batch", str(batch), "--runs", "3"]

@@ -90,7 +90,8 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
           const Array<const std::int32_t>& top_k, const Array<const float>& top_p,
           const Array<const float>& min_p, const Array<const std::uint64_t>& seed,
           const Array<const std::int32_t>& bias_offsets, const Array<const std::int32_t>& bias_ids,
-          const Array<const float>& bias_values, const Array<std::int32_t>& tokens,
+          const Array<const float>& bias_values, const Array<const std::int32_t>& mask_rows,
+          const Matrix2<const std::uint32_t>& mask_bits, const Array<std::int32_t>& tokens,
           const std::optional<Matrix2<float>>& logits,
           const std::optional<Array<const std::int32_t>>& taps,
           const std::optional<nb::ndarray<float, nb::ndim<3>, nb::c_contig>>& hidden,
@@ -111,6 +112,9 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
   input.bias_offsets = span_of(bias_offsets);
   input.bias_ids = span_of(bias_ids);
   input.bias_values = span_of(bias_values);
+  input.mask_rows = span_of(mask_rows);
+  input.mask_bits = {mask_bits.data(), mask_bits.size()};
+  input.mask_words = mask_bits.shape(1);
   input.tokens = span_of(tokens);
   if (logits) {
     if (logits->shape(0) != sample_rows.shape(0) || logits->shape(1) != vocab) {
@@ -261,6 +265,7 @@ NB_MODULE(_native, module) {
            nb::arg("top_k").noconvert(), nb::arg("top_p").noconvert(), nb::arg("min_p").noconvert(),
            nb::arg("seed").noconvert(), nb::arg("bias_offsets").noconvert(),
            nb::arg("bias_ids").noconvert(), nb::arg("bias_values").noconvert(),
+           nb::arg("mask_rows").noconvert(), nb::arg("mask_bits").noconvert(),
            nb::arg("tokens").noconvert(),
            nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
            nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"),

@@ -300,7 +300,7 @@ void Machine::plan(const StepInput& input) {
   for (std::size_t m = 0; m < input.sample_rows.size(); ++m) {
     const std::size_t pass = static_cast<std::size_t>(input.sample_rows[m]) / kMaxRows;
     for (std::size_t p = pass; p < num_passes_; p += per_step) passes_[p].samples.push_back(m);
-    needs_logits_ |= input.temperature[m] != 0.0f || input.is_biased(m);
+    needs_logits_ |= input.temperature[m] != 0.0f || input.is_biased(m) || input.is_masked(m);
   }
   needs_logits_ &= input.logits == nullptr;
   if (needs_logits_) logits_.resize(head_chunk() * geometry_.vocab);

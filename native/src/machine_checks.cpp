@@ -173,6 +173,7 @@ void Machine::check(const StepInput& input) const {
               input.seed.size() == samples,
           "sample_rows and the sampling parameters differ in length");
   check_bias(input);
+  check_masks(input);
   check_steps(input);
   const std::size_t more = input.steps - 1;  // positions a row goes on for
   const std::size_t sequences =
@@ -211,14 +212,32 @@ void Machine::check_steps(const StepInput& input) const {
   require(input.tokens.size() == input.steps * input.sample_rows.size(),
           "tokens must be [steps, M]");
   if (input.steps == 1) return;
-  require(input.sample_rows.size() == rows && input.bias_ids.empty() && input.taps.empty() &&
-              input.logits == nullptr,
-          "several steps: every row is sampled, without bias, taps and logits");
+  require(input.sample_rows.size() == rows && input.bias_ids.empty() && input.mask_rows.empty() &&
+              input.taps.empty() && input.logits == nullptr,
+          "several steps: every row is sampled, without bias, masks, taps and logits");
   for (std::size_t row = 0; row < rows; ++row) {
     require(static_cast<std::size_t>(input.sample_rows[row]) == row,
             "several steps: rows are sampled in order");
     require(row == 0 || input.row_sequence[row] != input.row_sequence[row - 1],
             "several steps: each sequence has one row");
+  }
+}
+
+void Machine::check_masks(const StepInput& input) const {
+  if (input.mask_rows.empty()) return;
+  const std::size_t words = (geometry_.vocab + 31) / 32;
+  require(input.mask_rows.size() == input.sample_rows.size() && input.mask_words == words,
+          "masks do not fit rows and vocabulary");
+  const auto masks = static_cast<std::int64_t>(input.mask_bits.size() / words);
+  for (std::size_t m = 0; m < input.mask_rows.size(); ++m) {
+    const std::int32_t mask = input.mask_rows[m];
+    if (mask == -1) continue;
+    require(mask >= 0 && mask < masks, "a mask that is not there");
+    const auto bits = input.mask_bits.subspan(static_cast<std::size_t>(mask) * words, words);
+    bool allows = std::any_of(bits.begin(), bits.end() - 1, [](auto word) { return word != 0; });
+    const std::uint32_t beyond = geometry_.vocab % 32 == 0 ? 0 : ~0u << geometry_.vocab % 32;
+    allows |= (bits.back() & ~beyond) != 0;
+    require(allows, "a mask allows no token");
   }
 }
 

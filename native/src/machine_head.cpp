@@ -1,5 +1,6 @@
 // The head: logits of the sampled rows, their running argmax, and the draw.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -88,8 +89,14 @@ void Machine::head_finish(const Pass& pass, std::size_t index, std::size_t sampl
   }
   std::int32_t token = static_cast<std::int32_t>(id);
   const bool biased = input_->is_biased(sample);
-  if ((biased || input_->temperature[sample] != 0.0f) && finite_.load(std::memory_order_relaxed)) {
+  const bool is_masked = input_->is_masked(sample);
+  const bool is_drawn = biased || is_masked || input_->temperature[sample] != 0.0f;
+  if (is_drawn && finite_.load(std::memory_order_relaxed)) {
     float* logits = logits_row(index, sample);
+    if (is_masked) {
+      logits = masked(logits, sample, own);
+      token = argmax(logits, geometry_.vocab);
+    }
     token = biased ? draw_biased(logits, pass, sample, own)
                    : draw(logits, pass, sample, token, own);
   }
@@ -103,6 +110,19 @@ std::int32_t Machine::draw(const float* logits, const Pass& pass, std::size_t sa
   const std::size_t row = static_cast<std::size_t>(input_->sample_rows[sample]) - pass.first;
   return headrace::sample(logits, geometry_.vocab, likeliest, how, position(pass, row) + 1,
                           own.sampling);
+}
+
+float* Machine::masked(const float* logits, std::size_t sample, Scratch& own) const {
+  const auto mask = static_cast<std::size_t>(input_->mask_rows[sample]);
+  const std::uint32_t* bits = input_->mask_bits.data() + mask * input_->mask_words;
+  own.allowed.assign(geometry_.vocab, -std::numeric_limits<float>::infinity());
+  for (std::size_t word = 0; word < input_->mask_words; ++word) {
+    for (std::uint32_t left = bits[word]; left != 0; left &= left - 1) {
+      const std::size_t token = word * 32 + static_cast<std::size_t>(std::countr_zero(left));
+      if (token < geometry_.vocab) own.allowed[token] = logits[token];
+    }
+  }
+  return own.allowed.data();
 }
 
 // Adds the bias where the logits lie and takes it off again: the caller may have asked for them.

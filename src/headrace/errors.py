@@ -2,7 +2,8 @@
 
 HeadraceError
 ├── RequestError            the caller must change the request
-│   ├── InvalidRequest ── ContextTooLong, InvalidJson, RequestTooLarge, UnsupportedMediaType
+│   ├── InvalidRequest ── ContextTooLong, GrammarTooComplex, InvalidJson, RequestTooLarge,
+│   │                     UnsupportedMediaType
 │   ├── Unauthenticated ── MissingKey
 │   ├── Forbidden
 │   ├── UnknownModel
@@ -60,6 +61,13 @@ class UnsupportedMediaType(InvalidRequest):
 
     code = "unsupported_media_type"
     param = "content_type"
+
+
+class GrammarTooComplex(InvalidRequest):
+    """A schema or grammar takes too long, or too much memory, to compile."""
+
+    code = "schema_too_complex"
+    param = "response_format"
 
 
 class ContextTooLong(InvalidRequest):

@@ -3,8 +3,10 @@
 Wire objects live in `api.schemas`; frames between front and engine live in `engine.messages`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -15,6 +17,7 @@ class Role(StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
+    TOOL = "tool"  # what a tool answered
 
 
 class FinishReason(StrEnum):
@@ -22,6 +25,7 @@ class FinishReason(StrEnum):
 
     STOP = "stop"  # the model ended its turn, or a stop string matched
     LENGTH = "length"  # max_tokens or the context was reached
+    TOOL_CALLS = "tool_calls"  # the model ended its turn by calling tools
 
 
 class Dtype(StrEnum):
@@ -32,11 +36,94 @@ class Dtype(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call of a tool, as an assistant's message has it."""
+
+    id: str
+    name: str
+    arguments: str  # what the model wrote: JSON, unless a client made it up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a dialogue, as text."""
 
     role: Role
     content: str
+    reasoning: str = ""  # of an assistant: what it thought before it answered
+    tool_calls: tuple[ToolCall, ...] = ()  # of an assistant
+    tool_call_id: str = ""  # of a tool: the call that this answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that the model may call."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]  # a JSON schema of an object
+    strict: bool  # the schema was checked: arguments follow every keyword of it
+
+
+class ToolUse(StrEnum):
+    """Whether tools are called."""
+
+    NONE = "none"  # not at all, though the prompt may list them
+    AUTO = "auto"  # as the model likes
+    REQUIRED = "required"  # at least once, without other text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolbox:
+    """The tools of a request, and how they may be used."""
+
+    tools: tuple[Tool, ...]
+    use: ToolUse = ToolUse.AUTO
+    only: str = ""  # with REQUIRED: the one tool to call
+    parallel: bool = True  # several calls in one answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonFormat:
+    """The answer is JSON that follows a schema."""
+
+    schema: Mapping[str, Any]
+    strict: bool  # every keyword was checked; else those that are not known are left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegexFormat:
+    """The answer is text that a regular expression matches as a whole."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LarkFormat:
+    """The answer is text that a grammar in llguidance's Lark dialect derives."""
+
+    grammar: str
+
+
+Format = JsonFormat | RegexFormat | LarkFormat
+
+
+class ReasoningFormat(StrEnum):
+    """Where what a model thinks goes."""
+
+    PARSED = "parsed"  # a field of its own, log-probabilities too
+    TEXT_PARSED = "text_parsed"  # a field of its own, log-probabilities with the answer's
+    RAW = "raw"  # before the answer, with the model's own marks
+    HIDDEN = "hidden"  # nowhere; counted all the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """How the model is to think; models that do not think ignore it."""
+
+    effort: str | None = None  # none, low, medium or high; None: as the model is used to
+    format: ReasoningFormat = ReasoningFormat.PARSED
+    keeps_history: bool = True  # whether the template sees what was thought in earlier turns
 
 
 Prompt = str | tuple[int, ...]  # a text, not empty, or its token ids, at least one
@@ -84,6 +171,9 @@ class Request:
     n: int = 1  # answers, from one reading of the prompt
     logprobs: int | None = None  # 0..20 alternatives beside each token's own; None: neither
     stop: tuple[str, ...] = ()  # the text ends before the first of these
+    toolbox: Toolbox | None = None
+    format: Format | None = None  # of the answer's text; None: free
+    reasoning: Reasoning = Reasoning()
     tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
     terms: Terms = Terms()
 
@@ -107,6 +197,7 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0  # of the completion
 
     @property
     def total_tokens(self) -> int:
@@ -142,6 +233,15 @@ class TokenLogprob:
     start: int = field(default=0, compare=False)  # character of the choice's text it begins at
 
 
+class CallPiece(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a tool call. Its first one has id and name, the arguments may come in many."""
+
+    index: int  # of the call in its choice, from 0
+    id: str = ""
+    name: str = ""
+    arguments: str = ""  # joined: JSON text
+
+
 class TokenEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one choice. The local engine and every provider emit only this.
 
@@ -152,6 +252,8 @@ class TokenEvent(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()  # of several tokens: `text`, cut where each of them ends
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens whose text begins to be here
+    reasoning: str = ""  # what the model thought, apart from `text`
+    calls: tuple[CallPiece, ...] = ()
     choice: int = 0
     finish: FinishReason | None = None  # set exactly once, on the last event of a choice
     usage: Usage | None = None  # of all choices, with the last `finish`; at first, the prompt's

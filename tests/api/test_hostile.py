@@ -34,11 +34,12 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"messages": user(["a"])}, "part 0 must be a text part"),
     ({"messages": user("a", x=1)}, "messages.0.user.x: property 'messages.0.user.x' is unsupport"),
     ({"messages": user("a", name="n" * 65)}, "messages.0.user.name: "),
-    ({"messages": [{"role": "assistant", "content": None}]}, "messages.0.assistant.content: this "),
-    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0: role 'tool' is not offered"),
+    ({"messages": [{"role": "assistant", "content": None}]}, "messages.0.assistant: needs content"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool.tool_call_id: this field"),
+    ({"messages": [{"role": "function", "content": "x"}]}, "role 'function' is of old"),
     (
         {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},
-        "messages.0.assistant.tool_calls: 'tool_calls' is not offered yet",
+        "messages.0.assistant.tool_calls.0.function: this field is required",
     ),
     ({"temperature": 2.1}, "temperature: must be less than or equal to 2"),
     ({"temperature": -0.1}, "temperature: must be greater than or equal to 0"),
@@ -75,9 +76,12 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"surprise": 1}, "surprise: property 'surprise' is unsupported"),
     ({"enable_thinking": True}, "property 'enable_thinking' is unsupported"),
     ({"chat_template": "{{x}}"}, "property 'chat_template' is unsupported"),
-    ({"tools": [{"type": "function"}]}, "tools: 'tools' is not offered yet, leave it out"),
-    ({"tool_choice": "required"}, "tool_choice: 'tool_choice' is not offered yet"),
-    ({"response_format": {"type": "json_object"}}, "response_format: 'response_format' is not off"),
+    ({"tools": [{"type": "function"}]}, "tools.0.function: this field is required"),
+    ({"tools": {}}, "tools: must be a valid list"),
+    ({"tool_choice": "required"}, "tool_choice: 'required' needs tools"),
+    ({"tool_choice": "any"}, "tool_choice"),
+    ({"response_format": {"type": "json_object", "schema": {}}}, "schema' is unsupported"),
+    ({"response_format": "json"}, "response_format"),
     ({"logprobs": 0}, "logprobs: must be a valid boolean"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs: must be less than or equal to 20"),
     ({"logprobs": True, "top_logprobs": -1}, "top_logprobs: must be greater than or equal to 0"),
@@ -96,8 +100,9 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"logit_bias": {"9" * 4_000: 1}}, "logit_bias: '999"),
     ({"logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias: has 301 entries, at most 300"),
     ({"logit_bias": [1]}, "logit_bias: must be a valid dictionary"),
-    ({"prediction": {"type": "content", "content": "x"}}, "prediction: "),
-    ({"reasoning_effort": "high"}, "reasoning_effort: 'reasoning_effort' is not offered yet"),
+    ({"prediction": {"type": "text", "content": "x"}}, "prediction: this value is not supported"),
+    ({"reasoning_effort": "most"}, "reasoning_effort: must be 'none', "),
+    ({"reasoning_format": "xml"}, "reasoning_format: must be 'none', "),
     ({"min_tokens": -2}, "min_tokens: must be greater than or equal to -1"),
     ({"min_tokens": 5, "max_tokens": 4}, "min_tokens: must not be greater than max_completion"),
     ({"min_completion_tokens": 5, "max_tokens": 4}, "min_tokens: must not be greater than max"),
@@ -127,7 +132,7 @@ def test_several_offences_have_a_line_each():
     got = chat(app_of(ScriptedProvider()), temperature=9, surprise=1, tools=[1], max_tokens=0)
     lines = got.json["message"].split("\n")
     assert len(lines) == 3  # rules across fields wait until each field is right
-    assert {line.partition(":")[0] for line in lines} == {"temperature", "surprise", "tools"}
+    assert {line.partition(":")[0] for line in lines} == {"temperature", "surprise", "tools.0"}
     assert got.json["param"] == "validation_error"
 
 

@@ -24,9 +24,12 @@ CHAT = {
 
 
 @contextmanager
-def server(home: Path, backend: str = "reference") -> Generator[tuple[str, int]]:
-    """A server of the bundled model: its address, and its process id."""
-    command = [sys.executable, "-m", "headrace", "serve", "--no-auth", "--port", "0"]
+def server(
+    home: Path, backend: str = "reference", model: Path | None = None
+) -> Generator[tuple[str, int]]:
+    """A server of the bundled model or of another: its address, and its process id."""
+    models = [] if model is None else [str(model)]
+    command = [sys.executable, "-m", "headrace", "serve", *models, "--no-auth", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--backend", backend],
         env={**os.environ, "HEADRACE_HOME": str(home)},  # noqa: TID251 (what a child inherits)

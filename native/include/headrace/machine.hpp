@@ -114,12 +114,16 @@ struct StepInput {
   std::span<const std::int32_t> bias_offsets;                        // [M + 1], or empty: none
   std::span<const std::int32_t> bias_ids;                            // [B], rising within a row
   std::span<const float> bias_values;                                // [B], -inf: never drawn
+  std::span<const std::int32_t> mask_rows;   // [M], which mask or -1; or empty: none
+  std::span<const std::uint32_t> mask_bits;  // [masks][mask_words], bit v: token v may be drawn
+  std::size_t mask_words;                    // ceil(V / 32)
   std::span<const std::int32_t> taps;  // distinct layers, in the order of `hidden`
   std::size_t steps = 1;               // more: every row is sampled, and fed what it drew
   std::span<std::int32_t> tokens;      // [steps, M], written
   float* logits;                       // [M, V], written; null when not wanted
   float* hidden;                       // [taps, T, hidden width], written; null without taps
 
+  bool is_masked(std::size_t m) const { return !mask_rows.empty() && mask_rows[m] >= 0; }
   bool is_biased(std::size_t m) const {
     return !bias_offsets.empty() && bias_offsets[m] != bias_offsets[m + 1];
   }
@@ -217,6 +221,7 @@ class Machine {
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     std::vector<Candidate> sampling;
     std::vector<float> unbiased;  // logits to put back
+    std::vector<float> allowed;   // [V], one row's logits, -inf where its mask says so
   };
   // Rows that enter a product: bf16 pairs for a bf16 matrix, float32 for an fp16 one.
   struct Rows {
@@ -229,6 +234,7 @@ class Machine {
   bool only_feeds_products(Id buffer) const;
   void check(const StepInput& input) const;
   void check_bias(const StepInput& input) const;
+  void check_masks(const StepInput& input) const;
   void check_steps(const StepInput& input) const;
   void check(const EmbedPhase& phase) const;
   void check(const NormPhase& phase) const;
@@ -298,6 +304,8 @@ class Machine {
   void head_finish(const Pass& pass, std::size_t index, std::size_t sample, Scratch& own);
   std::int32_t draw(const float* logits, const Pass& pass, std::size_t sample,
                     std::int32_t likeliest, Scratch& own);
+  // The logits that the sample's mask allows, in memory of the worker's own.
+  float* masked(const float* logits, std::size_t sample, Scratch& own) const;
   std::int32_t draw_biased(float* logits, const Pass& pass, std::size_t sample, Scratch& own);
   // Start of layer's row in the `hidden` output, or null when this layer was not asked for.
   float* tap_row(int layer, std::size_t row) const;

@@ -46,6 +46,13 @@ def _metadata(value: object) -> bool:
     return len(pairs) <= 16 and all(len(k) <= 64 and _text(512)(v) for k, v in pairs.items())
 
 
+def _prediction(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    said = cast("dict[str, object]", value)
+    return said.get("type") == "content" and isinstance(said.get("content"), str | list)
+
+
 # Hints: name -> whether this value is harmless to ignore.
 IGNORED: Mapping[str, Check] = {
     "store": _flag,
@@ -63,21 +70,13 @@ IGNORED: Mapping[str, Check] = {
     "include_reasoning": _flag,
     "repetition_penalty": _equal(1),
     "chat_template_kwargs": _empty,
-    "clear_thinking": _flag,
+    "prediction": _prediction,  # used once speculation exists
 }
 
 # Features to come: name -> whether this value asks for nothing.
 NOT_OFFERED: Mapping[str, Check] = {
-    "tools": _empty,
-    "tool_choice": _is("none", "auto"),
-    "parallel_tool_calls": _flag,  # says how tools are called, and there are none
     "functions": _empty,
     "function_call": _is("none", "auto"),
-    "response_format": _is({"type": "text"}),
-    "prediction": lambda _: False,
-    "reasoning_effort": _is("none"),
-    "reasoning_format": _is("none"),
-    "disable_reasoning": _flag,
     "model_parameters": _empty,
     "audio": lambda _: False,
     "web_search_options": lambda _: False,
@@ -90,13 +89,8 @@ MESSAGE_IGNORED: Mapping[str, Check] = {
     "annotations": _empty,
     "audio": _empty,
     "function_call": _empty,
-    "reasoning": _text(1 << 24),
-    "reasoning_content": _text(1 << 24),
 }
-MESSAGE_NOT_OFFERED: Mapping[str, Check] = {
-    "tool_calls": _empty,
-    "tool_call_id": lambda _: False,
-}
+MESSAGE_NOT_OFFERED: Mapping[str, Check] = {}
 
 
 @dataclass(slots=True)
@@ -135,8 +129,8 @@ def _screen_message(number: int, message: object, found: Screened) -> object:
         return message
     known = cast("dict[str, Any]", message)
     role = known.get("role")
-    if role in ("tool", "function"):
-        found.offences.append(f"messages.{number}: role '{role}' is not offered yet")
+    if role == "function":
+        found.offences.append(f"messages.{number}: role 'function' is of old: use role 'tool'")
         return {"role": "user", "content": ""}  # one offence is enough for this message
     path = f"messages.{number}.{role}." if isinstance(role, str) else f"messages.{number}."
     return _screen_level(known, path, (MESSAGE_IGNORED, MESSAGE_NOT_OFFERED), found)

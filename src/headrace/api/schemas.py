@@ -7,11 +7,25 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import BeforeValidator, Field, ValidationError
 
 from headrace.api.fields import Screened, screen
+from headrace.api.format_fields import (
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    ResponseFormat,
+    format_of,
+    format_offences,
+)
 from headrace.api.sampling_fields import SamplingFields
 from headrace.api.terms import ServiceTier
+from headrace.api.tool_fields import (
+    MAX_TOOLS,
+    ToolChoice,
+    WireTool,
+    tool_offences,
+    toolbox_of,
+)
 from headrace.api.wire import Integer, Wire, printable
 from headrace.errors import InvalidRequest
-from headrace.types import Message, Request, Role
+from headrace.types import Message, Reasoning, ReasoningFormat, Request, Role, ToolCall
 
 MAX_OFFENCES = 20  # lines of one error message
 
@@ -71,14 +85,43 @@ class UserMessage(Wire):
     content: Content
 
 
+class CalledFunction(Wire):
+    """What an earlier answer called; its arguments need not be valid JSON."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    arguments: str
+
+
+class WireCall(Wire):
+    """A call in an earlier answer."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: Integer | None = None
+
+
 class AssistantMessage(Wire):
     """An earlier answer."""
 
     role: Literal["assistant"]
+    content: Content | None = None
+    reasoning: Content | None = None
+    reasoning_content: Content | None = None  # the same, as others call it
+    tool_calls: list[WireCall] | None = None
+
+
+class ToolMessage(Wire):
+    """What a tool answered."""
+
+    role: Literal["tool"]
     content: Content
+    tool_call_id: Annotated[str, Field(min_length=1, max_length=256)]
 
 
-ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
+ChatMessage = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
 
 
 class StreamOptions(Wire):
@@ -104,6 +147,18 @@ class ChatCompletionRequest(SamplingFields):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Annotated[Integer, Field(ge=1, le=8)] = 1
+    tools: Annotated[list[WireTool], Field(max_length=MAX_TOOLS)] = Field(
+        default_factory=list[WireTool]
+    )
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: (
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"] | None
+    ) = None
+    reasoning_format: Literal["none", "parsed", "text_parsed", "raw", "hidden"] | None = None
+    disable_reasoning: bool | None = None
+    clear_thinking: bool | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     service_tier: ServiceTier | None = None
 
@@ -142,7 +197,7 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
     Raises InvalidRequest with one line for each offence.
     """
     screened = screen(document)
-    wire = read_wire(ChatCompletionRequest, screened, _RULES)
+    wire = read_wire(ChatCompletionRequest, screened, _RULES, _offences)
     options = wire.stream_options or StreamOptions()
     if options.include_obfuscation is not None:
         screened.ignored.append("stream_options.include_obfuscation")
@@ -155,10 +210,15 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
     )
 
 
-def read_wire(kind: type[W], screened: Screened, rules: Rules[W]) -> W:
+def read_wire(
+    kind: type[W],
+    screened: Screened,
+    rules: Rules[W],
+    more: Callable[[W], Sequence[str]] = lambda _: (),
+) -> W:
     """The wire object in a screened document. Raises InvalidRequest with a line for each offence.
 
-    Rules across fields are looked at once each field is right.
+    Rules across fields, and `more` offences, are looked for once each field is right.
     """
     offences = screened.offences
     try:
@@ -170,9 +230,19 @@ def read_wire(kind: type[W], screened: Screened, rules: Rules[W]) -> W:
         ]
         raise _refusal(offences) from exc
     offences += [said for rule, said in rules if not rule(wire)]
+    offences += more(wire)
     if offences:
         raise _refusal(offences)
     return wire
+
+
+def _offences(wire: ChatCompletionRequest) -> list[str]:
+    """What is wrong with tools, format, and the order of messages."""
+    return [
+        *tool_offences(wire.tools, wire.tool_choice),
+        *format_offences(wire.response_format),
+        *_order_offences(wire.messages),
+    ]
 
 
 _RULES: Rules[ChatCompletionRequest] = (
@@ -196,6 +266,13 @@ _RULES: Rules[ChatCompletionRequest] = (
         lambda wire: wire.logprobs or wire.top_logprobs == 0,
         "top_logprobs: needs logprobs to be true",
     ),
+    (
+        lambda wire: (
+            wire.reasoning_format != "raw"
+            or not isinstance(wire.response_format, JsonObjectFormat | JsonSchemaFormat)
+        ),
+        "reasoning_format: 'raw' puts thoughts into what response_format holds to JSON",
+    ),
 )
 
 _ROLES = {"developer": Role.SYSTEM}
@@ -212,10 +289,7 @@ def _agree(one: int | None, other: int | None) -> bool:
 
 def messages_of(said: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """A dialogue as the rest of the program knows it."""
-    return tuple(
-        Message(role=_ROLES.get(each.role) or Role(each.role), content=each.content)
-        for each in said
-    )
+    return tuple(map(_message, said))
 
 
 def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
@@ -229,7 +303,73 @@ def _request(wire: ChatCompletionRequest, request_id: str) -> Request:
         n=wire.n,
         logprobs=wire.top_logprobs if wire.logprobs else None,
         stop=tuple(wire.stop),
+        toolbox=toolbox_of(wire.tools, wire.tool_choice, parallel=wire.parallel_tool_calls),
+        format=format_of(wire.response_format),
+        reasoning=_reasoning(wire),
     )
+
+
+def _message(said: ChatMessage) -> Message:
+    if isinstance(said, AssistantMessage):
+        calls = tuple(
+            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
+            for call in said.tool_calls or ()
+        )
+        return Message(
+            role=Role.ASSISTANT,
+            content=said.content or "",
+            reasoning=said.reasoning or said.reasoning_content or "",
+            tool_calls=calls,
+        )
+    return Message(
+        role=_ROLES.get(said.role) or Role(said.role),
+        content=said.content,
+        tool_call_id=said.tool_call_id if isinstance(said, ToolMessage) else "",
+    )
+
+
+_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high", "default": None}
+
+
+def _reasoning(wire: ChatCompletionRequest) -> Reasoning:
+    effort = "none" if wire.disable_reasoning else wire.reasoning_effort
+    form = wire.reasoning_format
+    return Reasoning(
+        effort=_EFFORTS.get(effort, effort) if effort else None,
+        format=ReasoningFormat.PARSED if form in (None, "none") else ReasoningFormat(form),
+        keeps_history=not wire.clear_thinking,
+    )
+
+
+def _order_offences(messages: list[ChatMessage]) -> list[str]:
+    """After calls come their tools' answers, each once, before anything else."""
+    found: list[str] = []
+    open_ids: list[str] = []
+    for number, said in enumerate(messages):
+        if isinstance(said, ToolMessage):
+            if said.tool_call_id in open_ids:
+                open_ids.remove(said.tool_call_id)
+            else:
+                shown = printable(said.tool_call_id)
+                found.append(
+                    f"messages.{number}.tool_call_id: '{shown}' answers no open call before it"
+                )
+            continue
+        if open_ids:
+            missing = ", ".join(map(printable, open_ids))
+            found.append(f"messages.{number}: tool messages are missing for {missing}")
+            open_ids = []
+        if not isinstance(said, AssistantMessage):
+            continue
+        if said.content is None and not said.tool_calls:
+            found.append(f"messages.{number}.assistant: needs content or tool_calls")
+        open_ids = [call.id for call in said.tool_calls or ()]
+        if len(set(open_ids)) < len(open_ids):
+            found.append(f"messages.{number}.assistant.tool_calls: an id is there twice")
+    if open_ids:
+        missing = ", ".join(map(printable, open_ids))
+        found.append(f"messages.{len(messages)}: tool messages are missing for {missing}")
+    return found
 
 
 def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:
@@ -239,7 +379,10 @@ def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:
     if kind == "missing":
         return f"{path}: this field is required"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{path}.role: must be one of system, developer, user, assistant"
+        if path == "response_format":
+            kinds = "text, json_object, json_schema, regex, grammar"
+            return f"{path}.type: must be one of {kinds}"
+        return f"{path}.role: must be one of system, developer, user, assistant, tool"
     if kind == "too_short":
         return f"{path}: must not be empty"
     message = message.removeprefix("Value error, ")

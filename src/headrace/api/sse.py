@@ -15,7 +15,7 @@ import msgspec
 from starlette.types import Send
 
 from headrace.api.answers import AnswerHead, Tally, usage_object
-from headrace.api.choice import logprobs_object
+from headrace.api.choice import call_deltas, logprobs_object
 from headrace.api.problems import as_ours, body_of, status_of
 from headrace.errors import EngineError
 from headrace.telemetry.logs import Event
@@ -84,6 +84,25 @@ class ChunkTemplate:
         logprobs = _encode(logprobs_object(event.logprobs))
         return chunk + b'},"finish_reason":null,"logprobs":' + logprobs + b"}]" + self._tail
 
+    def told(self, event: TokenEvent) -> bytes:
+        """What was told apart: the thought, the text, then a chunk for each piece of a call."""
+        deltas: list[dict[str, Any]] = []
+        if event.reasoning:
+            deltas.append({"reasoning": event.reasoning})
+        if event.text:
+            deltas.append({"content": event.text})
+        deltas += [{"tool_calls": [delta]} for delta in call_deltas(event)]
+        if event.logprobs and not deltas:
+            deltas.append({})
+        before, chunks = self._before[event.choice], list[bytes]()
+        for number, delta in enumerate(deltas):
+            logprobs = None
+            if event.logprobs and number == 0:
+                logprobs = logprobs_object(event.logprobs)
+            rest = b',"finish_reason":null,"logprobs":' + _encode(logprobs) + b"}]" + self._tail
+            chunks.append(before + _encode(delta) + rest)
+        return b"".join(chunks)
+
     def finish(self, choice: int, reason: FinishReason, tally: Tally) -> bytes:
         """The end of a choice, and after the last one usage where the caller expects it."""
         chunk = self.end(choice, reason)
@@ -147,7 +166,9 @@ class EventStream:
             event = first
             while True:
                 tally.add(event)
-                if event.text or event.logprobs or (template.shows_silent and event.token_ids):
+                if event.reasoning or event.calls:
+                    self._pending.append(template.told(event))
+                elif event.text or event.logprobs or (template.shows_silent and event.token_ids):
                     self._pending.append(template.text(event))
                 if event.finish is not None:
                     self._pending.append(template.finish(event.choice, event.finish, tally))

@@ -30,6 +30,10 @@ def _no_values() -> NDArray[np.float32]:
     return np.zeros(0, np.float32)
 
 
+def _no_masks() -> NDArray[np.uint32]:
+    return np.zeros((0, 0), np.uint32)
+
+
 @runtime_checkable
 class MappedWeights(Protocol):
     """What weights that lie in files can do besides; `Weights` from a checkpoint folder do."""
@@ -69,6 +73,9 @@ class Sampling:
     `bias_ids[b]`, for b from `bias_offsets[m]` to `bias_offsets[m + 1]`. Within a row the ids rise.
     A value lies in -MAX_BIAS..MAX_BIAS, or is -inf: that token cannot be drawn. Some token of
     every row can. Empty offsets: no row has a bias.
+
+    A row whose `mask_rows[m]` is k may draw token v only where bit v % 32 of
+    `mask_bits[k, v // 32]` is set; k = -1: any. Empty `mask_rows`: no row has a mask.
     """
 
     temperature: NDArray[np.float32]  # [M]; 0: greedy
@@ -79,6 +86,8 @@ class Sampling:
     bias_offsets: NDArray[np.int32] = field(default_factory=_none_biased)  # [M + 1] or [0]
     bias_ids: NDArray[np.int32] = field(default_factory=_none_biased)  # [B]
     bias_values: NDArray[np.float32] = field(default_factory=_no_values)  # [B]
+    mask_rows: NDArray[np.int32] = field(default_factory=_none_biased)  # [M] or [0]
+    mask_bits: NDArray[np.uint32] = field(default_factory=_no_masks)  # [K, ceil(V / 32)]
 
     @classmethod
     def greedy(cls, rows: int) -> "Sampling":
@@ -101,8 +110,9 @@ class Batch:
     `p % BLOCK_TOKENS` of block `block_tables[s, p // BLOCK_TOKENS]`.
 
     With `steps` above 1 the rows are one of each sequence, all are sampled in order (`sample_rows`
-    is 0..T-1), and there are no biases, taps and logits. Each further step feeds every row the
-    token it drew, at the next position; the tables reach up to position + steps - 1 of each row.
+    is 0..T-1), and there are no biases, masks, taps and logits. Each further step feeds every row
+    the token it drew, at the next position; the tables reach up to position + steps - 1 of each
+    row.
     """
 
     token_ids: NDArray[np.int32]  # [T]

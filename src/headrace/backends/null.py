@@ -11,6 +11,7 @@ import numpy as np
 
 from headrace.backends.base import BackendReport, Batch, StepResult
 from headrace.backends.repeat import repeat
+from headrace.backends.sampling import allowed_of, check_masks
 from headrace.model.program import Program
 
 
@@ -44,7 +45,8 @@ class NullBackend:
     def step(self, batch: Batch) -> StepResult:
         """The successor of each sampled row's token, whatever its parameters and biases.
 
-        Logits, if wanted, are one-hot.
+        A mask that does not allow it moves on to the next one that is allowed. Logits, if wanted,
+        are one-hot.
         """
         return repeat(batch, self._step_once)
 
@@ -67,6 +69,11 @@ class NullBackend:
             self._sleep(self._step_s)
         vocab = self._program.vocab_size
         drawn = ((batch.token_ids[batch.sample_rows] + 1) % vocab).astype(np.int32)
+        sampling = batch.sampling
+        check_masks(sampling, len(drawn), vocab)
+        for m in np.flatnonzero(sampling.mask_rows >= 0):
+            allowed = np.flatnonzero(allowed_of(sampling.mask_bits[sampling.mask_rows[m]], vocab))
+            drawn[m] = allowed[np.searchsorted(allowed, drawn[m]) % len(allowed)]
         logits = np.eye(vocab, dtype=np.float32)[drawn] if batch.want_logits else None
         shape = (len(batch.taps), len(batch.token_ids), self._program.hidden_size)
         hidden = np.zeros(shape, np.float32) if batch.taps else None

@@ -19,7 +19,7 @@ from headrace.backends.base import (
     Weights,
 )
 from headrace.backends.repeat import repeat
-from headrace.backends.sampling import check_bias, sample
+from headrace.backends.sampling import check_bias, check_masks, sample
 from headrace.errors import BackendError
 from headrace.model.precision import round_to_bf16, widen
 from headrace.model.program import (
@@ -97,6 +97,7 @@ class ReferenceBackend:
 
     def _step_once(self, batch: Batch) -> StepResult:
         check_bias(batch.sampling, len(batch.sample_rows), self._program.vocab_size)
+        check_masks(batch.sampling, len(batch.sample_rows), self._program.vocab_size)
         rows = len(batch.token_ids)
         buffers: dict[str, F32] = {
             name: np.full((rows, width), np.nan, np.float32)

@@ -31,10 +31,12 @@ def repeat(batch: Batch, run: Callable[[Batch], StepResult]) -> StepResult:
 
 def _check(batch: Batch) -> None:
     rows = len(batch.token_ids)
-    is_plain = not (len(batch.sampling.bias_ids) or batch.taps or batch.want_logits)
+    sampling = batch.sampling
+    has_masks = len(sampling.mask_rows) > 0
+    is_plain = not (len(sampling.bias_ids) or has_masks or batch.taps or batch.want_logits)
     in_order = np.array_equal(batch.sample_rows, np.arange(rows))
     if batch.steps < 1 or not is_plain or not in_order or (np.diff(batch.row_sequence) == 0).any():
         raise BackendError(
             "the batch is not valid: only rows of one sequence each, all sampled in order, without "
-            f"bias, taps and logits, run for {batch.steps} steps"
+            f"bias, masks, taps and logits, run for {batch.steps} steps"
         )

@@ -1,10 +1,10 @@
 """How a token is drawn from logits: the definition that every backend's own sampler must equal.
 
-Order: bias, temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954; exact
-sampling from the softmax without normalising): argmax of logit / T + noise, the noise being a pure
-function of (seed, position, token id). A row's token thus depends on its own logits and parameters
-only, whoever else is in the batch. Ties go to the lowest token id throughout. A token whose bias is
--inf is never drawn, whatever else is asked for.
+Order: bias, mask, temperature, top-k, top-p, min-p, draw. The draw is Gumbel-max (Gumbel 1954;
+exact sampling from the softmax without normalising): argmax of logit / T + noise, the noise being a
+pure function of (seed, position, token id). A row's token thus depends on its own logits and
+parameters only, whoever else is in the batch. Ties go to the lowest token id throughout. A token
+whose bias is -inf, or whose bit of the mask is not set, is never drawn, whatever else is asked for.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def sample(
     """
     drawn = np.empty(len(logits), dtype=np.int32)
     for m, own in enumerate(logits):
-        row = _biased(own, sampling, m)
+        row = _masked(_biased(own, sampling, m), sampling, m)
         temperature = float(sampling.temperature[m])
         if temperature == 0.0:
             drawn[m] = int(np.argmax(row))
@@ -63,6 +63,26 @@ def check_bias(sampling: Sampling, rows: int, vocab: int) -> None:
             raise BackendError(f"the batch is not valid: row {m}: every token is banned")
 
 
+def check_masks(sampling: Sampling, rows: int, vocab: int) -> None:
+    """Raise BackendError unless the masks of `rows` rows are as `Sampling` says."""
+    which, bits = sampling.mask_rows, sampling.mask_bits
+    if len(which) == 0:
+        return
+    words = -(-vocab // 32)
+    if len(which) != rows or bits.ndim != 2 or bits.shape[1] != words:
+        raise BackendError("the batch is not valid: masks do not fit rows and vocabulary")
+    if ((which < -1) | (which >= len(bits))).any():
+        raise BackendError("the batch is not valid: a mask that is not there")
+    for m in np.flatnonzero(which >= 0):
+        if not allowed_of(bits[which[m]], vocab).any():
+            raise BackendError(f"the batch is not valid: row {m}: its mask allows no token")
+
+
+def allowed_of(bits: NDArray[np.uint32], vocab: int) -> NDArray[np.bool_]:
+    """One mask, a truth value a token: [ceil(V / 32)] -> [V]."""
+    return np.unpackbits(bits.view(np.uint8), bitorder="little")[:vocab].astype(np.bool_)
+
+
 def gumbel_noise(seed: int, position: int, token_ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Standard Gumbel noise for each token id: -log(-log(u)), u in (0, 1) with 53 bits.
 
@@ -82,6 +102,13 @@ def _biased(row: NDArray[np.float32], sampling: Sampling, m: int) -> NDArray[np.
     row = row.copy()
     row[sampling.bias_ids[first:end]] += sampling.bias_values[first:end]
     return row
+
+
+def _masked(row: NDArray[np.float32], sampling: Sampling, m: int) -> NDArray[np.float32]:
+    if len(sampling.mask_rows) == 0 or sampling.mask_rows[m] < 0:
+        return row
+    allowed = allowed_of(sampling.mask_bits[sampling.mask_rows[m]], len(row))
+    return np.where(allowed, row, np.float32(-np.inf))
 
 
 def _survivors(

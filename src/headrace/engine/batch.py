@@ -10,6 +10,27 @@ from headrace.engine.scheduler import Chunk
 from headrace.engine.sequence import Sequence
 
 
+class Masks:
+    """The masks of one step, by sequence."""
+
+    def __init__(self, count: int, vocab_size: int) -> None:
+        """Room for `count` of them."""
+        self._bits = np.zeros((count, -(-vocab_size // 32)), np.uint32)
+        self._rows: dict[Sequence, int] = {}
+
+    def take(self, sequence: Sequence) -> None:
+        """Have the sequence's grammar say what may come next. Raises EngineError if it cannot."""
+        assert sequence.grammar is not None, "a sequence without a grammar has no mask"
+        row = len(self._rows)
+        sequence.grammar.fill(self._bits[row])
+        self._rows[sequence] = row
+
+    def applied(self, plain: Sampling, sampled: Seq[Sequence]) -> Sampling:
+        """`plain`, with the masks of those of `sampled` that have one."""
+        rows = [self._rows.get(sequence, -1) for sequence in sampled]
+        return replace(plain, mask_rows=np.array(rows, np.int32), mask_bits=self._bits)
+
+
 class Batches:
     """Makes the batches of one engine; remembers how rows are drawn while the same ones go on."""
 
@@ -17,12 +38,18 @@ class Batches:
         self._sampled: list[Sequence] = []
         self._plain = Sampling.greedy(0)  # of those, without what is added to their logits
 
-    def build(self, plan: Seq[Chunk], steps: int = 1) -> Batch:
-        """One call: the chunks' rows in order, each sampled at its last known token."""
+    def build(self, plan: Seq[Chunk], steps: int = 1, masks: Masks | None = None) -> Batch:
+        """One call: the chunks' rows in order, each sampled at its last known token.
+
+        `masks`: of the sequences that are sampled and have a grammar.
+        """
         sampled = [chunk.sequence for chunk in plan if chunk.is_sampled]
         if sampled != self._sampled:
             self._sampled, self._plain = sampled, _sampling(sampled)
-        return _batch(plan, sampled, _adjusted(self._plain, sampled), steps)
+        sampling = _adjusted(self._plain, sampled)
+        if masks is not None:
+            sampling = masks.applied(sampling, sampled)
+        return _batch(plan, sampled, sampling, steps)
 
 
 def _batch(plan: Seq[Chunk], sampled: Seq[Sequence], sampling: Sampling, steps: int) -> Batch:
@@ -65,6 +92,7 @@ def _sampling(sampled: Seq[Sequence]) -> Sampling:
 
 
 def _adjusted(plain: Sampling, sampled: Seq[Sequence]) -> Sampling:
+    """`plain` with what is added to the logits."""
     adjustments = [sequence.adjustment for sequence in sampled]
     present = [adjustment for adjustment in adjustments if adjustment is not None]
     if not present:

@@ -13,7 +13,9 @@ from headrace.clock import Clock
 from headrace.config import EngineConfig, PackedCaching
 from headrace.engine.block_pool import blocks_for
 from headrace.engine.engine import Engine
+from headrace.engine.grammar_compiler import GrammarCompiler
 from headrace.engine.sizes import Wanted, plan_memory
+from headrace.engine.vocabulary import open_vocabulary
 from headrace.model.program import Program
 from headrace.telemetry.logs import Event
 
@@ -84,9 +86,15 @@ def _keeps_packed(weights: Weights, config: EngineConfig) -> bool:
     return config.packed_cache is PackedCaching.ON
 
 
-def build_engine(backend: Backend, config: EngineConfig, clock: Clock) -> Engine:
-    """An engine on a loaded backend, with the configured limits."""
-    return Engine(
+def build_engine(
+    backend: Backend, config: EngineConfig, clock: Clock, *, model: Path | None = None
+) -> Engine:
+    """An engine on a loaded backend, with the configured limits.
+
+    `model`: the folder that has the vocabulary; without it there are no grammars.
+    """
+    vocab_size = backend.program.vocab_size
+    engine = Engine(
         backend,
         clock,
         max_sequences=config.max_sequences,
@@ -95,3 +103,6 @@ def build_engine(backend: Backend, config: EngineConfig, clock: Clock) -> Engine
         max_waiting_tokens=config.max_waiting_tokens,
         has_prefix_cache=config.prefix_cache,
     )
+    if model is not None:
+        engine.grammars = GrammarCompiler(lambda: open_vocabulary(model, vocab_size))
+    return engine

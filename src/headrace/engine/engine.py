@@ -5,8 +5,10 @@ import math
 
 from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
 from headrace.clock import Clock
-from headrace.engine.batch import Batches
+from headrace.engine.batch import Batches, Masks
 from headrace.engine.block_pool import BlockPool
+from headrace.engine.grammar import Grammar
+from headrace.engine.grammar_compiler import GrammarCompiler
 from headrace.engine.logprobs import last_logprobs
 from headrace.engine.messages import (
     Accepted,
@@ -73,6 +75,8 @@ class Engine:
         self._next_deadline_s = math.inf
         self._checked_s = -math.inf
         self._has_prefix_cache = has_prefix_cache
+        self.grammars: GrammarCompiler | None = None  # set before any use; None refuses them
+        self._compiling: dict[str, tuple[Submit, float]] = {}  # and when they came
         self._sequences: dict[str, Sequence] = {}
         self._steps = self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
         self.context_tokens = min(backend.program.max_positions, backend.num_blocks * BLOCK_TOKENS)
@@ -81,6 +85,11 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether no sequence is waiting or running."""
         return not self._sequences
+
+    @property
+    def num_compiling(self) -> int:
+        """Sequences that wait for their grammar."""
+        return len(self._compiling)
 
     def stats(self) -> Stats:
         """The counters, as of now."""
@@ -106,13 +115,29 @@ class Engine:
         """Take one message from the front; what it answers at once."""
         match message:
             case Cancel():
+                self._compiling.pop(message.id, None)
                 sequence = self._sequences.pop(message.id, None)
                 if sequence is not None:
                     self._scheduler.remove(sequence)
                     self._check_if_idle()
                 return []
             case Submit():
-                return [self._submit(message)]
+                return self._submit(message)
+
+    def compiled(self) -> list[ToFront]:
+        """Take the grammars that are ready: their sequences go on; what that answers."""
+        if self.grammars is None:
+            return []
+        out: list[ToFront] = []
+        for request_id, found in self.grammars.take():
+            asked, arrived_s = self._compiling.pop(request_id, (None, 0.0))
+            if asked is None:
+                continue  # cancelled meanwhile
+            if isinstance(found, HeadraceError):
+                out.append(failure(request_id, found))
+            else:
+                out.append(self._admit(asked, arrived_s, found))
+        return out
 
     def step(self) -> list[ToFront]:
         """Plan, run, commit one call of the backend: one step, or several while nobody waits.
@@ -131,8 +156,11 @@ class Engine:
     def _run(self, plan: list[Chunk], began_s: float) -> list[ToFront]:
         is_alone = len(plan) == self._scheduler.num_running and not self._scheduler.num_waiting
         steps = self.stride.reserve(plan, self._pool) if is_alone else 1
+        masks, lost = self._masks(plan)
+        if lost:
+            return [self._fail(sequence, exc) for sequence, exc in lost]  # the others step next
         try:
-            result = self._backend.step(self._batches.build(plan, steps))
+            result = self._backend.step(self._batches.build(plan, steps, masks))
         except Exception as exc:
             log.exception(Event("step_failed", sequences=len(plan)))
             return [self._fail(chunk.sequence, exc) for chunk in plan]
@@ -140,6 +168,20 @@ class Engine:
         self.stride.note(plan, steps, now_s - began_s)
         self._steps += steps
         return self._commit(plan, result, now_s)
+
+    def _masks(self, plan: list[Chunk]) -> tuple[Masks | None, list[tuple[Sequence, Exception]]]:
+        """What the grammars of this step's sequences allow; and those that cannot say."""
+        held = [c.sequence for c in plan if c.is_sampled and c.sequence.grammar is not None]
+        if not held:
+            return None, []
+        masks = Masks(len(held), self._backend.program.vocab_size)
+        lost: list[tuple[Sequence, Exception]] = []
+        for sequence in held:
+            try:
+                masks.take(sequence)
+            except Exception as exc:  # noqa: BLE001 (one sequence's trouble is not the others')
+                lost.append((sequence, exc))
+        return masks, lost
 
     def _note(self, plan: list[Chunk], now_s: float) -> None:
         """Take down when sequences first ran, and how fast prompts are read."""
@@ -188,16 +230,29 @@ class Engine:
             except EngineError as exc:
                 self.fail_all(exc)
 
-    def _submit(self, asked: Submit) -> ToFront:
+    def _submit(self, asked: Submit) -> list[ToFront]:
         now_s = self._clock.now_s()
         try:
-            if asked.id in self._sequences:
+            if asked.id in self._sequences or asked.id in self._compiling:
                 raise InvalidRequest(f"request id {asked.id} is in use")
             check_submission(asked, self._backend.program.vocab_size, self.context_tokens)
-            self._room.check(asked, self._scheduler.tenants, now_s)
+            if asked.grammar:
+                if self.grammars is None:
+                    raise InvalidRequest("this engine takes no grammars", param="response_format")
+                self._compiling[asked.id] = (asked, now_s)
+                self.grammars.compile(asked.id, asked.grammar)
+                return []
+        except HeadraceError as exc:
+            return [failure(asked.id, exc)]
+        return [self._admit(asked, now_s)]
+
+    def _admit(self, asked: Submit, arrived_s: float, grammar: Grammar | None = None) -> ToFront:
+        """Give it a place in the queue, if there is one."""
+        try:
+            self._room.check(asked, self._scheduler.tenants, self._clock.now_s())
         except HeadraceError as exc:
             return failure(asked.id, exc)
-        sequence = Sequence.begin(asked, now_s)
+        sequence = Sequence.begin(asked, arrived_s, grammar)
         if self._has_prefix_cache:
             sequence.elder = self._sequences.get(asked.after)
         self._scheduler.add(sequence)
@@ -214,13 +269,19 @@ class Engine:
         for chunk in plan:
             sequence, before = chunk.sequence, chunk.sequence.computed
             taken: tuple[int, ...] = ()
+            sequence.num_forced = 0
             if chunk.is_sampled:
                 taken = sequence.take(drawn[row::rows])
             sequence.computed += chunk.count + max(0, len(taken) - 1)  # the last is yet to be fed
             name_blocks(self._pool, sequence, before)
             if taken:
-                logprobs = last_logprobs(sequence, result, row)
-                out.append(self._report(sequence, taken, now_s, logprobs))
+                try:
+                    taken += sequence.force() if sequence.grammar is not None else ()
+                except Exception as exc:  # noqa: BLE001 (one sequence's trouble is not the others')
+                    out.append(self._fail(sequence, exc))
+                else:
+                    logprobs = last_logprobs(sequence, result, row)
+                    out.append(self._report(sequence, taken, now_s, logprobs))
                 row += 1
         return out
 

@@ -32,11 +32,19 @@ def logprobs_of(logits: NDArray[np.float32], token_id: int, top: int) -> TokenLo
 def last_logprobs(
     sequence: Sequence, result: StepResult, row: int
 ) -> tuple[TokenLogprobs, ...] | None:
-    """Those of the last token of `sequence`, drawn as `row` of the step, if it asked for any."""
+    """Those of the newest token of `sequence`, drawn as `row` of the step, if it asked for any.
+
+    Tokens forced after it were certain: theirs are 0, with no alternative.
+    """
     if sequence.asked.logprobs < 0:
         return None
     assert result.logits is not None, "the step did not give the logits it was asked for"
-    return (logprobs_of(result.logits[row], sequence.tokens[-1], sequence.asked.logprobs),)
+    forced = sequence.tokens[len(sequence.tokens) - sequence.num_forced :]
+    drawn = sequence.tokens[-1 - sequence.num_forced]
+    return (
+        logprobs_of(result.logits[row], drawn, sequence.asked.logprobs),
+        *(TokenLogprobs(chosen=0.0, top=((token_id, 0.0),)) for token_id in forced),
+    )
 
 
 def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.int64]:

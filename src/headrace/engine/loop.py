@@ -35,6 +35,9 @@ class EngineLoop:
         self._unsent = memoryview(b"")  # the rest of the frame that is on its way
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
+        self._grammars = engine.grammars.fileno() if engine.grammars is not None else -1
+        if self._grammars >= 0:
+            self._poll.register(self._grammars, select.POLLIN)
         self._awaits_room = False  # in the socket, for what is unsent
         self._is_open = True
         self._told: Stats = Stats()
@@ -58,7 +61,10 @@ class EngineLoop:
                 self._send()
 
     def _listen(self, *, wait: bool) -> None:
-        for _, event in self._poll.poll(None if wait else 0):
+        for place, event in self._poll.poll(None if wait else 0):
+            if place == self._grammars:
+                self._say(self._engine.compiled())
+                continue
             if event & select.POLLOUT:
                 self._send()
             if event & ~select.POLLOUT:

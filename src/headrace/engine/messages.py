@@ -42,6 +42,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     priority: int = 0  # higher goes first
     deadline_s: float | None = None  # from now until it must be over, queue included; None: never
     max_queue_s: float | None = None  # refuse it while others wait longer than this; None: never
+    grammar: str = ""  # what the output is held to, as llguidance serialises it; "": nothing
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):

@@ -88,7 +88,7 @@ def _serve(start: Start, sock: socket.socket) -> None:
         return  # the front went while we loaded
     del network
     try:
-        engine = build_engine(backend, start.config, clock)
+        engine = build_engine(backend, start.config, clock, model=Path(start.model))
         started = Started(backend=backend.report().name, context_tokens=engine.context_tokens)
         sock.sendall(frame([started]))
         EngineLoop(engine, sock, clock).run()

@@ -111,7 +111,7 @@ class Scheduler:
         plan = self._decode()
         backlogged = self.tenants.backlogged()
         if backlogged:
-            plan += self._read(backlogged, self._max_step_tokens - len(plan))
+            plan += self._read(backlogged, self._max_step_tokens - sum(c.count for c in plan))
         return [chunk for chunk in plan if chunk.sequence.blocks]
 
     def check_integrity(self) -> None:
@@ -121,11 +121,11 @@ class Scheduler:
         self._pool.check_integrity(s.blocks for s in self._running)
 
     def _decode(self) -> list[Chunk]:
-        """One token for each stream."""
+        """What each stream drew last, and what was forced after it."""
         return [
-            self._plan(self.tenants[sequence.asked.tenant], sequence, 1)
+            self._plan(self.tenants[sequence.asked.tenant], sequence, sequence.num_pending)
             for sequence in [s for s in self._running if not s.is_behind]
-            if sequence.blocks and self._make_room(sequence, sequence.computed + 1)
+            if sequence.blocks and self._make_room(sequence, len(sequence.tokens))
         ]
 
     def _read(self, backlogged: list[Tenant], budget: int) -> list[Chunk]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from headrace.engine.adjustment import Adjustment
+from headrace.engine.grammar import Grammar
 from headrace.engine.messages import Submit
 from headrace.types import FinishReason
 
@@ -16,6 +17,9 @@ class Sequence:
     tokens: list[int]  # prompt, then output
     arrived_s: float
     adjustment: Adjustment | None  # None: nothing is ever added to its logits
+    grammar: Grammar | None = None  # None: its output is free
+    num_forced: int = 0  # newest tokens that its grammar forced and no step has computed
+    is_complete: bool = False  # its grammar is fulfilled, and nothing can follow
     number: int = 0  # order of arrival
     level: int = 0  # priority; higher goes first
     paid: int = 0  # prompt tokens its tenant was charged for: reading them again is free
@@ -30,13 +34,14 @@ class Sequence:
     first_token_s: float | None = None
 
     @classmethod
-    def begin(cls, asked: Submit, now_s: float) -> "Sequence":
+    def begin(cls, asked: Submit, now_s: float, grammar: Grammar | None = None) -> "Sequence":
         """A sequence that has run nothing yet."""
         return cls(
             asked=asked,
             tokens=list(asked.prompt),
             arrived_s=now_s,
             adjustment=Adjustment.of(asked),
+            grammar=grammar,
             level=asked.priority,
         )
 
@@ -47,11 +52,33 @@ class Sequence:
             if token_id in self.asked.stop_ids:
                 del taken[i + 1 :]
                 break
+        self._add(taken)
+        return tuple(taken)
+
+    def force(self) -> tuple[int, ...]:
+        """Add what the grammar says must follow the token that was taken last.
+
+        Raises EngineError when the grammar does not know that token here.
+        """
+        assert self.grammar is not None, "a sequence without a grammar is free"
+        if self.tokens[-1] in self.asked.stop_ids:
+            return ()
+        self.grammar.accept(self.tokens[-1])
+        forced = self.grammar.force(self.num_left)
+        for i, token_id in enumerate(forced):
+            if token_id in self.asked.stop_ids:
+                del forced[i:]
+                break
+        self._add(forced)
+        self.num_forced = len(forced)
+        self.is_complete = self.grammar.is_complete
+        return tuple(forced)
+
+    def _add(self, taken: list[int]) -> None:
         self.tokens += taken
         if self.adjustment is not None:
             for token_id in taken:
                 self.adjustment.count(token_id)
-        return tuple(taken)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -60,8 +87,8 @@ class Sequence:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more than its newest token is to be computed: it waits for its turn to read."""
-        return len(self.tokens) - self.computed > 1
+        """Whether more than what it drew last is to be computed: it waits for its turn to read."""
+        return len(self.tokens) - self.computed > 1 + self.num_forced
 
     @property
     def ends_s(self) -> float:
@@ -92,7 +119,9 @@ class Sequence:
 
     @property
     def num_pending(self) -> int:
-        """Known tokens not yet computed: 1 while decoding, more while (re)reading a prompt."""
+        """Known tokens not yet computed: 1 while decoding, and those that were forced after it;
+        more while (re)reading a prompt.
+        """
         return len(self.tokens) - self.computed
 
     @property
@@ -105,6 +134,6 @@ class Sequence:
         num_output = self.num_output
         if num_output == 0:
             return None
-        if self.tokens[-1] in self.asked.stop_ids:
+        if self.is_complete or self.tokens[-1] in self.asked.stop_ids:
             return FinishReason.STOP
         return FinishReason.LENGTH if num_output >= self.asked.max_tokens else None

@@ -66,7 +66,8 @@ class Stride:
 def _is_free_running(chunk: Chunk) -> bool:
     sequence = chunk.sequence
     is_decoding = chunk.count == 1 and chunk.is_sampled and not sequence.is_reading
-    return is_decoding and sequence.adjustment is None and sequence.asked.logprobs < 0
+    is_free = sequence.adjustment is None and sequence.grammar is None
+    return is_decoding and is_free and sequence.asked.logprobs < 0
 
 
 def _missing(plan: Seq[Chunk], pool: BlockPool, steps: int) -> int:

@@ -1,10 +1,11 @@
 """Tokens to events: what one choice of an answer has said so far."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import structs
 
 from headrace.engine.messages import Tokens
+from headrace.gateway.answer_reader import AnswerReader, Said
 from headrace.gateway.stop_strings import StopStrings
 from headrace.gateway.token_logprobs import HeldLogprobs
 from headrace.model import Detokenizer, Tokenizer
@@ -15,13 +16,26 @@ class Answer:
     """Text, stop strings, log-probabilities and counts of one choice."""
 
     def __init__(
-        self, tokenizer: Tokenizer, *, prompt_tokens: int, stop: Sequence[str], has_logprobs: bool
+        self,
+        tokenizer: Tokenizer,
+        *,
+        prompt_tokens: int,
+        stop: Sequence[str],
+        has_logprobs: bool,
+        reader: AnswerReader | None = None,
+        spelled: Mapping[int, bytes] | None = None,
     ) -> None:
+        """`reader` tells thoughts and calls from text; None: all is text.
+
+        `spelled`: the control tokens it wants to see, and how they are written.
+        """
         self.completion_tokens = 0
+        self.reasoning_tokens = 0
         self.cached_tokens = 0
         self._prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer)
+        self._reader = reader
+        self._detokenizer = Detokenizer(tokenizer, spelled=spelled or {})
         self._stops = StopStrings(stop)
         self._logprobs = HeldLogprobs(tokenizer) if has_logprobs else None
         self._written = 0  # characters the tokens made; counted for the log-probabilities only
@@ -33,6 +47,7 @@ class Answer:
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self.completion_tokens,
             cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
         )
 
     def events(self, message: Tokens) -> Sequence[TokenEvent]:
@@ -41,10 +56,15 @@ class Answer:
         One, in a part for each token; or one for each, when there are log-probabilities to go.
         """
         if self._logprobs is None:
+            if self._reader is not None:
+                return (self._told(message, self._reader),)
             return (self._event(message, self._read(message)),)
         events: list[TokenEvent] = []
         for part in _tokens_of(message):
-            events.append(self._event(part, (self._read_held(part),)))
+            if self._reader is not None:
+                events.append(self._told(part, self._reader))
+            else:
+                events.append(self._event(part, (self._read_held(part),)))
             if events[-1].finish is not None:
                 break
         return events
@@ -66,13 +86,58 @@ class Answer:
         if stops.has_matched:
             reason = FinishReason.STOP
         logprobs = () if self._logprobs is None else self._let_go(text, is_last=reason is not None)
-        if reason is None:
-            return TokenEvent(text=text, parts=tuple(parts), token_ids=token_ids, logprobs=logprobs)
-        return TokenEvent(
-            text=text,
-            parts=tuple(parts),
-            token_ids=token_ids,
-            logprobs=logprobs,
+        event = TokenEvent(text=text, parts=tuple(parts), token_ids=token_ids, logprobs=logprobs)
+        return event if reason is None else self._ended(event, reason, message)
+
+    def _told(self, message: Tokens, reader: AnswerReader) -> TokenEvent:
+        """The event of `message`, thoughts and calls told from its text.
+
+        Stop strings end what the model says; they mean nothing in thoughts and calls.
+        """
+        said: list[Said] = []
+        num_tokens = 0
+        for piece in self._detokenizer.push_each(message.token_ids):
+            num_tokens += 1
+            self.reasoning_tokens += reader.is_thinking
+            said.append(self._until_stop(reader.push(piece)))
+            if self._stops.has_matched:
+                break
+        self.completion_tokens += num_tokens
+        self.cached_tokens = message.cached_tokens
+        reason = None if message.finish is None else FinishReason(message.finish)
+        if reason is not None and not self._stops.has_matched:
+            said.append(self._until_stop(reader.push(self._detokenizer.flush())))
+            said.append(self._until_stop(reader.flush()))
+            said.append(Said(text="" if self._stops.has_matched else self._stops.flush()))
+        if self._stops.has_matched:
+            reason = FinishReason.STOP
+        if reason is FinishReason.STOP and reader.has_called:
+            reason = FinishReason.TOOL_CALLS
+        event = TokenEvent(
+            text="".join(piece.text for piece in said),
+            reasoning="".join(piece.reasoning for piece in said),
+            calls=tuple(call for piece in said for call in piece.calls),
+            token_ids=message.token_ids[:num_tokens],
+            logprobs=() if self._logprobs is None else self._logprobs_of(message),
+        )
+        return event if reason is None else self._ended(event, reason, message)
+
+    def _until_stop(self, said: Said) -> Said:
+        return Said(self._stops.push(said.text), said.reasoning, said.calls) if said.text else said
+
+    def _logprobs_of(self, message: Tokens) -> tuple[TokenLogprob, ...]:
+        """Those of one token, at once: where its text went, nobody asks."""
+        held = self._logprobs
+        assert held is not None, "who calls has them"
+        assert message.logprobs is not None, "log-probabilities were asked for"
+        (token_id,), (said,) = message.token_ids, message.logprobs
+        if not self._is_silent_end(token_id, message):
+            held.push(token_id, said, self._written)
+        return held.flush()
+
+    def _ended(self, event: TokenEvent, reason: FinishReason, message: Tokens) -> TokenEvent:
+        return structs.replace(
+            event,
             finish=reason,
             usage=self.usage(),
             timing=Timing(

@@ -92,6 +92,7 @@ def _usage_of(answers: Sequence[Answer]) -> Usage:
     return replace(
         answers[0].usage(),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
+        reasoning_tokens=sum(answer.reasoning_tokens for answer in answers),
     )
 
 

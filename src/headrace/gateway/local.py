@@ -17,15 +17,27 @@ from headrace.config import ModelConfig
 from headrace.engine import EngineClient
 from headrace.engine.messages import Accepted, Stats, Submit
 from headrace.gateway.answer import Answer
+from headrace.gateway.answer_reader import AnswerReader, new_call_id
 from headrace.gateway.base import ModelCard, Tokenized
 from headrace.gateway.choices import choice_events, choices_of
+from headrace.gateway.grammar import answer_grammar
 from headrace.gateway.prompts import Prompts
 from headrace.model import LanguageModel
-from headrace.types import Request, SamplingParams, TokenEvent, TokenizeRequest
+from headrace.model.reasoning import ReasoningReader
+from headrace.types import (
+    ReasoningFormat,
+    Request,
+    SamplingParams,
+    TokenEvent,
+    TokenizeRequest,
+    ToolUse,
+)
 
 Number = TypeVar("Number", int, float)
 
 Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all
+
+PROMPT_END_TOKENS = 16  # of a prompt, where a template may have opened a thought
 
 
 class LocalModel:
@@ -80,9 +92,12 @@ class LocalModel:
         room = self.card.context_tokens - len(prompt)
         if room < 1:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
-        asked = self._submit(request, prompt, room)
+        is_thinking = request.prompt is None and self._is_thinking(prompt)
+        asked = self._submit(request, prompt, room, is_thinking=is_thinking)
         echo = await self.prompts.echo(request, prompt)
-        answer, *others = [self._answer(request, len(prompt)) for _ in range(request.n)]
+        answer, *others = [
+            self._answer(request, len(prompt), is_thinking=is_thinking) for _ in range(request.n)
+        ]
         if others:
             runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
             async with aclosing(choice_events(runs, [answer, *others])) as events:
@@ -114,15 +129,59 @@ class LocalModel:
             min_p=_either(said.min_p, default.min_p),
         )
 
-    def _answer(self, request: Request, prompt_tokens: int) -> Answer:
+    def _is_thinking(self, prompt: Sequence[int]) -> bool:
+        """Whether the template has opened a thought for the model to go on with."""
+        if self._model.reasoning is None:
+            return False
+        tokenizer = self._model.tokenizer
+        end = prompt[-PROMPT_END_TOKENS:]
+        spelled = (
+            tokenizer.control.spelling(token_id).encode() or tokenizer.token_bytes(token_id)
+            for token_id in end
+        )
+        return self._model.reasoning.is_open(b"".join(spelled).decode("utf-8", "replace"))
+
+    def _answer(self, request: Request, prompt_tokens: int, *, is_thinking: bool) -> Answer:
+        reader, marks = self._reader(request, is_thinking=is_thinking)
+        control = self._model.tokenizer.control
+        ids = {mark: control.id_of(mark) for mark in marks}
         return Answer(
             self._model.tokenizer,
             prompt_tokens=prompt_tokens,
             stop=request.stop,
             has_logprobs=request.logprobs is not None,
+            reader=reader,
+            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
         )
 
-    def _submit(self, request: Request, prompt: Sequence[int], room: int) -> Submit:
+    def _reader(
+        self, request: Request, *, is_thinking: bool
+    ) -> tuple[AnswerReader | None, tuple[str, ...]]:
+        """Who tells thoughts and calls from text, if there can be any; the marks it looks for."""
+        box, thought = request.toolbox, self._model.reasoning
+        is_raw = request.reasoning.format is ReasoningFormat.RAW
+        may_call = box is not None and box.use is not ToolUse.NONE
+        marks: tuple[str, ...] = ()
+        if thought is not None:
+            marks += (thought.opening, thought.closing)
+        if may_call:
+            marks += self._model.tool_format.marks
+        if request.prompt is not None or (not may_call and thought is None):
+            return None, ()  # what goes on with a text is text
+        return (
+            AnswerReader(
+                thoughts=None
+                if thought is None or is_raw
+                else ReasoningReader(thought, is_open=is_thinking),
+                calls=self._model.tool_format.reader(new_call_id) if may_call else None,
+                reasoning_format=request.reasoning.format,
+            ),
+            marks,
+        )
+
+    def _submit(
+        self, request: Request, prompt: Sequence[int], room: int, *, is_thinking: bool
+    ) -> Submit:
         sampling, default = request.sampling, self._default_sampling
         seed = self._draw_seed() if sampling.seed is None else sampling.seed
         vocab = self._model.program.vocab_size
@@ -153,6 +212,13 @@ class LocalModel:
             priority=request.terms.priority,
             deadline_s=request.terms.timeout_s,
             max_queue_s=request.terms.max_queue_s,
+            grammar=answer_grammar(
+                request,
+                self._model.tokenizer.control,
+                self._model.tool_format,
+                self._model.reasoning,
+                is_thinking=is_thinking,
+            ),
         )
 
 

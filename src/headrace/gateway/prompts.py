@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar, TypeVarTuple
 
 from headrace.errors import InvalidRequest
 from headrace.gateway.base import Tokenized
 from headrace.model import Detokenizer, LanguageModel
-from headrace.types import Message, Request, TokenizeRequest
+from headrace.types import Message, Request, TokenizeRequest, Tool
 
 LONG_TEXT_CHARS = 20_000  # on a thread above this; about 5 ms of work
 LONG_PROMPT_TOKENS = 5_000  # likewise, the other way
@@ -25,8 +26,7 @@ class Prompts:
     async def ids(self, request: Request) -> Sequence[int]:
         """The token ids of the prompt. Raises InvalidRequest when the model cannot read it."""
         if request.prompt is None:
-            render = self._model.chat_template.render_ids
-            return await _run(_chars(request.messages), render, request.messages)
+            return await _run(_num_chars(request), self._render, request)
         if isinstance(request.prompt, str):
             encode = self._model.tokenizer.encode_prompt
             return await _run(len(request.prompt), encode, request.prompt)
@@ -49,6 +49,14 @@ class Prompts:
         """The tokens of `asked`; whether they fit the context is nobody's question here."""
         chars = _chars(asked.messages) if asked.prompt is None else len(asked.prompt)
         return await _run(chars, self._tokenized, asked, context_tokens)
+
+    def _render(self, request: Request) -> list[int]:
+        messages = request.messages
+        if not request.reasoning.keeps_history:
+            messages = tuple(replace(message, reasoning="") for message in messages)
+        tools = [_tool_object(tool) for tool in request.toolbox.tools] if request.toolbox else None
+        options = _template_options(request) if self._model.reasoning else None
+        return self._model.chat_template.render_ids(messages, tools=tools, options=options)
 
     def _tokenized(self, asked: TokenizeRequest, context_tokens: int) -> Tokenized:
         tokenizer = self._model.tokenizer
@@ -82,6 +90,32 @@ class Prompts:
 
 def _chars(messages: Sequence[Message]) -> int:
     return sum(len(message.content) for message in messages)
+
+
+def _num_chars(request: Request) -> int:
+    """About how much there is to tokenize."""
+    tools = request.toolbox.tools if request.toolbox else ()
+    return _chars(request.messages) + sum(
+        len(tool.description) + len(str(tool.parameters)) for tool in tools
+    )
+
+
+def _tool_object(tool: Tool) -> dict[str, object]:
+    """A tool as templates read it."""
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters or {"type": "object", "properties": {}},
+    }
+    return {"type": "function", "function": function}
+
+
+def _template_options(request: Request) -> dict[str, object]:
+    """What the templates of models that think ask for."""
+    effort = request.reasoning.effort
+    if effort is None:
+        return {}
+    return {"enable_thinking": effort != "none", "reasoning_effort": effort}
 
 
 async def _run(chars: int, work: Callable[[*Ts], T], *arguments: *Ts) -> T:

@@ -1,8 +1,9 @@
 """A model's chat template: messages to prompt token ids, control tokens from the template alone."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import jinja2
 
@@ -43,6 +44,7 @@ class ChatTemplate:
         not compile, or fails on one plain message.
         """
         self._tokenizer = tokenizer
+        self.source = sources.get("tool_use", "") + sources.get("default", "")
         self._sandbox = TemplateSandbox(now)
         try:
             self._templates = {n: self._sandbox.compile_chat(s) for n, s in sources.items()}
@@ -59,15 +61,21 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, object]] | None = None,
         add_generation_prompt: bool = True,
+        options: Mapping[str, object] | None = None,
     ) -> list[int]:
         """The prompt for `messages`, as token ids; `tools` as JSON objects of the OpenAI form.
+
+        `options`: switches that some templates know, `enable_thinking` among them.
 
         Control tokens spelled inside messages or tools become ordinary text. Raises InvalidRequest
         with the template's own words when it refuses the messages, or when the model has none.
         """
         try:
             rendered = self._render(
-                messages, tools=tools, add_generation_prompt=add_generation_prompt
+                messages,
+                tools=tools,
+                add_generation_prompt=add_generation_prompt,
+                options=options or {},
             )
         except TemplateRefusal as exc:
             raise InvalidRequest(str(exc), param="messages") from exc
@@ -83,6 +91,7 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, object]] | None,
         add_generation_prompt: bool,
+        options: Mapping[str, object] | None = None,
     ) -> str:
         template = self._templates.get("tool_use") if tools else None
         template = template or self._templates.get("default")
@@ -91,15 +100,47 @@ class ChatTemplate:
         control = self._tokenizer.control
         values: dict[str, object] = {
             **self._tokenizer.special_names,
-            "messages": [
-                {"role": message.role.value, "content": control.mask(message.content)}
-                for message in messages
-            ],
+            **(options or {}),
+            "messages": control.mask_all(_as_templates_know(messages)),
             "tools": control.mask_all(tools) if tools else None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
         return self._sandbox.render_chat(template, values)
+
+
+def _as_templates_know(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as the published templates read them: a call's arguments are an object."""
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    return [_message_object(message, names) for message in messages]
+
+
+def _message_object(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
+    known: dict[str, Any] = {"role": message.role.value, "content": message.content}
+    if message.reasoning:
+        known["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        known["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _object_of(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role is Role.TOOL:
+        known["tool_call_id"] = message.tool_call_id
+        known["name"] = names.get(message.tool_call_id, "")
+    return known
+
+
+def _object_of(arguments: str) -> object:
+    """What `arguments` says in JSON; itself when it says nothing: history need not be valid."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return cast("dict[str, object]", value) if isinstance(value, dict) else arguments
 
 
 def load_chat_template(

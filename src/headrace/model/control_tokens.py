@@ -60,6 +60,11 @@ class ControlTokens:
         """How control token `token_id` is written; empty for any other id."""
         return self._spelled.get(token_id, "")
 
+    def id_of(self, spelling: str) -> int | None:
+        """The control token written so; None: text."""
+        token = self._tokens.get(spelling)
+        return None if token is None else token.id
+
     def mask(self, text: str) -> str:
         """`text` with a mark inside each spelling, so that none is left.
 

@@ -1,9 +1,12 @@
 """Token ids to text, token by token, without ever splitting a character."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from headrace.model.tokenizer import Tokenizer
+
+_NONE: Mapping[int, bytes] = MappingProxyType({})
 
 
 class Detokenizer:
@@ -14,8 +17,10 @@ class Detokenizer:
     tokens write nothing. The work per token does not grow with the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, spelled: Mapping[int, bytes] = _NONE) -> None:
+        """`spelled`: control tokens that are written all the same, and how."""
         self._pieces = tokenizer.decoding.pieces
+        self._spelled = spelled
         self._drop_space = tokenizer.decoding.drops_first_space
         self._held = b""
 
@@ -30,7 +35,8 @@ class Detokenizer:
         """For each token, the text that is complete with it; see `push`."""
         out: list[str] = []
         for token_id in token_ids:
-            data = self._held + self._pieces[token_id]
+            piece = self._spelled.get(token_id) if self._spelled else None
+            data = self._held + (self._pieces[token_id] if piece is None else piece)
             if self._drop_space and data:
                 data = data[1:] if data[:1] == b" " else data
                 self._drop_space = False

@@ -10,7 +10,10 @@ from headrace.model.generation_defaults import generation_defaults
 from headrace.model.network import naming, open_network
 from headrace.model.precision import Tensor
 from headrace.model.program import Program
+from headrace.model.reasoning import ReasoningMarks, reasoning_marks_of
 from headrace.model.tokenizer import Tokenizer
+from headrace.model.tool_format import ToolFormat
+from headrace.model.tool_formats import tool_format_of
 from headrace.types import Dtype, SamplingParams
 
 
@@ -26,6 +29,8 @@ class LanguageModel:
     precision: str  # how its matrices are multiplied, for people: "bf16, as stored"
     tokenizer: Tokenizer
     chat_template: ChatTemplate
+    tool_format: ToolFormat  # how it writes tool calls
+    reasoning: ReasoningMarks | None  # None: it does not think before it answers
     stop_ids: tuple[int, ...]  # any of these ends a turn; may be empty
     default_sampling: SamplingParams  # None where the checkpoint is silent
 
@@ -56,6 +61,7 @@ def open_model(
         defaults = generation_defaults(
             checkpoint.config, checkpoint.generation_config, program.vocab_size
         )
+    template = load_chat_template(checkpoint, tokenizer, now=now)
     return LanguageModel(
         name=path.absolute().name,
         path=path,
@@ -64,7 +70,9 @@ def open_model(
         weights=checkpoint.weights,
         precision=checkpoint.weights.precision(program),
         tokenizer=tokenizer,
-        chat_template=load_chat_template(checkpoint, tokenizer, now=now),
+        chat_template=template,
+        tool_format=tool_format_of(template.source),
+        reasoning=reasoning_marks_of(template.source),
         stop_ids=defaults.stop_ids,
         default_sampling=defaults.sampling,
     )

@@ -75,6 +75,10 @@ class Tokenizer:
         """
         return self._ordinary(text, is_start=True)
 
+    def encode_inner(self, text: str) -> list[int]:
+        """`text` as ordinary tokens, where it goes on from other text. Raises as `encode_text`."""
+        return self._ordinary(text, is_start=False)
+
     def encode_prompt(self, text: str) -> list[int]:
         """`text` as ordinary tokens, between the control tokens that the checkpoint puts around it.
 

@@ -137,6 +137,8 @@ class Machine:
         bias_offsets: NDArray[np.int32],
         bias_ids: NDArray[np.int32],
         bias_values: NDArray[np.float32],
+        mask_rows: NDArray[np.int32],
+        mask_bits: NDArray[np.uint32],
         tokens: NDArray[np.int32],
         logits: NDArray[np.float32] | None,
         taps: NDArray[np.int32] | None,

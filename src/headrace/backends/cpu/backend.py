@@ -157,6 +157,8 @@ class CpuBackend:
                 sampling.bias_offsets,
                 sampling.bias_ids,
                 sampling.bias_values,
+                sampling.mask_rows,
+                sampling.mask_bits,
                 tokens,
                 logits,
                 layers,

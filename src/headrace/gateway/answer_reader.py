@@ -1,0 +1,72 @@
+"""An answer's text told apart: what the model thought, what it said, which tools it calls."""
+
+import secrets
+from dataclasses import dataclass
+
+from headrace.model.reasoning import ReasoningReader
+from headrace.model.tool_format import CallReader, Heard
+from headrace.types import CallPiece, ReasoningFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A piece of an answer."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[CallPiece, ...] = ()
+
+
+class AnswerReader:
+    """Reads one answer. Either reader may be missing: then nothing is told apart by it."""
+
+    def __init__(
+        self,
+        *,
+        thoughts: ReasoningReader | None,
+        calls: CallReader | None,
+        reasoning_format: ReasoningFormat = ReasoningFormat.PARSED,
+    ) -> None:
+        self._thoughts = thoughts
+        self._calls = calls
+        self._is_hidden = reasoning_format is ReasoningFormat.HIDDEN
+
+    @property
+    def has_called(self) -> bool:
+        """Whether a tool was called."""
+        return self._calls is not None and self._calls.num_calls > 0
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether what comes next is of a thought, as far as is known."""
+        return self._thoughts is not None and self._thoughts.is_thinking
+
+    def push(self, text: str) -> Said:
+        """Read more of the answer."""
+        if self._thoughts is None:
+            return self._said(self._hear(text), "")
+        thought = self._thoughts.push(text)
+        return self._said(self._hear(thought.text), thought.reasoning)
+
+    def flush(self) -> Said:
+        """The rest, at the answer's end."""
+        rest, reasoning = "", ""
+        if self._thoughts is not None:
+            thought = self._thoughts.flush()
+            rest, reasoning = thought.text, thought.reasoning
+        heard = self._hear(rest)
+        if self._calls is not None:
+            last = self._calls.flush()
+            heard = Heard(text=heard.text + last.text, calls=heard.calls + last.calls)
+        return self._said(heard, reasoning)
+
+    def _hear(self, text: str) -> Heard:
+        return self._calls.push(text) if self._calls is not None and text else Heard(text=text)
+
+    def _said(self, heard: Heard, reasoning: str) -> Said:
+        return Said(heard.text, "" if self._is_hidden else reasoning, heard.calls)
+
+
+def new_call_id() -> str:
+    """An id for a call: nine letters and digits, which is all that Mistral's templates take."""
+    return secrets.token_hex(5)[:9]

@@ -1,0 +1,114 @@
+"""Thoughts, text and calls told apart in a stream of tokens."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.gateway.answer import Answer
+from headrace.gateway.answer_reader import AnswerReader, new_call_id
+from headrace.model import Tokenizer
+from headrace.model.json_calls import HERMES, LLAMA3
+from headrace.model.reasoning import ReasoningMarks, ReasoningReader
+from headrace.model.tool_format import ToolFormat
+from headrace.types import FinishReason, ReasoningFormat, TokenEvent
+from tests.gateway.test_answer import tokens
+from tests.tiny_folder import VOCAB, byte_level_tokenizer
+
+THINK = ReasoningMarks(opening="<think>", closing="</think>")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    file: Path = tmp_path_factory.mktemp("t") / "tokenizer.json"
+    byte_level_tokenizer().save(str(file))
+    return Tokenizer(file, vocab_size=VOCAB)
+
+
+def play(
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    form: ToolFormat | None = None,
+    thinks: bool = False,
+    shown: ReasoningFormat = ReasoningFormat.PARSED,
+    stop: tuple[str, ...] = (),
+    finish: str = "stop",
+    cuts: tuple[int, ...] = (),
+) -> list[TokenEvent]:
+    reader = AnswerReader(
+        thoughts=ReasoningReader(THINK, is_open=False) if thinks else None,
+        calls=form.reader(new_call_id) if form else None,
+        reasoning_format=shown,
+    )
+    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=False, reader=reader)
+    ids = tokenizer.encode_text(text)
+    bounds = sorted({0, len(ids), *(cut for cut in cuts if cut <= len(ids))})
+    events: list[TokenEvent] = []
+    for start, end in itertools.pairwise(bounds):
+        events += answer.events(tokens(ids[start:end], start, finish if end == len(ids) else None))
+        if events[-1].finish is not None:
+            break
+    return events
+
+
+def told(events: list[TokenEvent]) -> tuple[str, str, list[tuple[str, str]]]:
+    calls: list[tuple[str, str]] = []
+    for piece in (piece for event in events for piece in event.calls):
+        if piece.id:
+            calls.append((piece.name, ""))
+        name, arguments = calls[piece.index]
+        calls[piece.index] = (name, arguments + piece.arguments)
+    text = "".join(event.text for event in events)
+    return "".join(event.reasoning for event in events), text, calls
+
+
+@given(cuts=st.lists(st.integers(1, 80)).map(tuple))
+def test_a_whole_answer_is_told_apart(tokenizer: Tokenizer, cuts: tuple[int, ...]) -> None:
+    text = (
+        "<think>\nwhich tool? 水\n</think>\n\nLet me see."
+        '<tool_call>\n{"name": "look", "arguments": {"what": "}"}}\n</tool_call>'
+    )
+    events = play(tokenizer, text, form=HERMES, thinks=True, cuts=cuts)
+    reasoning, said, calls = told(events)
+    assert (reasoning, said) == ("which tool? 水", "Let me see.")
+    assert [(name, json.loads(arguments)) for name, arguments in calls] == [("look", {"what": "}"})]
+    assert events[-1].finish is FinishReason.TOOL_CALLS
+    usage = events[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens == len(tokenizer.encode_text(text))
+    assert 0 < usage.reasoning_tokens < usage.completion_tokens
+
+
+def test_a_call_that_is_cut_off_ends_by_length(tokenizer: Tokenizer) -> None:
+    text = '{"name": "look", "parameters": {"what": "a'
+    events = play(tokenizer, text, form=LLAMA3, finish="length")
+    assert events[-1].finish is FinishReason.LENGTH
+    assert told(events)[2] == [("look", '{"what": "a')]
+
+
+def test_stop_strings_end_text_and_mean_nothing_elsewhere(tokenizer: Tokenizer) -> None:
+    text = '{"name": "END", "parameters": {"what": "END"}}'
+    events = play(tokenizer, text, form=LLAMA3, stop=("END",))
+    assert told(events)[2] == [("END", '{"what": "END"}')]
+    events = play(tokenizer, "<think>\nEND\n</think>\n\nthe END of it", thinks=True, stop=("END",))
+    assert told(events)[:2] == ("END", "the ")
+    assert events[-1].finish is FinishReason.STOP
+
+
+def test_a_hidden_thought_is_counted_all_the_same(tokenizer: Tokenizer) -> None:
+    events = play(
+        tokenizer, "<think>\nhm\n</think>\n\nYes", thinks=True, shown=ReasoningFormat.HIDDEN
+    )
+    assert told(events)[:2] == ("", "Yes")
+    assert events[-1].usage is not None
+    assert events[-1].usage.reasoning_tokens > 0
+
+
+def test_ids_are_what_every_template_takes() -> None:
+    ids = {new_call_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(len(found) == 9 and found.isalnum() for found in ids)
