@@ -89,10 +89,22 @@ SCHEMAS: Mapping[str, Schema] = {
         {
             "index": _COUNT,
             "message": _object(
-                {"role": {"const": "assistant"}}, optional={"content": _or_null(_TEXT)}
+                {"role": {"const": "assistant"}},
+                optional={
+                    "content": _or_null(_TEXT),
+                    "reasoning": _TEXT,
+                    "tool_calls": _array(ref("ToolCall")),
+                },
             ),
             "finish_reason": _FINISH,
             "logprobs": _or_null(_object({"content": _array(ref("Logprob"))})),
+        }
+    ),
+    "ToolCall": _object(
+        {
+            "id": _TEXT,
+            "type": {"const": "function"},
+            "function": _object({"name": _TEXT, "arguments": _TEXT}),
         }
     ),
     "Logprob": _object({**_LOGPROB, "top_logprobs": _array(_object(_LOGPROB))}),

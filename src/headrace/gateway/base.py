@@ -21,6 +21,7 @@ class ModelCard:
     quantization: str = ""  # "bf16", "fp16"; "": both are in it
     description: str = ""
     hugging_face_id: str = ""
+    thinks: bool = False  # it may think before it answers
 
     @property
     def root(self) -> str:

@@ -74,6 +74,7 @@ class LocalModel:
                 quantization=_quantization(self._model.precision),
                 description=self._settings.description,
                 hugging_face_id=self._settings.hugging_face_id,
+                thinks=self._model.reasoning is not None,
             )
         return self._card
 
