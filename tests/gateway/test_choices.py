@@ -152,7 +152,8 @@ def test_a_failure_of_one_ends_them_all() -> None:
             return super().step(batch)
 
     async def run() -> None:
-        async with provider(Melting(MODEL.program, num_blocks=256)) as running:
+        paced = Melting(MODEL.program, num_blocks=256, steps_per_s=200)  # all join before one ends
+        async with provider(paced) as running:
             with pytest.raises(BackendError, match="melted"):
                 await collect(running, ask(n=3, max_tokens=2000))
 
