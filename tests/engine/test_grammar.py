@@ -252,6 +252,17 @@ def test_grammars_that_explode_work_or_are_refused_while_others_go_on(source: st
         run(engine)
 
 
+def test_long_chains_of_references_are_refused() -> None:
+    chain = {f"D{n}": {"$ref": f"#/$defs/D{n + 1}"} for n in range(4_000)}
+    chain["D4000"] = {"type": "null"}
+    source = json_grammar({"$ref": "#/$defs/D0", "$defs": chain})
+    rules = "start: r0\n" + "".join(f"r{n}: r{n + 1}\n" for n in range(4_000)) + 'r4000: "a"\n'
+    for long in (source, lark(rules)):
+        (said,) = settle(make_engine(), submit("a", long))
+        assert isinstance(said, Failed)
+        assert said.error == "GrammarTooComplex"
+
+
 def test_what_takes_too_long_is_given_up() -> None:
     engine = make_engine(compiler=GrammarCompiler(vocabulary, deadline_s=0.0))
     (said,) = settle(engine, submit("a", lark('start: "a"\n')))

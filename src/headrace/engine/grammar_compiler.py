@@ -24,6 +24,8 @@ KEPT = 32  # compiled grammars
 KEPT_CHARS = 4 << 20  # of their sources
 MAX_LEXER_STATES = 50_000  # some 2 KB each: 100 MB at most for one grammar
 MAX_CHARS = 1 << 20  # of one source
+MAX_RULES = 1_000  # rules and references: the library follows chains of them by recursion
+_RULE_SIGNS = ("ref", "%json", "\n", "\\n")  # each rule has a line, bare or as JSON spells it
 # What the library says when a grammar is larger than its limits.
 _LIMITS = ("fuel", "too complex", "too many", "too big", "too large", "limit")
 
@@ -124,6 +126,8 @@ class GrammarCompiler:
 
         if len(source) > MAX_CHARS:
             raise GrammarTooComplex(f"the grammar is longer than {MAX_CHARS} characters")
+        if max(source.count(sign) for sign in _RULE_SIGNS) > MAX_RULES:
+            raise GrammarTooComplex(f"the grammar has more than {MAX_RULES} rules or references")
         limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
         matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits)
         if matcher.is_error():
