@@ -37,6 +37,7 @@ def test_every_finished_answer_follows_its_schema(tmp_path: Path, count: int) ->
     schemas = [maker.draw() for _ in range(count)]
     with server(tmp_path / "home", "cpu", folder) as (url, _):
         ends = asyncio.run(_answers(url, folder.name, schemas))
+    print(dict(ends))
     assert ends["refused"] <= 0.05 * count, ends
     assert ends["invalid"] == 0, ends
     assert ends["stop"] >= 0.6 * count, ends
