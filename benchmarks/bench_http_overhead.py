@@ -12,10 +12,10 @@ Speed over HTTP counts from the moment every stream has begun until the last one
 the engine; TTFT is from the request's last byte written to the first text read. Processor time is
 what the kernel charged each process for, from the first request to the last byte, over all tokens:
 reading the prompt is in it, and the workers' waiting. Rounds in which other processes took more
-than a tenth of all cores, or in which the CPUs moved nearer or further apart (`machine.FAR_NS`,
-looked at before and after each part), are marked and left out of the medians. Take a model that
-does not end its turn by itself (`tools/make_random_checkpoint.py`): streams that end early leave
-the others faster.
+than a tenth of all cores, in which a virtual machine's host withheld more than a hundredth of them,
+or in which the CPUs moved nearer or further apart (`machine.FAR_NS`, looked at before and after
+each part), are marked and left out of the medians. Take a model that does not end its turn by
+itself (`tools/make_random_checkpoint.py`): streams that end early leave the others faster.
 """
 
 import argparse
@@ -47,6 +47,7 @@ PROMPT = "Tell me a long story about a mill by the river."
 PROMPT_TOKENS = 32  # of the engine alone; the chat's prompts are about as long
 WARM_TOKENS = 64
 MOST_FOREIGN = 0.1  # of all cores, taken by others during a run that counts
+MOST_STOLEN = 0.01  # of all cores, withheld by the host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +131,15 @@ def _round(
     before = CpuSeconds.now()
     alone_tok_s, trip_ns = decode_alone(model, count, tokens)
     trips_ns += [trip_ns, _round_trip_ns()]
-    foreign = [CpuSeconds.now().foreign_share(before)]
+    now = CpuSeconds.now()
+    foreign, stolen = [now.foreign_share(before)], [now.stolen_share(before)]
     names = [f"{number} {i}: {PROMPT}" for i in range(count)]  # no prefix in common
     bodies = [chat(model.name, name, tokens) for name in names]
     watched = Watched(server.pids())
     reading = read_streams(server.port, bodies)
-    (front, engine), share = watched.spent(reading)
-    foreign.append(share)
+    front, engine = watched.spent(reading)
+    foreign.append(watched.foreign_share)
+    stolen.append(watched.stolen_share)
     trips_ns.append(_round_trip_ns())
     row: dict[str, Any] = {
         "engine_tok_s": alone_tok_s,
@@ -158,8 +161,9 @@ def _round(
         theirs = {"ignore_eos": True, "cache_prompt": False}
         watched = Watched([peer.pid])
         read = read_streams(peer.port, [body | theirs for body in bodies])
-        (used,), share = watched.spent(read)
-        foreign.append(share)
+        (used,) = watched.spent(read)
+        foreign.append(watched.foreign_share)
+        stolen.append(watched.stolen_share)
         trips_ns.append(_round_trip_ns())
         row |= {
             "peer_tok_s": read.tok_s,
@@ -172,7 +176,8 @@ def _round(
     return row | {
         "round_trip_ns": trips_ns,
         "foreign_share": max(foreign),
-        "is_quiet": max(foreign) <= MOST_FOREIGN and not has_moved,
+        "stolen_share": max(stolen),
+        "is_quiet": max(foreign) <= MOST_FOREIGN and max(stolen) <= MOST_STOLEN and not has_moved,
     }
 
 
@@ -188,14 +193,17 @@ class Watched:
         self._pids = pids
         self._before = [Spent.by(pid) for pid in pids]
         self._cpu = CpuSeconds.now()
+        self.foreign_share = self.stolen_share = 0.0  # of all cores, until `spent`
 
-    def spent(self, reading: Reading) -> tuple[list[Spent], float]:
-        """What each has used, and the share of all cores that neither they nor the reader took."""
+    def spent(self, reading: Reading) -> list[Spent]:
+        """What each has used; foreign is what neither they nor the reader took."""
         now = CpuSeconds.now()
         used = [Spent.by(pid).since(was) for pid, was in zip(self._pids, self._before, strict=True)]
         known_s = reading.cpu_s + sum(each.cpu_s for each in used)
         busy_s = now.busy - self._cpu.busy
-        return used, max(0.0, busy_s - known_s) / (now.total - self._cpu.total)
+        self.foreign_share = max(0.0, busy_s - known_s) / (now.total - self._cpu.total)
+        self.stolen_share = now.stolen_share(self._cpu)
+        return used
 
 
 def decode_alone(model: Path, batch: int, tokens: int) -> tuple[float, float]:
@@ -253,7 +261,7 @@ def _medians(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _brief(row: dict[str, Any]) -> str:
     shown = ("engine_tok_s", "http_tok_s", "http_over_engine", "front_cpu_us_per_token")
-    shown += ("peer_tok_s", "http_over_peer", "foreign_share")
+    shown += ("peer_tok_s", "http_over_peer", "foreign_share", "stolen_share")
     said = " ".join(f"{name}={row[name]:.4g}" for name in shown if name in row)
     trips = " > ".join(f"{trip:.0f}" for trip in row["round_trip_ns"])
     return f"{said} round trips {trips} ns" + ("" if row["is_quiet"] else "; left out")

@@ -76,6 +76,7 @@ class CpuSeconds:
 
     busy: float  # all cores, whoever used them
     ours: float  # this process's finished children
+    stolen: float  # all cores, by the host of this virtual machine; part of `busy`
     total: float  # all cores, idle or not
 
     @classmethod
@@ -88,6 +89,7 @@ class CpuSeconds:
         return cls(
             busy=busy / hertz,
             ours=children.ru_utime + children.ru_stime,
+            stolen=ticks[7] / hertz,
             total=sum(ticks) / hertz,
         )
 
@@ -95,6 +97,10 @@ class CpuSeconds:
         """Share of all cores that others took since `before`, 0..1."""
         others = (self.busy - before.busy) - (self.ours - before.ours)
         return max(0.0, others / (self.total - before.total))
+
+    def stolen_share(self, before: "CpuSeconds") -> float:
+        """Share of all cores that the host withheld since `before`, 0..1."""
+        return (self.stolen - before.stolen) / (self.total - before.total)
 
 
 def wait_until_idle(most_foreign: float) -> None:

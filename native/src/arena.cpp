@@ -66,8 +66,11 @@ void Arena::clear() {
 
 namespace {
 
-constexpr std::chrono::milliseconds kQuiet{200};  // without a step: nobody uses the machine
-constexpr std::chrono::milliseconds kPause{50};   // before a page is taken while somebody does
+constexpr std::chrono::nanoseconds kQuiet = std::chrono::milliseconds{200};  // without a step
+constexpr std::chrono::milliseconds kLook{50};  // how soon a quiet machine is noticed
+// While steps are made, a page is taken after a pause of so many times what the last one took: one
+// that the host has to find takes over a millisecond, in which a processor stands still.
+constexpr std::int64_t kRest = 1000;
 
 // False when the system has no room for `bytes` at `start`.
 bool take_pages(std::uint8_t* start, std::size_t bytes) {
@@ -100,16 +103,25 @@ void Commitment::take() {
   const sched_param none{};
   pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
 #endif
-  for (std::size_t at = 0; at < arena_.bytes() && !stopping_.load(); at += kHugePage) {
-    if (now() - last_use_.load(std::memory_order_relaxed) < kQuiet / std::chrono::nanoseconds(1)) {
-      std::this_thread::sleep_for(kPause);
+  std::int64_t rest = 0;
+  for (std::size_t at = 0; at < arena_.bytes(); at += kHugePage) {
+    const std::int64_t paused = now();
+    while (!stopping_.load() && is_in_use() && now() - paused < rest) {
+      std::this_thread::sleep_for(kLook);
     }
+    if (stopping_.load()) return;
+    const std::int64_t began = now();
     const std::size_t bytes = std::min(kHugePage, arena_.bytes() - at);
     if (!take_pages(arena_.as<std::uint8_t>() + at, bytes)) {
       has_room_.store(false);
       return;
     }
+    rest = kRest * (now() - began);
   }
+}
+
+bool Commitment::is_in_use() const {
+  return now() - last_use_.load(std::memory_order_relaxed) < kQuiet.count();
 }
 
 }  // namespace headrace

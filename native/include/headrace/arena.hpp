@@ -51,9 +51,9 @@ class Arena {
 
 // Takes the pages of an arena from now on, in order, on a thread of its own that runs when nobody
 // else wants the processor: what was promised is soon there, and no one waits for it. Whoever
-// writes to a page before gets it then, as always. While the machine is in use it takes a page
-// in fifty milliseconds only: a virtual processor that waits for its host to find memory stands still
-// for everybody.
+// writes to a page before gets it then, as always. While the machine is in use it spends a
+// thousandth of the time on it: a virtual processor that waits for its host to find memory stands
+// still for everybody.
 class Commitment {
  public:
   // `arena` must outlive it.
@@ -70,6 +70,7 @@ class Commitment {
  private:
   static std::int64_t now();  // nanoseconds
   void take();
+  bool is_in_use() const;
 
   const Arena& arena_;
   std::atomic<bool> stopping_{false};
