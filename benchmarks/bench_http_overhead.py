@@ -38,7 +38,7 @@ from typing import Any
 
 from loopback_client import Server, serving
 from loopback_reader import Reading, chat, read_streams
-from machine import FAR_NS, CpuSeconds, commit, describe
+from machine import FAR_NS, CpuSeconds, commit, describe, wait_until_settled
 
 from headrace.backends.cpu import round_trip_seconds
 from headrace.model import bundled_model
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", type=Path, nargs="?", help="checkpoint folder; default: bundled")
     parser.add_argument("--streams", default="1,8,32")
     parser.add_argument("--rounds", type=int, default=5)
@@ -133,6 +133,7 @@ def _round(
     trips_ns += [trip_ns, _round_trip_ns()]
     now = CpuSeconds.now()
     foreign, stolen = [now.foreign_share(before)], [now.stolen_share(before)]
+    wait_until_settled(sum(file.stat().st_size for file in model.glob("*.safetensors")))
     names = [f"{number} {i}: {PROMPT}" for i in range(count)]  # no prefix in common
     bodies = [chat(model.name, name, tokens) for name in names]
     watched = Watched(server.pids())
@@ -255,7 +256,9 @@ def _medians(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Over the rounds that nobody disturbed."""
     quiet = [row for row in rows if row["is_quiet"]]
     numbers = [name for name, value in rows[0].items() if type(value) in (int, float)]
-    found = {name: statistics.median(row[name] for row in quiet) for name in numbers if quiet}
+    found: dict[str, float] = {
+        name: statistics.median(row[name] for row in quiet) for name in numbers if quiet
+    }
     return {"quiet_rounds": len(quiet)} | {name: round(value, 4) for name, value in found.items()}
 
 

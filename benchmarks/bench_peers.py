@@ -43,6 +43,7 @@ from machine import (
     probe,
     result_file,
     wait_until_idle,
+    wait_until_settled,
 )
 from peers.environment import PEERS, environment, set_up
 from rich.console import Console
@@ -339,6 +340,7 @@ def _measure(
                 if time.monotonic() > end_s:
                     say.print(f"{given.minutes:g} minutes are over")
                     return rows
+                wait_until_settled(step_bytes)  # after the run before
                 wait_until_idle(MOST_FOREIGN_CPU)
                 row = _run(contender, given, step_bytes, number)
                 rows.append(row)

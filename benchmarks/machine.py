@@ -16,6 +16,10 @@ PROBE_S = 0.3  # of reading, before a run and after it
 # A cache line goes to the other CPU and back in 45-150 ns within one last-level cache, and in some
 # 400 ns between two. A virtual machine may move from one to the other at any time.
 FAR_NS = 250.0
+# A virtual machine hands the memory of an ended process back to its host. It begins two seconds
+# later; 2.5 GB took some six seconds, in which the host withheld 5 % of the processors' time.
+GIVEN_BACK_AFTER_S = 2.0
+GIVEN_BACK_BYTES_S = 0.4e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,11 @@ class CpuSeconds:
     def stolen_share(self, before: "CpuSeconds") -> float:
         """Share of all cores that the host withheld since `before`, 0..1."""
         return (self.stolen - before.stolen) / (self.total - before.total)
+
+
+def wait_until_settled(freed_bytes: int) -> None:
+    """Return when the memory of a process that has just ended is back where it came from."""
+    time.sleep(GIVEN_BACK_AFTER_S + freed_bytes / GIVEN_BACK_BYTES_S)
 
 
 def wait_until_idle(most_foreign: float) -> None:
