@@ -233,6 +233,7 @@ void Machine::check_masks(const StepInput& input) const {
     const std::int32_t mask = input.mask_rows[m];
     if (mask == -1) continue;
     require(mask >= 0 && mask < masks, "a mask that is not there");
+    if (input.await_masks) continue;  // it is being made
     const auto bits = input.mask_bits.subspan(static_cast<std::size_t>(mask) * words, words);
     bool allows = std::any_of(bits.begin(), bits.end() - 1, [](auto word) { return word != 0; });
     const std::uint32_t beyond = geometry_.vocab % 32 == 0 ? 0 : ~0u << geometry_.vocab % 32;

@@ -27,6 +27,7 @@ void Machine::run(const HeadPhase& phase, const Pass& pass, std::size_t worker) 
     const Rows input = product_input(matrices_[phase.matrix].format(), worker, phase.inp,
                                      phase.norm, rows, samples.size(), false);
     head_products(phase, samples, input, worker);
+    if (worker == 0 && input_->await_masks) input_->await_masks();
     workers_.barrier(static_cast<int>(worker));
     for (std::size_t i = worker; i < samples.size(); i += workers) {
       head_finish(pass, i, samples[i], own);

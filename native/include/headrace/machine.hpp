@@ -117,6 +117,9 @@ struct StepInput {
   std::span<const std::int32_t> mask_rows;   // [M], which mask or -1; or empty: none
   std::span<const std::uint32_t> mask_bits;  // [masks][mask_words], bit v: token v may be drawn
   std::size_t mask_words;                    // ceil(V / 32)
+  // Returns once `mask_bits` are there; empty: they are. Called by the thread that called, before
+  // they are read.
+  std::function<void()> await_masks;
   std::span<const std::int32_t> taps;  // distinct layers, in the order of `hidden`
   std::size_t steps = 1;               // more: every row is sampled, and fed what it drew
   std::span<std::int32_t> tokens;      // [steps, M], written

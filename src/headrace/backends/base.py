@@ -4,7 +4,7 @@ A backend never sees a request, a tier or a socket. It may fuse, repack and reor
 not change what is computed, and a row's result may not depend on the other rows of the batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -76,6 +76,9 @@ class Sampling:
 
     A row whose `mask_rows[m]` is k may draw token v only where bit v % 32 of
     `mask_bits[k, v // 32]` is set; k = -1: any. Empty `mask_rows`: no row has a mask.
+
+    The bits may still be made while the step runs: `await_masks` returns once they are there. Who
+    runs the step calls it, on the thread that called, as late as it can before it reads them.
     """
 
     temperature: NDArray[np.float32]  # [M]; 0: greedy
@@ -88,6 +91,7 @@ class Sampling:
     bias_values: NDArray[np.float32] = field(default_factory=_no_values)  # [B]
     mask_rows: NDArray[np.int32] = field(default_factory=_none_biased)  # [M] or [0]
     mask_bits: NDArray[np.uint32] = field(default_factory=_no_masks)  # [K, ceil(V / 32)]
+    await_masks: Callable[[], None] | None = None  # None: they are there
 
     @classmethod
     def greedy(cls, rows: int) -> "Sampling":

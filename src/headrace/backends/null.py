@@ -70,7 +70,7 @@ class NullBackend:
         vocab = self._program.vocab_size
         drawn = ((batch.token_ids[batch.sample_rows] + 1) % vocab).astype(np.int32)
         sampling = batch.sampling
-        check_masks(sampling, len(drawn), vocab)
+        check_masks(sampling, len(drawn), vocab, is_last_chance=True)
         for m in np.flatnonzero(sampling.mask_rows >= 0):
             allowed = np.flatnonzero(allowed_of(sampling.mask_bits[sampling.mask_rows[m]], vocab))
             drawn[m] = allowed[np.searchsorted(allowed, drawn[m]) % len(allowed)]

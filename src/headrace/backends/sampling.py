@@ -23,8 +23,9 @@ def sample(
     """Draw one token per row: logits [M, V] -> ids [M].
 
     `positions` [M] are those the drawn tokens will take (the sampled row's position + 1). `logits`
-    are finite and stay as they are.
+    are finite and stay as they are. Raises BackendError when a mask, here at last, allows nothing.
     """
+    check_masks(sampling, len(logits), logits.shape[1], is_last_chance=True)
     drawn = np.empty(len(logits), dtype=np.int32)
     for m, own in enumerate(logits):
         row = _masked(_biased(own, sampling, m), sampling, m)
@@ -63,8 +64,13 @@ def check_bias(sampling: Sampling, rows: int, vocab: int) -> None:
             raise BackendError(f"the batch is not valid: row {m}: every token is banned")
 
 
-def check_masks(sampling: Sampling, rows: int, vocab: int) -> None:
-    """Raise BackendError unless the masks of `rows` rows are as `Sampling` says."""
+def check_masks(
+    sampling: Sampling, rows: int, vocab: int, *, is_last_chance: bool = False
+) -> None:
+    """Raise BackendError unless the masks of `rows` rows are as `Sampling` says.
+
+    What masks that are still being made allow is looked at, and waited for, at the last chance.
+    """
     which, bits = sampling.mask_rows, sampling.mask_bits
     if len(which) == 0:
         return
@@ -73,6 +79,10 @@ def check_masks(sampling: Sampling, rows: int, vocab: int) -> None:
         raise BackendError("the batch is not valid: masks do not fit rows and vocabulary")
     if ((which < -1) | (which >= len(bits))).any():
         raise BackendError("the batch is not valid: a mask that is not there")
+    if sampling.await_masks is not None:
+        if not is_last_chance:
+            return
+        sampling.await_masks()
     for m in np.flatnonzero(which >= 0):
         if not allowed_of(bits[which[m]], vocab).any():
             raise BackendError(f"the batch is not valid: row {m}: its mask allows no token")

@@ -139,6 +139,7 @@ class Machine:
         bias_values: NDArray[np.float32],
         mask_rows: NDArray[np.int32],
         mask_bits: NDArray[np.uint32],
+        await_masks: Callable[[], None] | None,
         tokens: NDArray[np.int32],
         logits: NDArray[np.float32] | None,
         taps: NDArray[np.int32] | None,
@@ -149,7 +150,7 @@ class Machine:
     ) -> bool:
         """Run the program `steps` times; False when a logit was not finite.
 
-        Writes tokens [steps, M], logits, hidden.
+        Writes tokens [steps, M], logits, hidden. What `await_masks` raises is raised at the end.
         """
 
     @property

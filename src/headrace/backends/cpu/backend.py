@@ -159,6 +159,7 @@ class CpuBackend:
                 sampling.bias_values,
                 sampling.mask_rows,
                 sampling.mask_bits,
+                sampling.await_masks,
                 tokens,
                 logits,
                 layers,
