@@ -164,7 +164,7 @@ class Request:
     model: str
     messages: tuple[Message, ...] = ()
     prompt: Prompt | None = None  # in place of messages: no template is put around it
-    echo: bool = False  # each choice begins with the prompt's text
+    echo: bool = False  # each choice begins with the prompt, with its log-probabilities if any
     sampling: SamplingParams
     max_tokens: int | None = None  # output tokens; None: the model's default, else all that fit
     min_tokens: int | None = 0  # before the model may end its turn; None: it may never
@@ -228,7 +228,7 @@ class TokenLogprob:
 
     token: str  # its text, U+FFFD where it is part of a character; or a control token's spelling
     data: bytes | None  # what it writes; None: nothing
-    logprob: float
+    logprob: float | None  # None: nothing came before it, as before a prompt's first token
     top: tuple["TokenLogprob", ...] = ()  # the likeliest in its place, likeliest first
     start: int = field(default=0, compare=False)  # character of the choice's text it begins at
 
@@ -255,6 +255,7 @@ class TokenEvent(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: str = ""  # what the model thought, apart from `text`
     calls: tuple[CallPiece, ...] = ()
     choice: int = 0
+    is_prompt: bool = False  # text and log-probabilities are the prompt's, echoed
     finish: FinishReason | None = None  # set exactly once, on the last event of a choice
     usage: Usage | None = None  # of all choices, with the last `finish`; at first, the prompt's
     timing: Timing | None = None  # with the last `finish`

@@ -156,8 +156,8 @@ def completion_call(document: dict[str, Any], request_id: str) -> CompletionCall
 
 _RULES: Rules[CompletionRequest] = (
     (
-        lambda wire: wire.max_tokens != 0,
-        "max_tokens: must be at least 1, or -1 for no bound",
+        lambda wire: wire.max_tokens != 0 or wire.echo,
+        "max_tokens: must be at least 1, or -1 for no bound; 0 is for echo",
     ),
     (
         lambda wire: wire.longest is None or (wire.shortest or 0) <= wire.longest,
@@ -170,10 +170,6 @@ _RULES: Rules[CompletionRequest] = (
     (
         lambda wire: not wire.stream or wire.tried == wire.n,
         "best_of: the best are known at the end only, so it must equal n when stream is true",
-    ),
-    (
-        lambda wire: not wire.echo or wire.logprobs is None,
-        "echo: log-probabilities of the prompt are not offered yet, leave out echo or logprobs",
     ),
     (
         lambda wire: len(wire.prompt) * wire.tried <= MAX_CHOICES,

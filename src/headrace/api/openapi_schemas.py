@@ -118,8 +118,10 @@ SCHEMAS: Mapping[str, Schema] = {
                 _object(
                     {
                         "tokens": _array(_TEXT),
-                        "token_logprobs": _array(_NUMBER),
-                        "top_logprobs": _array({"type": "object", "additionalProperties": _NUMBER}),
+                        "token_logprobs": _array(_or_null(_NUMBER)),
+                        "top_logprobs": _array(
+                            _or_null({"type": "object", "additionalProperties": _NUMBER})
+                        ),
                         "text_offset": _array(_COUNT),
                     }
                 )

@@ -1,7 +1,9 @@
 """An answer's text told apart: what the model thought, what it said, which tools it calls."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from headrace.model.reasoning import ReasoningReader
 from headrace.model.tool_format import CallReader, Heard
@@ -26,7 +28,10 @@ class AnswerReader:
         thoughts: ReasoningReader | None,
         calls: CallReader | None,
         reasoning_format: ReasoningFormat = ReasoningFormat.PARSED,
+        spelled: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
+        """`spelled`: the control tokens it wants to see, and how they are written."""
+        self.spelled = spelled
         self._thoughts = thoughts
         self._calls = calls
         self._is_hidden = reasoning_format is ReasoningFormat.HIDDEN

@@ -6,7 +6,7 @@ sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
@@ -15,11 +15,19 @@ from typing import TypeVar
 import headrace.errors as errors
 from headrace.config import ModelConfig
 from headrace.engine import EngineClient
-from headrace.engine.messages import Accepted, Stats, Submit
+from headrace.engine.messages import (
+    Accepted,
+    FromSequence,
+    PromptLogprobs,
+    Stats,
+    Submit,
+    Tokens,
+)
 from headrace.gateway.answer import Answer
 from headrace.gateway.answer_reader import AnswerReader, new_call_id
 from headrace.gateway.base import ModelCard, Tokenized
 from headrace.gateway.choices import choice_events, choices_of
+from headrace.gateway.echo import Echo
 from headrace.gateway.grammar import answer_grammar
 from headrace.gateway.prompts import Prompts
 from headrace.model import LanguageModel
@@ -95,25 +103,22 @@ class LocalModel:
             raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
         is_thinking = request.prompt is None and self._is_thinking(prompt)
         asked = self._submit(request, prompt, room, is_thinking=is_thinking)
-        echo = await self.prompts.echo(request, prompt)
+        text = await self.prompts.echo(request, prompt)
+        has_logprobs = request.echo and request.logprobs is not None
+        echo = Echo(self._model.tokenizer, prompt, text, has_logprobs=has_logprobs)
         answer, *others = [
-            self._answer(request, len(prompt), is_thinking=is_thinking) for _ in range(request.n)
+            self._answer(request, len(prompt), len(text), is_thinking=is_thinking)
+            for _ in range(request.n)
         ]
         if others:
             runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
-            async with aclosing(choice_events(runs, [answer, *others])) as events:
+            async with aclosing(choice_events(runs, [answer, *others], echo)) as events:
                 async for event in events:
                     yield event
-                    for choice in range(request.n if echo else 0):
-                        yield TokenEvent(text=echo, choice=choice)
-                    echo = ""
             return
         async with aclosing(self.engine.run(asked)) as messages:
             async for message in messages:
-                if isinstance(message, Accepted):
-                    yield TokenEvent(text=echo, usage=answer.usage())
-                    continue
-                for event in answer.events(message):
+                for event in _events(message, answer, echo):
                     yield event
                     if event.finish is not None:
                         return
@@ -142,42 +147,36 @@ class LocalModel:
         )
         return self._model.reasoning.is_open(b"".join(spelled).decode("utf-8", "replace"))
 
-    def _answer(self, request: Request, prompt_tokens: int, *, is_thinking: bool) -> Answer:
-        reader, marks = self._reader(request, is_thinking=is_thinking)
-        control = self._model.tokenizer.control
-        ids = {mark: control.id_of(mark) for mark in marks}
+    def _answer(
+        self, request: Request, prompt_tokens: int, start: int, *, is_thinking: bool
+    ) -> Answer:
         return Answer(
             self._model.tokenizer,
             prompt_tokens=prompt_tokens,
             stop=request.stop,
             has_logprobs=request.logprobs is not None,
-            reader=reader,
-            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
+            reader=self._reader(request, is_thinking=is_thinking),
+            start=start,
+            is_wanted=request.max_tokens != 0,
         )
 
-    def _reader(
-        self, request: Request, *, is_thinking: bool
-    ) -> tuple[AnswerReader | None, tuple[str, ...]]:
-        """Who tells thoughts and calls from text, if there can be any; the marks it looks for."""
+    def _reader(self, request: Request, *, is_thinking: bool) -> AnswerReader | None:
+        """Who tells thoughts and calls from text, if there can be any."""
         box, thought = request.toolbox, self._model.reasoning
         is_raw = request.reasoning.format is ReasoningFormat.RAW
         may_call = box is not None and box.use is not ToolUse.NONE
-        marks: tuple[str, ...] = ()
-        if thought is not None:
-            marks += (thought.opening, thought.closing)
-        if may_call:
-            marks += self._model.tool_format.marks
         if request.prompt is not None or (not may_call and thought is None):
-            return None, ()  # what goes on with a text is text
-        return (
-            AnswerReader(
-                thoughts=None
-                if thought is None or is_raw
-                else ReasoningReader(thought, is_open=is_thinking),
-                calls=self._model.tool_format.reader(new_call_id) if may_call else None,
-                reasoning_format=request.reasoning.format,
-            ),
-            marks,
+            return None  # what goes on with a text is text
+        marks = (thought.opening, thought.closing) if thought is not None else ()
+        marks += self._model.tool_format.marks if may_call else ()
+        ids = {mark: self._model.tokenizer.control.id_of(mark) for mark in marks}
+        return AnswerReader(
+            thoughts=None
+            if thought is None or is_raw
+            else ReasoningReader(thought, is_open=is_thinking),
+            calls=self._model.tool_format.reader(new_call_id) if may_call else None,
+            reasoning_format=request.reasoning.format,
+            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
         )
 
     def _submit(
@@ -192,7 +191,8 @@ class LocalModel:
                     f"logit_bias: {token_id} is no token of this model, whose last is {vocab - 1}",
                     param="logit_bias",
                 )
-        most = min(_first(request.max_tokens, self._settings.max_tokens, room), room)
+        # An engine draws one token at least; when none is asked for, `Answer` leaves it out.
+        most = max(1, min(_first(request.max_tokens, self._settings.max_tokens, room), room))
         return Submit(
             id=request.id,
             prompt=tuple(prompt),
@@ -208,6 +208,7 @@ class LocalModel:
             logit_bias=sampling.logit_bias,
             min_tokens=most if request.min_tokens is None else min(request.min_tokens, most),
             logprobs=-1 if request.logprobs is None else request.logprobs,
+            scores_prompt=request.echo and request.logprobs is not None,
             tenant=request.tenant,
             weight=request.terms.weight,
             priority=request.terms.priority,
@@ -221,6 +222,17 @@ class LocalModel:
                 is_thinking=is_thinking,
             ),
         )
+
+
+def _events(message: FromSequence, answer: Answer, echo: Echo) -> Iterable[TokenEvent]:
+    """What the engine said of the only choice, in words."""
+    match message:
+        case Accepted():
+            return TokenEvent(text="", usage=answer.usage()), *echo.begin()
+        case PromptLogprobs():
+            return echo.scored(message)
+        case Tokens():
+            return answer.events(message)
 
 
 class LocalProvider:
