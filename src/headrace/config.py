@@ -99,6 +99,7 @@ class ModelConfig:
     top_k: int | None = None  # 0: all tokens
     min_p: float | None = None
     max_tokens: int | None = None  # of an answer; None: as many as the context holds
+    tool_format: str = ""  # how it writes tool calls, see docs/tools.md; "": as its template shows
     description: str = ""  # for the lists of models
     hugging_face_id: str = ""  # likewise
 

@@ -119,8 +119,9 @@ def test_ids_that_are_no_tokens_are_refused() -> None:
 
 
 def test_a_prompt_that_fills_the_context_is_refused() -> None:
-    with pytest.raises(ContextTooLong, match="Current length is 100000"):
+    with pytest.raises(ContextTooLong, match="Current length is 100000") as refused:
         run({"prompt": (1,) * 100_000})
+    assert refused.value.param == "prompt"
 
 
 def test_the_default_of_the_settings_bounds_an_answer() -> None:

@@ -131,6 +131,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     error: str  # name of the class in headrace.errors
     message: str
     retry_after_s: int = 0  # when to try again; 0: the error's own default
+    param: str = ""  # the field of the request it is about; "": the error's own default
 
 
 ToEngine = Submit | Cancel
@@ -152,14 +153,17 @@ def failure(request_id: str, exc: Exception) -> Failed:
         error=type(exc).__name__,
         message=str(exc),
         retry_after_s=exc.retry_after_s if isinstance(exc, errors.CapacityError) else 0,
+        param=exc.param,
     )
 
 
 def error_of(said: Failed | Refused) -> errors.HeadraceError:
     """The exception that the engine's words stand for."""
     error = _BY_NAME.get(said.error, errors.EngineError)(said.message)
-    if isinstance(error, errors.CapacityError) and isinstance(said, Failed) and said.retry_after_s:
-        error.retry_after_s = said.retry_after_s
+    if isinstance(said, Failed):
+        error.param = said.param or error.param
+        if isinstance(error, errors.CapacityError) and said.retry_after_s:
+            error.retry_after_s = said.retry_after_s
     return error
 
 

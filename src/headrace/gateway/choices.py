@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from headrace.engine.messages import Accepted, FromSequence, PromptLogprobs, Submit
+from headrace.engine.messages import Accepted, FromSequence, PromptLogprobs, Submit, Tokens
 from headrace.gateway.answer import Answer
 from headrace.gateway.echo import Echo
 from headrace.gateway.merged import Merged
@@ -42,6 +42,17 @@ def choice_seed(seed: int, choice: int) -> int:
         return seed
     mixed = blake2b(seed.to_bytes(8, "little") + choice.to_bytes(8, "little"), digest_size=8)
     return int.from_bytes(mixed.digest(), "little")
+
+
+def events_of(message: FromSequence, answer: Answer, echo: Echo) -> Iterable[TokenEvent]:
+    """What the engine said of one choice, in words; the prompt's part is that of all choices."""
+    match message:
+        case Accepted():
+            return TokenEvent(text="", usage=answer.usage()), *echo.begin()
+        case PromptLogprobs():
+            return echo.scored(message)
+        case Tokens():
+            return answer.events(message)
 
 
 async def choice_events(

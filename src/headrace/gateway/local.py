@@ -6,8 +6,8 @@ sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -15,18 +15,11 @@ from typing import TypeVar
 import headrace.errors as errors
 from headrace.config import ModelConfig
 from headrace.engine import EngineClient
-from headrace.engine.messages import (
-    Accepted,
-    FromSequence,
-    PromptLogprobs,
-    Stats,
-    Submit,
-    Tokens,
-)
+from headrace.engine.messages import Stats, Submit
 from headrace.gateway.answer import Answer
 from headrace.gateway.answer_reader import AnswerReader, new_call_id
 from headrace.gateway.base import ModelCard, Tokenized
-from headrace.gateway.choices import choice_events, choices_of
+from headrace.gateway.choices import choice_events, choices_of, events_of
 from headrace.gateway.echo import Echo
 from headrace.gateway.grammar import answer_grammar
 from headrace.gateway.prompts import Prompts
@@ -100,28 +93,30 @@ class LocalModel:
         prompt = await self.prompts.ids(request)
         room = self.card.context_tokens - len(prompt)
         if room < 1:
-            raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
+            field = "messages" if request.prompt is None else "prompt"
+            raise errors.ContextTooLong(len(prompt), self.card.context_tokens, param=field)
         is_thinking = request.prompt is None and self._is_thinking(prompt)
         asked = self._submit(request, prompt, room, is_thinking=is_thinking)
         text = await self.prompts.echo(request, prompt)
         has_logprobs = request.echo and request.logprobs is not None
         echo = Echo(self._model.tokenizer, prompt, text, has_logprobs=has_logprobs)
-        answer, *others = [
+        answers = [
             self._answer(request, len(prompt), len(text), is_thinking=is_thinking)
             for _ in range(request.n)
         ]
-        if others:
-            runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
-            async with aclosing(choice_events(runs, [answer, *others], echo)) as events:
-                async for event in events:
-                    yield event
-            return
-        async with aclosing(self.engine.run(asked)) as messages:
-            async for message in messages:
-                for event in _events(message, answer, echo):
-                    yield event
-                    if event.finish is not None:
-                        return
+        with _grammar_named(request):
+            if request.n > 1:
+                runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
+                async with aclosing(choice_events(runs, answers, echo)) as events:
+                    async for event in events:
+                        yield event
+                return
+            async with aclosing(self.engine.run(asked)) as messages:
+                async for message in messages:
+                    for event in events_of(message, answers[0], echo):
+                        yield event
+                        if event.finish is not None:
+                            return
 
     @cached_property
     def _default_sampling(self) -> SamplingParams:
@@ -224,15 +219,15 @@ class LocalModel:
         )
 
 
-def _events(message: FromSequence, answer: Answer, echo: Echo) -> Iterable[TokenEvent]:
-    """What the engine said of the only choice, in words."""
-    match message:
-        case Accepted():
-            return TokenEvent(text="", usage=answer.usage()), *echo.begin()
-        case PromptLogprobs():
-            return echo.scored(message)
-        case Tokens():
-            return answer.events(message)
+@contextmanager
+def _grammar_named(request: Request) -> Iterator[None]:
+    """An error of the answer's grammar names the field it was made of."""
+    try:
+        yield
+    except errors.InvalidRequest as exc:
+        if exc.param == "response_format" and request.format is None:
+            exc.param = "tools"
+        raise
 
 
 class LocalProvider:
