@@ -253,6 +253,7 @@ class TokenEvent(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens whose text begins to be here
     reasoning: str = ""  # what the model thought, apart from `text`
+    reasoning_logprobs: tuple[TokenLogprob, ...] = ()  # of tokens of a thought, likewise
     calls: tuple[CallPiece, ...] = ()
     choice: int = 0
     is_prompt: bool = False  # text and log-probabilities are the prompt's, echoed

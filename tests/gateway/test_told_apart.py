@@ -38,13 +38,14 @@ def play(
     stop: tuple[str, ...] = (),
     finish: str = "stop",
     cuts: tuple[int, ...] = (),
+    has_logprobs: bool = False,
 ) -> list[TokenEvent]:
     reader = AnswerReader(
         thoughts=ReasoningReader(THINK, is_open=False) if thinks else None,
         calls=form.reader(new_call_id) if form else None,
         reasoning_format=shown,
     )
-    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=False, reader=reader)
+    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=has_logprobs, reader=reader)
     ids = tokenizer.encode_text(text)
     bounds = sorted({0, len(ids), *(cut for cut in cuts if cut <= len(ids))})
     events: list[TokenEvent] = []
@@ -112,3 +113,32 @@ def test_ids_are_what_every_template_takes() -> None:
     ids = {new_call_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(len(found) == 9 and found.isalnum() for found in ids)
+
+
+@pytest.mark.parametrize(
+    ("shown", "apart", "beside"),
+    [
+        (ReasoningFormat.PARSED, "<think>Hm.</think>", "Yes."),
+        (ReasoningFormat.TEXT_PARSED, "", "<think>Hm.</think>Yes."),
+        (ReasoningFormat.HIDDEN, "", "Yes."),
+    ],
+)
+def test_log_probabilities_of_a_thought_go_where_it_goes(
+    tokenizer: Tokenizer, shown: ReasoningFormat, apart: str, beside: str
+) -> None:
+    events = play(
+        tokenizer,
+        "<think>Hm.</think>Yes.",
+        thinks=True,
+        shown=shown,
+        has_logprobs=True,
+        finish="length",
+    )
+    thought = [entry.token for event in events for entry in event.reasoning_logprobs]
+    rest = [entry.token for event in events for entry in event.logprobs]
+    # Until a mark is whole nobody knows that it is one; what it began with may be of the text.
+    assert "".join(thought).endswith(apart[-11:])
+    assert "".join(rest).endswith(beside)
+    assert "Hm" not in "".join(rest) or shown is ReasoningFormat.TEXT_PARSED
+    assert "Hm" not in "".join(thought) or shown is ReasoningFormat.PARSED
+    assert "Yes" not in "".join(thought)

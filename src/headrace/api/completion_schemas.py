@@ -130,6 +130,7 @@ class CompletionCall:
     include_usage: bool | None
     service_tier: ServiceTier | None
     ignored: tuple[str, ...]
+    of_thought: tuple[str, ...] = ()  # a text is gone on with, not thought about
 
 
 def completion_call(document: dict[str, Any], request_id: str) -> CompletionCall:

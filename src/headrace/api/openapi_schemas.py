@@ -97,9 +97,11 @@ SCHEMAS: Mapping[str, Schema] = {
                 },
             ),
             "finish_reason": _FINISH,
-            "logprobs": _or_null(_object({"content": _array(ref("Logprob"))})),
-        }
+            "logprobs": _or_null(ref("Logprobs")),
+        },
+        optional={"reasoning_logprobs": ref("Logprobs")},
     ),
+    "Logprobs": _object({"content": _array(ref("Logprob"))}),
     "ToolCall": _object(
         {
             "id": _TEXT,

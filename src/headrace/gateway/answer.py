@@ -9,7 +9,14 @@ from headrace.gateway.answer_reader import AnswerReader, Said
 from headrace.gateway.stop_strings import StopStrings
 from headrace.gateway.token_logprobs import HeldLogprobs
 from headrace.model import Detokenizer, Tokenizer
-from headrace.types import FinishReason, Timing, TokenEvent, TokenLogprob, Usage
+from headrace.types import (
+    FinishReason,
+    ReasoningFormat,
+    Timing,
+    TokenEvent,
+    TokenLogprob,
+    Usage,
+)
 
 
 class Answer:
@@ -102,23 +109,28 @@ class Answer:
         Stop strings end what the model says; they mean nothing in thoughts and calls.
         """
         said: list[Said] = []
-        num_tokens = 0
+        num_tokens = num_thought = 0
         for piece in self._detokenizer.push_each(message.token_ids):
             num_tokens += 1
-            self.reasoning_tokens += reader.is_thinking
+            was_thinking = reader.is_thinking
             said.append(self._until_stop(reader.push(piece)))
+            self.reasoning_tokens += was_thinking
+            num_thought += was_thinking or reader.is_thinking
             if self._stops.has_matched:
                 break
         if message.finish is not None and not self._stops.has_matched:
             said.append(self._until_stop(reader.push(self._detokenizer.flush())))
             said.append(self._until_stop(reader.flush()))
             said.append(Said(text="" if self._stops.has_matched else self._stops.flush()))
+        logprobs = () if self._logprobs is None else self._logprobs_of(message)
+        shown = reader.reasoning_format if num_thought else ReasoningFormat.TEXT_PARSED
         return TokenEvent(
             text="".join(piece.text for piece in said),
             reasoning="".join(piece.reasoning for piece in said),
             calls=tuple(call for piece in said for call in piece.calls),
             token_ids=message.token_ids[:num_tokens],
-            logprobs=() if self._logprobs is None else self._logprobs_of(message),
+            logprobs=logprobs if shown is ReasoningFormat.TEXT_PARSED else (),
+            reasoning_logprobs=logprobs if shown is ReasoningFormat.PARSED else (),
         )
 
     def _reason(self, message: Tokens) -> FinishReason | None:

@@ -34,7 +34,7 @@ class AnswerReader:
         self.spelled = spelled
         self._thoughts = thoughts
         self._calls = calls
-        self._is_hidden = reasoning_format is ReasoningFormat.HIDDEN
+        self.reasoning_format = reasoning_format
 
     @property
     def has_called(self) -> bool:
@@ -69,7 +69,8 @@ class AnswerReader:
         return self._calls.push(text) if self._calls is not None and text else Heard(text=text)
 
     def _said(self, heard: Heard, reasoning: str) -> Said:
-        return Said(heard.text, "" if self._is_hidden else reasoning, heard.calls)
+        is_hidden = self.reasoning_format is ReasoningFormat.HIDDEN
+        return Said(heard.text, "" if is_hidden else reasoning, heard.calls)
 
 
 def new_call_id() -> str:
