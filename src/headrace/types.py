@@ -4,7 +4,7 @@ Wire objects live in `api.schemas`; frames between front and engine live in `eng
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -199,6 +199,15 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0  # of the completion
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Of both together."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
     @property
     def total_tokens(self) -> int:
         """Prompt and completion together."""
@@ -212,6 +221,10 @@ class Timing:
     queue_s: float  # accepted -> first scheduled
     prompt_s: float  # first scheduled -> first token known
     completion_s: float  # first token known -> last token known
+
+    def until(self, total_s: float) -> "Timing":
+        """The same up to the first token, with others of a call that lasted `total_s`."""
+        return replace(self, completion_s=total_s - self.queue_s - self.prompt_s)
 
     @property
     def total_s(self) -> float:

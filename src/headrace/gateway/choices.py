@@ -124,6 +124,4 @@ def _usage_of(answers: Sequence[Answer]) -> Usage:
 
 def _timing_of(timings: Sequence[Timing]) -> Timing:
     """Up to the first choice's first token as it was, then until the last choice ended."""
-    first = timings[0]
-    total_s = max(timing.total_s for timing in timings)
-    return replace(first, completion_s=total_s - first.queue_s - first.prompt_s)
+    return timings[0].until(max(timing.total_s for timing in timings))
