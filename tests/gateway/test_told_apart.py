@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from headrace.model.json_calls import HERMES, LLAMA3
 from headrace.model.reasoning import ReasoningMarks, ReasoningReader
 from headrace.model.tool_format import ToolFormat
 from headrace.types import FinishReason, ReasoningFormat, TokenEvent
-from tests.gateway.test_answer import tokens
+from tests.gateway.test_answer import ASKED, tokens
 from tests.tiny_folder import VOCAB, byte_level_tokenizer
 
 THINK = ReasoningMarks(opening="<think>", closing="</think>")
@@ -45,7 +46,8 @@ def play(
         calls=form.reader(new_call_id) if form else None,
         reasoning_format=shown,
     )
-    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=has_logprobs, reader=reader)
+    asked = replace(ASKED, stop=stop, logprobs=1 if has_logprobs else None)
+    answer = Answer(tokenizer, asked, prompt_tokens=1, reader=reader)
     ids = tokenizer.encode_text(text)
     bounds = sorted({0, len(ids), *(cut for cut in cuts if cut <= len(ids))})
     events: list[TokenEvent] = []

@@ -12,6 +12,7 @@ from headrace.model import Detokenizer, Tokenizer
 from headrace.types import (
     FinishReason,
     ReasoningFormat,
+    Request,
     Timing,
     TokenEvent,
     TokenLogprob,
@@ -25,18 +26,15 @@ class Answer:
     def __init__(
         self,
         tokenizer: Tokenizer,
+        request: Request,
         *,
         prompt_tokens: int,
-        stop: Sequence[str],
-        has_logprobs: bool,
         reader: AnswerReader | None = None,
         start: int = 0,
-        is_wanted: bool = True,
     ) -> None:
         """`reader` tells thoughts and calls from text; None: all is text.
 
-        `start`: characters of the choice before it. `is_wanted` False: no token was asked for, the
-        first ends it.
+        `start`: characters of the choice before it.
         """
         self.completion_tokens = 0
         self.reasoning_tokens = 0
@@ -44,10 +42,14 @@ class Answer:
         self._prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
         self._reader = reader
-        self._detokenizer = Detokenizer(tokenizer, spelled=reader.spelled if reader else {})
-        self._stops = StopStrings(stop)
-        self._logprobs = HeldLogprobs(tokenizer) if has_logprobs else None
-        self._is_wanted = is_wanted
+        self._detokenizer = Detokenizer(
+            tokenizer,
+            spelled=reader.spelled if reader else {},
+            goes_on=request.prompt is not None,
+        )
+        self._stops = StopStrings(request.stop)
+        self._logprobs = HeldLogprobs(tokenizer) if request.logprobs is not None else None
+        self._is_wanted = request.max_tokens != 0  # else the first token, left out, ends it
         self._written = start  # characters the tokens made; counted for the log-probabilities only
         self._delivered = start  # characters that went out; likewise
 

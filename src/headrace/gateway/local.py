@@ -147,12 +147,10 @@ class LocalModel:
     ) -> Answer:
         return Answer(
             self._model.tokenizer,
+            request,
             prompt_tokens=prompt_tokens,
-            stop=request.stop,
-            has_logprobs=request.logprobs is not None,
             reader=self._reader(request, is_thinking=is_thinking),
             start=start,
-            is_wanted=request.max_tokens != 0,
         )
 
     def _reader(self, request: Request, *, is_thinking: bool) -> AnswerReader | None:
