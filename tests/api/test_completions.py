@@ -333,6 +333,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"best_of": 2, "stream": True}, "best_of: the best are known at the end only"),
     ({"logprobs": 21}, "logprobs: must be less than or equal to 20"),
     ({"logprobs": True}, "logprobs: must be a valid integer"),
+    ({"echo": True, "logprobs": 6}, "logprobs: must not exceed 5 with echo"),
     ({"max_tokens": 0}, "max_tokens: must be at least 1, or -1 for no bound; 0 is for echo"),
     ({"max_tokens": -2}, "max_tokens: must be greater than or equal to -1"),
     ({"min_tokens": 5, "max_tokens": 4}, "min_tokens: must not be greater than max_tokens"),

@@ -14,6 +14,7 @@ from headrace.api.wire import Integer
 from headrace.types import Prompt, Request
 
 MAX_CHOICES = 128  # of one call: prompts, times answers to each
+MAX_ECHOED_LOGPROBS = 5  # alternatives, as many as OpenAI gives; a prompt may fill the context
 MAX_TOKEN_ID = (1 << 31) - 1  # which of them a model has is the provider's to check
 
 _KINDS = "must be a text, an array of token ids, or an array of either"
@@ -171,6 +172,10 @@ _RULES: Rules[CompletionRequest] = (
     (
         lambda wire: not wire.stream or wire.tried == wire.n,
         "best_of: the best are known at the end only, so it must equal n when stream is true",
+    ),
+    (
+        lambda wire: not wire.echo or (wire.logprobs or 0) <= MAX_ECHOED_LOGPROBS,
+        f"logprobs: must not exceed {MAX_ECHOED_LOGPROBS} with echo, there may be many tokens",
     ),
     (
         lambda wire: len(wire.prompt) * wire.tried <= MAX_CHOICES,

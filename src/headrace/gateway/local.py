@@ -6,7 +6,7 @@ sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -218,7 +218,7 @@ class LocalModel:
 
 
 @contextmanager
-def _grammar_named(request: Request) -> Iterator[None]:
+def _grammar_named(request: Request) -> Generator[None]:
     """An error of the answer's grammar names the field it was made of."""
     try:
         yield
