@@ -31,16 +31,20 @@ from headrace.model import LanguageModel, bundled_model, open_model
 from headrace.types import (
     FinishReason,
     Message,
+    RegexFormat,
     Request,
     Role,
     SamplingParams,
     Terms,
     TokenEvent,
+    Tool,
+    Toolbox,
     Usage,
 )
 from tests.threaded import threaded
 
 MODEL = replace(open_model(bundled_model()), stop_ids=())
+TOOLBOX = Toolbox(tools=(Tool(name="f", description="", parameters={}, strict=False),))
 GREEDY = SamplingParams(temperature=0.0)
 
 
@@ -420,6 +424,26 @@ def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: 
     last = asyncio.run(run())[-1]
     assert last.usage is not None
     assert last.usage.completion_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"format": RegexFormat(pattern="a")}, "response_format"),
+        ({"toolbox": TOOLBOX}, "tools"),
+        ({"toolbox": TOOLBOX, "format": RegexFormat(pattern="a")}, "response_format"),
+    ],
+)
+def test_a_refused_grammar_names_the_field_it_was_made_of(
+    changes: dict[str, object], param: str
+) -> None:
+    async def run() -> None:
+        async with provider() as running:  # whose engine takes none
+            await collect(running, ask(**changes))
+
+    with pytest.raises(InvalidRequest, match="no grammars") as refused:
+        asyncio.run(run())
+    assert refused.value.param == param
 
 
 def test_a_tool_format_nobody_knows_is_named(tmp_path: Path) -> None:
