@@ -17,7 +17,7 @@ ROWS = [
     {"cli"},
 ]
 ROW = {folder: i for i, folders in enumerate(ROWS) for folder in folders}
-LOOSE = {"types", "errors", "config", "clock", "telemetry"}
+LOOSE = {"types", "errors", "config", "clock", "telemetry", "lazy"}
 
 
 def imports_between_folders() -> list[tuple[str, str]]:

@@ -54,6 +54,7 @@ class ApiConfig:
     body_timeout_s: float = 60.0  # 408 when the body takes longer
     request_timeout_s: float = 600.0  # 408 when an answer takes longer, its wait included; 0: never
     drain_s: float = 30.0  # how long running streams may finish after SIGTERM
+    strict_params: bool = False  # 400 for fields of other vendors that mean nothing here
     metrics: bool = True  # /metrics answers, without a key: counts and times, no names of callers
     public_models: bool = True  # /public/v1/models answers, without a key
     # Web pages of these origins may call /v1 and /public: "*" is every one, none is none. Without
@@ -99,6 +100,7 @@ class ModelConfig:
     top_k: int | None = None  # 0: all tokens
     min_p: float | None = None
     max_tokens: int | None = None  # of an answer; None: as many as the context holds
+    tool_format: str = ""  # how it writes tool calls, see docs/tools.md; "": as its template shows
     description: str = ""  # for the lists of models
     hugging_face_id: str = ""  # likewise
 

@@ -76,11 +76,12 @@ class ContextTooLong(InvalidRequest):
     code = "context_length_exceeded"
     param = "messages"
 
-    def __init__(self, prompt_tokens: int, max_tokens: int) -> None:
+    def __init__(self, prompt_tokens: int, max_tokens: int, *, param: str | None = None) -> None:
         # litellm recognises context errors by "Current length is" and "while limit is".
         super().__init__(
             "Please reduce the length of the messages or completion. "
-            f"Current length is {prompt_tokens} while limit is {max_tokens}"
+            f"Current length is {prompt_tokens} while limit is {max_tokens}",
+            param=param,
         )
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens

@@ -4,7 +4,7 @@ Wire objects live in `api.schemas`; frames between front and engine live in `eng
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -164,7 +164,7 @@ class Request:
     model: str
     messages: tuple[Message, ...] = ()
     prompt: Prompt | None = None  # in place of messages: no template is put around it
-    echo: bool = False  # each choice begins with the prompt's text
+    echo: bool = False  # each choice begins with the prompt, with its log-probabilities if any
     sampling: SamplingParams
     max_tokens: int | None = None  # output tokens; None: the model's default, else all that fit
     min_tokens: int | None = 0  # before the model may end its turn; None: it may never
@@ -199,6 +199,15 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0  # of the completion
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Of both together."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
     @property
     def total_tokens(self) -> int:
         """Prompt and completion together."""
@@ -212,6 +221,10 @@ class Timing:
     queue_s: float  # accepted -> first scheduled
     prompt_s: float  # first scheduled -> first token known
     completion_s: float  # first token known -> last token known
+
+    def until(self, total_s: float) -> "Timing":
+        """The same up to the first token, with others of a call that lasted `total_s`."""
+        return replace(self, completion_s=total_s - self.queue_s - self.prompt_s)
 
     @property
     def total_s(self) -> float:
@@ -228,7 +241,7 @@ class TokenLogprob:
 
     token: str  # its text, U+FFFD where it is part of a character; or a control token's spelling
     data: bytes | None  # what it writes; None: nothing
-    logprob: float
+    logprob: float | None  # None: nothing came before it, as before a prompt's first token
     top: tuple["TokenLogprob", ...] = ()  # the likeliest in its place, likeliest first
     start: int = field(default=0, compare=False)  # character of the choice's text it begins at
 
@@ -253,8 +266,10 @@ class TokenEvent(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens whose text begins to be here
     reasoning: str = ""  # what the model thought, apart from `text`
+    reasoning_logprobs: tuple[TokenLogprob, ...] = ()  # of tokens of a thought, likewise
     calls: tuple[CallPiece, ...] = ()
     choice: int = 0
+    is_prompt: bool = False  # text and log-probabilities are the prompt's, echoed
     finish: FinishReason | None = None  # set exactly once, on the last event of a choice
     usage: Usage | None = None  # of all choices, with the last `finish`; at first, the prompt's
     timing: Timing | None = None  # with the last `finish`

@@ -1,11 +1,12 @@
 """POST /v1/chat/completions without `stream`."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from headrace.errors import BackendError, ContextTooLong, QueueFull
-from headrace.types import FinishReason, Role, TokenEvent, TokenLogprob
+from headrace.types import FinishReason, ReasoningFormat, Role, TokenEvent, TokenLogprob
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import CARD, ScriptedProvider
 
@@ -283,3 +284,74 @@ def test_neutral_values_of_what_is_not_offered_are_accepted_in_silence():
     )
     assert got.status == 200, got.json
     assert "x-ignored-params" not in got.headers
+
+
+def test_a_thoughts_log_probabilities_stand_beside_the_answers():
+    def said(text: str) -> tuple[TokenLogprob, ...]:
+        return (TokenLogprob(token=text, data=text.encode(), logprob=-0.5),)
+
+    script = (
+        TokenEvent(text="", token_ids=(1,), reasoning="Hm", reasoning_logprobs=said("Hm")),
+        TokenEvent(text="", token_ids=(2,), reasoning_logprobs=said("</think>")),
+        TokenEvent(text="Yes", token_ids=(3,), logprobs=said("Yes")),
+    )
+    asked: dict[str, Any] = {"logprobs": True}
+    whole = chat(app_of(ScriptedProvider(*script)), **asked).json["choices"][0]
+    streamed = chat(app_of(ScriptedProvider(*script)), **asked, stream=True)
+    chunks = [choice for event in streamed.events for choice in event["choices"]]
+    for name, tokens in (("reasoning_logprobs", ["Hm", "</think>"]), ("logprobs", ["Yes"])):
+        assert [entry["token"] for entry in whole[name]["content"]] == tokens
+        parts = [chunk[name]["content"] for chunk in chunks if chunk.get(name)]
+        assert [entry["token"] for part in parts for entry in part] == tokens
+    plain = chat(app_of(ScriptedProvider("Yes"))).json["choices"][0]
+    assert "reasoning_logprobs" not in plain
+
+
+def test_an_effort_means_nothing_to_a_model_that_does_not_think():
+    thinker = replace(CARD, thinks=True)
+    for card, strict, status in ((CARD, False, 200), (CARD, True, 400), (thinker, True, 200)):
+        app = app_of(ScriptedProvider("x", card=card), strict_params=strict)
+        got = chat(app, reasoning_effort="high")
+        assert got.status == status
+        is_named = got.headers.get("x-ignored-params") == "reasoning_effort"
+        assert is_named == (card is CARD and not strict)
+
+
+def test_strict_params_refuse_what_would_be_ignored():
+    app = app_of(ScriptedProvider("x"), strict_params=True)
+    got = chat(app, store=True, verbosity="low")
+    assert got.status == 400
+    assert got.json["message"].splitlines() == [
+        "store: property 'store' is unsupported",
+        "verbosity: property 'verbosity' is unsupported",
+    ]
+    assert chat(app, store=None).status == 200
+
+
+def test_include_reasoning_is_another_word_for_hidden():
+    provider = ScriptedProvider("x")
+    assert chat(app_of(provider), include_reasoning=False).status == 200
+    assert chat(app_of(provider), include_reasoning=True).status == 200
+    formats = [request.reasoning.format for request in provider.requests]
+    assert formats == [ReasoningFormat.HIDDEN, ReasoningFormat.PARSED]
+    got = chat(app_of(provider), include_reasoning=False, reasoning_format="raw")
+    assert got.json["param"] == "include_reasoning"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"functions": [{"name": "f"}]}, "functions: 'functions' is of old: use 'tools'"),
+        (
+            {"tool_choice": {"type": "allowed_tools"}},
+            "tool_choice: must be 'none', 'auto', 'required' or a function by its name",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
+            "response_format.json_schema.name: this field is required",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_send(fields: dict[str, Any], said: str):
+    got = chat(app_of(ScriptedProvider()), **fields)
+    assert (got.status, got.json["message"]) == (400, said)

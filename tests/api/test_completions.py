@@ -159,6 +159,27 @@ def test_log_probabilities_come_as_four_arrays():
     assert nothing["logprobs"]["tokens"] == []
 
 
+def test_an_echo_has_null_for_the_first_token_whole_and_streamed():
+    first = TokenLogprob(token="On", data=b"On", logprob=None)
+    second = TokenLogprob(token="ce", data=b"ce", logprob=-0.25, start=2, top=(OTHER,))
+    said = (
+        TokenEvent(text="Once", logprobs=(first, second), is_prompt=True),
+        TokenEvent(text=" a", token_ids=(1,), logprobs=(WORD,)),
+    )
+    for fields in ({"max_tokens": 1}, {"max_tokens": 0}):
+        provider = ScriptedProvider(*said)
+        asked: dict[str, Any] = {"echo": True, "logprobs": 1, **fields}
+        whole = complete(app_of(provider), **asked).json["choices"][0]
+        assert whole["text"] == "Once a"
+        assert whole["logprobs"]["token_logprobs"] == [None, -0.25, -0.5]
+        assert whole["logprobs"]["top_logprobs"][:2] == [None, {" the": -0.75, "ce": -0.25}]
+        streamed = complete(app_of(provider), **asked, stream=True)
+        parts = [c["logprobs"] for e in streamed.events for c in e["choices"] if c["logprobs"]]
+        for name, values in whole["logprobs"].items():
+            assert [value for part in parts for value in part[name]] == values
+        assert [request.max_tokens for request in provider.requests] == [fields["max_tokens"]] * 2
+
+
 def test_raw_tokens_are_given_when_asked_for():
     silent = TokenEvent(text="", token_ids=(9,))
     provider = ScriptedProvider(
@@ -181,7 +202,9 @@ def test_raw_tokens_are_given_when_asked_for():
 def test_the_best_of_several_are_the_likeliest():
     def said(choice: int, *logprobs: float) -> list[TokenEvent]:
         entries = tuple(TokenLogprob(token="x", data=b"x", logprob=each) for each in logprobs)
+        prompt = (WORD,) * (3 - choice)  # says nothing about the answer
         return [
+            TokenEvent(text="", choice=choice, logprobs=prompt, is_prompt=True),
             TokenEvent(text=str(choice), token_ids=(1,), choice=choice, logprobs=entries),
             TokenEvent(text="", choice=choice, finish=FinishReason.STOP),
         ]
@@ -310,8 +333,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"best_of": 2, "stream": True}, "best_of: the best are known at the end only"),
     ({"logprobs": 21}, "logprobs: must be less than or equal to 20"),
     ({"logprobs": True}, "logprobs: must be a valid integer"),
-    ({"echo": True, "logprobs": 0}, "echo: log-probabilities of the prompt are not offered yet"),
-    ({"max_tokens": 0}, "max_tokens: must be at least 1, or -1 for no bound"),
+    ({"echo": True, "logprobs": 6}, "logprobs: must not exceed 5 with echo"),
+    ({"max_tokens": 0}, "max_tokens: must be at least 1, or -1 for no bound; 0 is for echo"),
     ({"max_tokens": -2}, "max_tokens: must be greater than or equal to -1"),
     ({"min_tokens": 5, "max_tokens": 4}, "min_tokens: must not be greater than max_tokens"),
     ({"stop": ["a"] * 5}, "stop: "),

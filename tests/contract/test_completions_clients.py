@@ -123,12 +123,40 @@ def test_echo_log_probabilities_and_raw_tokens(api: openai.OpenAI, vendor: Any) 
     assert len(raw.choices[0].tokens) == raw.usage.completion_tokens
     best = api.completions.create(model=NAME, prompt=PROMPT, best_of=3, temperature=1.2, seed=5)
     assert len(best.choices) == 1
-    with pytest.raises(openai.BadRequestError, match="log-probabilities of the prompt"):
-        api.completions.create(model=NAME, prompt=PROMPT, echo=True, logprobs=0)
     with pytest.raises(openai.BadRequestError, match="suffix"):
         api.completions.create(model=NAME, prompt=PROMPT, suffix="end")
     with pytest.raises(openai.BadRequestError, match="is no token of this model"):
         api.completions.create(model=NAME, prompt=[MODEL.program.vocab_size])
+
+
+def test_a_prompt_is_scored(api: openai.OpenAI, vendor: Any) -> None:
+    """As evaluation harnesses do: how likely each token was, and whether it was likeliest."""
+    lenient = api.copy(_extra_kwargs={"_strict_response_validation": False})  # its type has no null
+    ids = MODEL.tokenizer.encode_prompt(PROMPT)
+    answer = api.completions.create(model=NAME, prompt=PROMPT)
+    for client in (lenient, vendor):
+        asked: dict[str, Any] = {"model": NAME, "prompt": [ids], "echo": True, "logprobs": 1}
+        for most in (0, 1):
+            scored = client.completions.create(**asked, max_tokens=most)
+            (choice,) = scored.choices
+            said = choice.logprobs
+            assert len(said.tokens) == len(ids) + most
+            assert said.token_logprobs[0] is None
+            assert said.top_logprobs[0] is None
+            assert all(value < 0 for value in said.token_logprobs[1:])
+            assert (choice.finish_reason, scored.usage.completion_tokens) == ("length", most)
+        whole = PROMPT + answer.choices[0].text
+        asked["prompt"] = whole
+        scored = client.completions.create(**asked, max_tokens=0)
+        assert scored.choices[0].text == whole
+        said = scored.choices[0].logprobs
+        own = list(zip(said.token_logprobs, said.top_logprobs, strict=True))[len(ids) :]
+        assert all(value == max(top.values()) for value, top in own), "what it said greedily"
+        chunks = list(client.completions.create(**asked, max_tokens=0, stream=True))
+        texts = [choice.text for chunk in chunks for choice in chunk.choices]
+        assert "".join(texts) == whole
+        streamed = [c.logprobs for chunk in chunks for c in chunk.choices if c.logprobs]
+        assert [v for part in streamed for v in part.token_logprobs or ()] == said.token_logprobs
 
 
 def test_models_aliases_and_defaults_come_from_the_settings(

@@ -1,5 +1,6 @@
 """One choice, token by token: its text, and log-probabilities that follow it."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from headrace.engine.messages import TokenLogprobs, Tokens
 from headrace.gateway.answer import Answer
 from headrace.model import Tokenizer
-from headrace.types import FinishReason, TokenEvent, TokenLogprob
+from headrace.types import FinishReason, Request, SamplingParams, TokenEvent, TokenLogprob
 from tests.tiny_folder import VOCAB, byte_level_tokenizer
 
+ASKED = Request(id="r", model="m", sampling=SamplingParams())
 KNOWN = byte_level_tokenizer().get_vocab_size()
 
 
@@ -48,7 +50,8 @@ def play(
     finish: str = "length",
     has_logprobs: bool = True,
 ) -> list[TokenEvent]:
-    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=has_logprobs)
+    asked = replace(ASKED, stop=stop, logprobs=1 if has_logprobs else None)
+    answer = Answer(tokenizer, asked, prompt_tokens=1)
     events: list[TokenEvent] = []
     first = 0
     for i, piece in enumerate(pieces):

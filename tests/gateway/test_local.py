@@ -31,16 +31,20 @@ from headrace.model import LanguageModel, bundled_model, open_model
 from headrace.types import (
     FinishReason,
     Message,
+    RegexFormat,
     Request,
     Role,
     SamplingParams,
     Terms,
     TokenEvent,
+    Tool,
+    Toolbox,
     Usage,
 )
 from tests.threaded import threaded
 
 MODEL = replace(open_model(bundled_model()), stop_ids=())
+TOOLBOX = Toolbox(tools=(Tool(name="f", description="", parameters={}, strict=False),))
 GREEDY = SamplingParams(temperature=0.0)
 
 
@@ -391,6 +395,7 @@ def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: 
         temperature = 0.25
         max_tokens = 7
         description = "a small model"
+        tool_format = "hermes"
         [models.other]
         path = "{bundled_model()}"
         """
@@ -406,6 +411,9 @@ def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: 
             assert [card.root for card in running.models] == ["org/mini-1.0"] * 3 + ["other"]
             assert running.models[1].description == "a small model"
             assert running.models[0].quantization == "bf16"
+            formats = [model._model.tool_format.name for model in running._models.values()]
+            assert formats == ["hermes", MODEL.tool_format.name]
+            assert formats[0] != formats[1], "or this shows nothing"
             first = running._models["org/mini-1.0"]._default_sampling
             assert first.temperature == 0.25
             assert first.top_p == open_model(bundled_model()).default_sampling.top_p
@@ -416,6 +424,35 @@ def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: 
     last = asyncio.run(run())[-1]
     assert last.usage is not None
     assert last.usage.completion_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"format": RegexFormat(pattern="a")}, "response_format"),
+        ({"toolbox": TOOLBOX}, "tools"),
+        ({"toolbox": TOOLBOX, "format": RegexFormat(pattern="a")}, "response_format"),
+    ],
+)
+def test_a_refused_grammar_names_the_field_it_was_made_of(
+    changes: dict[str, object], param: str
+) -> None:
+    async def run() -> None:
+        async with provider() as running:  # whose engine takes none
+            await collect(running, ask(**changes))
+
+    with pytest.raises(InvalidRequest, match="no grammars") as refused:
+        asyncio.run(run())
+    assert refused.value.param == param
+
+
+def test_a_tool_format_nobody_knows_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text(f'[models.m]\npath = "{bundled_model()}"\ntool_format = "xml"\n')
+    config = load(file=file, environ={}, flags={"engine.backend": "null"})
+    said = r"'models\.m\.tool_format' must be one of llama3_json, pythonic, .*, not 'xml'"
+    with pytest.raises(ConfigError, match=said):
+        build_local([], config, SystemClock())
 
 
 def test_a_folder_that_is_named_takes_the_settings_of_its_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from headrace.config import ModelConfig
 from headrace.errors import ContextTooLong, InvalidRequest, UnknownModel
 from headrace.model import Tokenizer
-from headrace.types import TokenEvent, TokenizeRequest
+from headrace.types import FinishReason, TokenEvent, TokenizeRequest
 from tests.gateway.test_local import MODEL, ask, collect, provider
 
 VOCAB = MODEL.program.vocab_size
@@ -33,7 +33,7 @@ def test_a_text_is_read_as_the_checkpoint_reads_texts() -> None:
     assert events[0].usage.prompt_tokens == len(ids)
     said = [token for event in events for token in event.token_ids]
     assert said == [(ids[-1] + 1 + j) % VOCAB for j in range(12)], "nothing stands behind it"
-    assert [e.text for e in same] == [e.text for e in events]
+    assert "".join(e.text for e in same) == "".join(e.text for e in events)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -50,6 +50,49 @@ def test_an_echo_begins_every_choice_and_is_no_output(n: int) -> None:
             assert "".join(e.text for e in events if e.choice == choice) == TEXT + alone
             assert events[-1].usage is not None
             assert events[-1].usage.completion_tokens == 12 * n
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("stop", [(), ("upon",)])
+def test_an_echo_with_log_probabilities_has_those_of_every_token(
+    n: int, stop: tuple[str, ...]
+) -> None:
+    ids = MODEL.tokenizer.encode_prompt(TEXT + " 水")
+    plain, echoed, silent = run(
+        {"prompt": tuple(ids), "n": n},
+        {"prompt": tuple(ids), "n": n, "echo": True, "logprobs": 1, "stop": stop},
+        {"prompt": tuple(ids), "n": n, "echo": True, "logprobs": 1, "max_tokens": 0},
+    )
+    for choice in range(n):
+        own = [event for event in echoed if event.choice == choice]
+        text = "".join(event.text for event in own)
+        alone = "".join(event.text for event in plain if event.choice == choice)
+        assert text == TEXT + " 水" + alone
+        entries = [entry for event in own for entry in event.logprobs]
+        assert len(entries) == len(ids) + 12
+        assert [entry.logprob is None for entry in entries[:2]] == [True, False]
+        assert entries[0].top == ()
+        for entry in entries:
+            if entry.data is not None and "\ufffd" not in entry.token:
+                assert text[entry.start :].startswith(entry.token)
+        prompts = [event for event in own if event.is_prompt]
+        assert sum(len(event.logprobs) for event in prompts) == len(ids)
+        is_prompt = [event.is_prompt for event in own if event.text]
+        assert is_prompt == sorted(is_prompt, reverse=True), "the prompt comes first"
+        only = [event for event in silent if event.choice == choice]
+        assert "".join(event.text for event in only) == TEXT + " 水"
+        assert [e for event in only for e in event.logprobs] == entries[: len(ids)]
+        assert only[-1].finish is FinishReason.LENGTH
+    assert echoed[-1].usage is not None
+    assert echoed[-1].usage.completion_tokens == 12 * n
+    assert silent[-1].usage is not None
+    assert silent[-1].usage.completion_tokens == 0
+    assert not any(event.token_ids for event in silent)
+
+
+def test_a_prompt_of_one_token_has_nothing_to_say_of_it() -> None:
+    (events,) = run({"prompt": (5,), "echo": True, "logprobs": 0, "max_tokens": 0})
+    assert [e.logprob for event in events for e in event.logprobs] == [None]
 
 
 def test_a_stop_string_of_the_prompt_stops_nothing() -> None:
@@ -76,8 +119,9 @@ def test_ids_that_are_no_tokens_are_refused() -> None:
 
 
 def test_a_prompt_that_fills_the_context_is_refused() -> None:
-    with pytest.raises(ContextTooLong, match="Current length is 100000"):
+    with pytest.raises(ContextTooLong, match="Current length is 100000") as refused:
         run({"prompt": (1,) * 100_000})
+    assert refused.value.param == "prompt"
 
 
 def test_the_default_of_the_settings_bounds_an_answer() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from headrace.model.json_calls import HERMES, LLAMA3
 from headrace.model.reasoning import ReasoningMarks, ReasoningReader
 from headrace.model.tool_format import ToolFormat
 from headrace.types import FinishReason, ReasoningFormat, TokenEvent
-from tests.gateway.test_answer import tokens
+from tests.gateway.test_answer import ASKED, tokens
 from tests.tiny_folder import VOCAB, byte_level_tokenizer
 
 THINK = ReasoningMarks(opening="<think>", closing="</think>")
@@ -38,13 +39,15 @@ def play(
     stop: tuple[str, ...] = (),
     finish: str = "stop",
     cuts: tuple[int, ...] = (),
+    has_logprobs: bool = False,
 ) -> list[TokenEvent]:
     reader = AnswerReader(
         thoughts=ReasoningReader(THINK, is_open=False) if thinks else None,
         calls=form.reader(new_call_id) if form else None,
         reasoning_format=shown,
     )
-    answer = Answer(tokenizer, prompt_tokens=1, stop=stop, has_logprobs=False, reader=reader)
+    asked = replace(ASKED, stop=stop, logprobs=1 if has_logprobs else None)
+    answer = Answer(tokenizer, asked, prompt_tokens=1, reader=reader)
     ids = tokenizer.encode_text(text)
     bounds = sorted({0, len(ids), *(cut for cut in cuts if cut <= len(ids))})
     events: list[TokenEvent] = []
@@ -112,3 +115,32 @@ def test_ids_are_what_every_template_takes() -> None:
     ids = {new_call_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(len(found) == 9 and found.isalnum() for found in ids)
+
+
+@pytest.mark.parametrize(
+    ("shown", "apart", "beside"),
+    [
+        (ReasoningFormat.PARSED, "<think>Hm.</think>", "Yes."),
+        (ReasoningFormat.TEXT_PARSED, "", "<think>Hm.</think>Yes."),
+        (ReasoningFormat.HIDDEN, "", "Yes."),
+    ],
+)
+def test_log_probabilities_of_a_thought_go_where_it_goes(
+    tokenizer: Tokenizer, shown: ReasoningFormat, apart: str, beside: str
+) -> None:
+    events = play(
+        tokenizer,
+        "<think>Hm.</think>Yes.",
+        thinks=True,
+        shown=shown,
+        has_logprobs=True,
+        finish="length",
+    )
+    thought = [entry.token for event in events for entry in event.reasoning_logprobs]
+    rest = [entry.token for event in events for entry in event.logprobs]
+    # Until a mark is whole nobody knows that it is one; what it began with may be of the text.
+    assert "".join(thought).endswith(apart[-11:])
+    assert "".join(rest).endswith(beside)
+    assert "Hm" not in "".join(rest) or shown is ReasoningFormat.TEXT_PARSED
+    assert "Hm" not in "".join(thought) or shown is ReasoningFormat.PARSED
+    assert "Yes" not in "".join(thought)

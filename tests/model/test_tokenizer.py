@@ -214,6 +214,17 @@ def test_a_byte_fallback_vocabulary_agrees_with_the_library(tmp_path: Path, sche
         assert text == fast.decode(ids, skip_special_tokens=True)
 
 
+def test_what_goes_on_with_a_text_keeps_its_space(tmp_path: Path) -> None:
+    fast = sentencepiece_like(scheme="first")
+    tokenizer = Tokenizer(saved(tmp_path, fast), vocab_size=VOCAB)
+    ids = tokenizer.encode_prompt("a a b ab")
+    for cut in range(1, len(ids)):
+        before, after = ids[:cut], ids[cut:]
+        text = Detokenizer(tokenizer).push(before)
+        text += Detokenizer(tokenizer, goes_on=True).push(after)
+        assert text == "a a b ab"
+
+
 def beyond(tmp_path: Path, *, special: bool) -> Tokenizer:
     """Of a text model whose tokenizer has one token more, as Gemma 3's has for images."""
     fast = byte_level_tokenizer()

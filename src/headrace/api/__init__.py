@@ -3,8 +3,9 @@
 What is named here is imported when somebody asks for it: a port is bound before the rest is there.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from headrace.lazy import lazily
 
 if TYPE_CHECKING:
     from headrace.api.app import App, build_app
@@ -13,16 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["App", "HttpServer", "address", "bind", "build_app"]
 
-_MODULES = {
-    "App": "app",
-    "HttpServer": "server",
-    "address": "listener",
-    "bind": "listener",
-    "build_app": "app",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "App": "app",
+        "HttpServer": "server",
+        "address": "listener",
+        "bind": "listener",
+        "build_app": "app",
+    },
+)

@@ -71,7 +71,11 @@ def build_app(
     """
     with_keys = accounts is not None
     pipeline = Pipeline(
-        provider, accounts or Anyone(), clock, request_timeout_s=config.api.request_timeout_s
+        provider,
+        accounts or Anyone(),
+        clock,
+        request_timeout_s=config.api.request_timeout_s,
+        strict_params=config.api.strict_params,
     )
     metrics = Metrics(read_stats)
     routes = [

@@ -15,6 +15,7 @@ class Choice:
         self._thoughts: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._logprobs: list[TokenLogprob] | None = [] if has_logprobs else None
+        self._reasoning_logprobs: list[TokenLogprob] = []
         self._finish: FinishReason | None = None
 
     def add(self, event: TokenEvent) -> None:
@@ -27,15 +28,18 @@ class Choice:
             self._calls[piece.index]["arguments"].append(piece.arguments)
         if self._logprobs is not None:
             self._logprobs += event.logprobs
+        self._reasoning_logprobs += event.reasoning_logprobs
         self._finish = event.finish or self._finish
 
     def object(self) -> dict[str, Any]:
         """The member of `choices`."""
+        thought = self._reasoning_logprobs
         return {
             "index": self._index,
             "message": self._message(),
             "finish_reason": self._finish,
             "logprobs": None if self._logprobs is None else logprobs_object(self._logprobs),
+            **({"reasoning_logprobs": logprobs_object(thought)} if thought else {}),
         }
 
     def _message(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class CompletionChoice:
         self._texts: list[str] = []
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._num_prompt = 0  # of them: the prompt's, echoed
         self._finish: FinishReason | None = None
 
     def add(self, event: TokenEvent) -> None:
@@ -28,12 +29,14 @@ class CompletionChoice:
         self._texts.append(event.text)
         self._token_ids += event.token_ids
         self._logprobs += event.logprobs
+        self._num_prompt += len(event.logprobs) if event.is_prompt else 0
         self._finish = event.finish or self._finish
 
     @property
     def likelihood(self) -> float:
-        """Mean log-probability of its tokens: what the best of several is best by."""
-        each = [token.logprob for token in self._logprobs]
+        """Mean log-probability of its own tokens: what the best of several is best by."""
+        own = self._logprobs[self._num_prompt :]
+        each = [token.logprob for token in own if token.logprob is not None]
         return sum(each) / len(each) if each else 0.0
 
     def object(self, index: int, *, has_logprobs: bool, raw_tokens: bool) -> dict[str, Any]:
@@ -122,17 +125,22 @@ class CompletionTemplate(ChunkTemplate):
 def legacy_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
     """The `logprobs` of a choice, or of one chunk of it: an array for each kind of fact.
 
-    `top_logprobs` has the token itself too, so it may have one more than was asked for.
+    `top_logprobs` has the token itself too, so it may have one more than was asked for. A prompt's
+    first token has null in place of both.
     """
     known = list(tokens)
     return {
         "tokens": [_spelling(token) for token in known],
         "token_logprobs": [token.logprob for token in known],
-        "top_logprobs": [
-            {_spelling(other): other.logprob for other in (*token.top, token)} for token in known
-        ],
+        "top_logprobs": [_alternatives(token) for token in known],
         "text_offset": [token.start for token in known],
     }
+
+
+def _alternatives(token: TokenLogprob) -> dict[str, float | None] | None:
+    if token.logprob is None:
+        return None
+    return {_spelling(other): other.logprob for other in (*token.top, token)}
 
 
 def _spelling(token: TokenLogprob) -> str:

@@ -14,6 +14,7 @@ from headrace.api.wire import Integer
 from headrace.types import Prompt, Request
 
 MAX_CHOICES = 128  # of one call: prompts, times answers to each
+MAX_ECHOED_LOGPROBS = 5  # alternatives, as many as OpenAI gives; a prompt may fill the context
 MAX_TOKEN_ID = (1 << 31) - 1  # which of them a model has is the provider's to check
 
 _KINDS = "must be a text, an array of token ids, or an array of either"
@@ -130,6 +131,7 @@ class CompletionCall:
     include_usage: bool | None
     service_tier: ServiceTier | None
     ignored: tuple[str, ...]
+    of_thought: tuple[str, ...] = ()  # a text is gone on with, not thought about
 
 
 def completion_call(document: dict[str, Any], request_id: str) -> CompletionCall:
@@ -156,8 +158,8 @@ def completion_call(document: dict[str, Any], request_id: str) -> CompletionCall
 
 _RULES: Rules[CompletionRequest] = (
     (
-        lambda wire: wire.max_tokens != 0,
-        "max_tokens: must be at least 1, or -1 for no bound",
+        lambda wire: wire.max_tokens != 0 or wire.echo,
+        "max_tokens: must be at least 1, or -1 for no bound; 0 is for echo",
     ),
     (
         lambda wire: wire.longest is None or (wire.shortest or 0) <= wire.longest,
@@ -172,8 +174,8 @@ _RULES: Rules[CompletionRequest] = (
         "best_of: the best are known at the end only, so it must equal n when stream is true",
     ),
     (
-        lambda wire: not wire.echo or wire.logprobs is None,
-        "echo: log-probabilities of the prompt are not offered yet, leave out echo or logprobs",
+        lambda wire: not wire.echo or (wire.logprobs or 0) <= MAX_ECHOED_LOGPROBS,
+        f"logprobs: must not exceed {MAX_ECHOED_LOGPROBS} with echo, there may be many tokens",
     ),
     (
         lambda wire: len(wire.prompt) * wire.tried <= MAX_CHOICES,

@@ -67,7 +67,6 @@ IGNORED: Mapping[str, Check] = {
     "tool_stream": _flag,
     "citation_options": _is("enabled", "disabled"),
     "disable_tool_validation": _flag,
-    "include_reasoning": _flag,
     "repetition_penalty": _equal(1),
     "chat_template_kwargs": _empty,
     "prediction": _prediction,  # used once speculation exists
@@ -75,11 +74,17 @@ IGNORED: Mapping[str, Check] = {
 
 # Features to come: name -> whether this value asks for nothing.
 NOT_OFFERED: Mapping[str, Check] = {
-    "functions": _empty,
+    "functions": _empty,  # `tools` by their old names
     "function_call": _is("none", "auto"),
     "model_parameters": _empty,
     "audio": lambda _: False,
     "web_search_options": lambda _: False,
+}
+
+_NOT_YET = "'{}' is not offered yet, leave it out"
+_INSTEAD = {
+    "functions": "'{}' is of old: use 'tools'",
+    "function_call": "'{}' is of old: use 'tool_choice'",
 }
 
 # In messages. Clients echo `model_dump()` of our answers, with all their nulls.
@@ -154,7 +159,7 @@ def _screen_level(
                 found.offences.append(f"{path}{name}: this value is not supported")
         elif name in not_offered:
             if not not_offered[name](value):
-                found.offences.append(f"{path}{name}: '{name}' is not offered yet, leave it out")
+                found.offences.append(f"{path}{name}: {_INSTEAD.get(name, _NOT_YET).format(name)}")
         else:
             kept[name] = value
     return kept

@@ -159,7 +159,7 @@ async def _collect(
 
 
 def _ignored(answer: Answer[C]) -> dict[str, str]:
-    names = answer.call.ignored
+    names = answer.ignored
     return {"x-ignored-params": ", ".join(names)} if names else {}
 
 

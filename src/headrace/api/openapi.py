@@ -4,7 +4,7 @@ Bodies come from the wire models, statuses from `problems`; answers are in `open
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -83,13 +83,33 @@ def _query(name: str, schema: Mapping[str, Any], about: str) -> Mapping[str, Any
     return {"name": name, "in": "query", "schema": schema, "description": about}
 
 
+def _reads(summary: str, answer: str, body: type[BaseModel]) -> Operation:
+    statuses = _ANY + _KEYED + _WITH_BODY
+    return Operation(summary=summary, answer=answer, body=body, statuses=statuses)
+
+
 def _completes(summary: str, answer: str, body: type[BaseModel]) -> Operation:
+    plain = _reads(summary, answer, body)
+    return replace(plain, others={200: EVENTS}, statuses=plain.statuses + _COMPLETING)
+
+
+def _lists(summary: str, *, has_key: bool) -> Operation:
     return Operation(
         summary=summary,
-        answer=answer,
-        body=body,
-        others={200: EVENTS},
-        statuses=_ANY + _KEYED + _WITH_BODY + _COMPLETING,
+        answer="ModelList",
+        statuses=_ANY + (_KEYED if has_key else ()),
+        parameters=(_FORMAT,),
+        has_key=has_key,
+    )
+
+
+def _shows(*, has_key: bool) -> Operation:
+    return Operation(
+        summary="One of them",
+        answer="Model",
+        statuses=(*_ANY, *(_KEYED if has_key else ()), 404),
+        parameters=(_ID, _FORMAT),
+        has_key=has_key,
     )
 
 
@@ -112,55 +132,12 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         "post": _completes("Answer a dialogue", "ChatCompletion", ChatCompletionRequest)
     },
     "/v1/completions": {"post": _completes("Go on with a text", "Completion", CompletionRequest)},
-    "/v1/tokenize": {
-        "post": Operation(
-            summary="The tokens of a prompt",
-            answer="Tokenized",
-            body=TokenizeBody,
-            statuses=_ANY + _KEYED + _WITH_BODY,
-        )
-    },
-    "/v1/detokenize": {
-        "post": Operation(
-            summary="The text of tokens",
-            answer="Detokenized",
-            body=DetokenizeBody,
-            statuses=_ANY + _KEYED + _WITH_BODY,
-        )
-    },
-    "/v1/models": {
-        "get": Operation(
-            summary="The models this key may use",
-            answer="ModelList",
-            statuses=_ANY + _KEYED,
-            parameters=(_FORMAT,),
-        )
-    },
-    "/v1/models/{model_id}": {
-        "get": Operation(
-            summary="One of them",
-            answer="Model",
-            statuses=(*_ANY, *_KEYED, 404),
-            parameters=(_ID, _FORMAT),
-        )
-    },
-    "/public/v1/models": {
-        "get": Operation(
-            summary="The models, for everybody",
-            answer="ModelList",
-            parameters=(_FORMAT,),
-            has_key=False,
-        )
-    },
-    "/public/v1/models/{model_id}": {
-        "get": Operation(
-            summary="One of them",
-            answer="Model",
-            statuses=(*_ANY, 404),
-            parameters=(_ID, _FORMAT),
-            has_key=False,
-        )
-    },
+    "/v1/tokenize": {"post": _reads("The tokens of a prompt", "Tokenized", TokenizeBody)},
+    "/v1/detokenize": {"post": _reads("The text of tokens", "Detokenized", DetokenizeBody)},
+    "/v1/models": {"get": _lists("The models this key may use", has_key=True)},
+    "/v1/models/{model_id}": {"get": _shows(has_key=True)},
+    "/public/v1/models": {"get": _lists("The models, for everybody", has_key=False)},
+    "/public/v1/models/{model_id}": {"get": _shows(has_key=False)},
     "/v1/tcp_warming": {"get": _open("Opens a connection early")},
     "/health/live": {"get": _open("Whether the process lives")},
     "/health/ready": {"get": _open("Whether requests are taken", errors=(503,))},

@@ -97,9 +97,11 @@ SCHEMAS: Mapping[str, Schema] = {
                 },
             ),
             "finish_reason": _FINISH,
-            "logprobs": _or_null(_object({"content": _array(ref("Logprob"))})),
-        }
+            "logprobs": _or_null(ref("Logprobs")),
+        },
+        optional={"reasoning_logprobs": ref("Logprobs")},
     ),
+    "Logprobs": _object({"content": _array(ref("Logprob"))}),
     "ToolCall": _object(
         {
             "id": _TEXT,
@@ -118,8 +120,10 @@ SCHEMAS: Mapping[str, Schema] = {
                 _object(
                     {
                         "tokens": _array(_TEXT),
-                        "token_logprobs": _array(_NUMBER),
-                        "top_logprobs": _array({"type": "object", "additionalProperties": _NUMBER}),
+                        "token_logprobs": _array(_or_null(_NUMBER)),
+                        "top_logprobs": _array(
+                            _or_null({"type": "object", "additionalProperties": _NUMBER})
+                        ),
                         "text_offset": _array(_COUNT),
                     }
                 )

@@ -14,7 +14,7 @@ from headrace.api.strict_json import MAX_IDS, MAX_VALUES, parse_object
 from headrace.api.terms import ServiceTier, Wishes, terms_of
 from headrace.api.tokenize_schemas import detokenize_request, tokenize_request
 from headrace.clock import Clock
-from headrace.errors import Draining, UnknownModel
+from headrace.errors import Draining, InvalidRequest, UnknownModel
 from headrace.gateway.base import ModelCard, Provider, Tokenized
 from headrace.gateway.several import stream_all
 from headrace.types import Request, TokenEvent
@@ -58,6 +58,11 @@ class Call(Protocol):
         """Fields that were accepted and mean nothing here."""
         ...
 
+    @property
+    def of_thought(self) -> tuple[str, ...]:
+        """Fields that mean nothing to a model that does not think."""
+        ...
+
 
 C = TypeVar("C", bound=Call)
 Asked = TypeVar("Asked")
@@ -82,6 +87,7 @@ class Answer(Generic[C]):
     admitted_s: float  # on the clock's monotonic reading
     first: TokenEvent
     events: AsyncGenerator[TokenEvent, None]  # the rest
+    ignored: tuple[str, ...]  # fields that were accepted and meant nothing to this model
 
 
 class Pipeline:
@@ -94,12 +100,17 @@ class Pipeline:
         clock: Clock,
         *,
         request_timeout_s: float = 0.0,
+        strict_params: bool = False,
     ) -> None:
-        """`request_timeout_s`: no answer may take longer; 0: no limit."""
+        """`request_timeout_s`: no answer may take longer; 0: no limit.
+
+        `strict_params` refuses fields that would be accepted and mean nothing.
+        """
         self._provider = provider
         self._doorkeeper = doorkeeper
         self._clock = clock
         self._request_timeout_s = request_timeout_s
+        self._strict_params = strict_params
         self._is_draining = False
 
     @property
@@ -126,6 +137,10 @@ class Pipeline:
         self._check_model(document)
         answer_id = f"{route.prefix}{uuid4()}"
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
+        card = _find(self._provider.models, call.requests[0].model)
+        ignored = call.ignored + (() if card.thinks else call.of_thought)
+        if self._strict_params and ignored:
+            raise _unsupported(ignored)
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
         terms = terms_of(account, call.service_tier, wishes, self._request_timeout_s)
@@ -137,13 +152,14 @@ class Pipeline:
                 call=call,
                 head=AnswerHead(
                     id=answer_id,
-                    card=_find(self._provider.models, requests[0].model),
+                    card=card,
                     created_unix=self._clock.unix_s(),
                     service_tier=call.service_tier,
                 ),
                 admitted_s=self._clock.now_s(),
                 first=first,
                 events=events,
+                ignored=ignored,
             )
 
     async def tokenize(self, key: str | None, body: Body) -> Tokenized:
@@ -187,6 +203,11 @@ class Pipeline:
         name = document.get("model")
         if isinstance(name, str) and name:
             _find(self._provider.models, name)
+
+
+def _unsupported(names: tuple[str, ...]) -> InvalidRequest:
+    lines = [f"{name}: property '{name}' is unsupported" for name in names]
+    return InvalidRequest("\n".join(lines), param=names[0] if len(names) == 1 else None)
 
 
 def _find(cards: tuple[ModelCard, ...], model_id: str) -> ModelCard:

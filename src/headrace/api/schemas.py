@@ -157,6 +157,7 @@ class ChatCompletionRequest(SamplingFields):
         Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"] | None
     ) = None
     reasoning_format: Literal["none", "parsed", "text_parsed", "raw", "hidden"] | None = None
+    include_reasoning: bool | None = None  # false: as reasoning_format hidden
     disable_reasoning: bool | None = None
     clear_thinking: bool | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
@@ -184,6 +185,7 @@ class ChatCall:
     include_usage: bool | None  # None: the caller did not say
     service_tier: ServiceTier | None  # the caller's own word
     ignored: tuple[str, ...]
+    of_thought: tuple[str, ...]
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -207,6 +209,7 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
         include_usage=options.include_usage if wire.stream else None,
         service_tier=wire.service_tier,
         ignored=tuple(screened.ignored),
+        of_thought=() if wire.reasoning_effort in _NO_EFFORT else ("reasoning_effort",),
     )
 
 
@@ -224,10 +227,9 @@ def read_wire(
     try:
         wire = kind.model_validate(screened.fields)
     except ValidationError as exc:
-        offences += [
-            _offence(error["loc"], error["type"], error["msg"])
-            for error in exc.errors(include_url=False, include_context=False, include_input=False)
-        ]
+        found = exc.errors(include_url=False, include_context=False, include_input=False)
+        lines = [_offence(error["loc"], error["type"], error["msg"]) for error in found]
+        offences += dict.fromkeys(lines)
         raise _refusal(offences) from exc
     offences += [said for rule, said in rules if not rule(wire)]
     offences += more(wire)
@@ -268,12 +270,20 @@ _RULES: Rules[ChatCompletionRequest] = (
     ),
     (
         lambda wire: (
+            wire.include_reasoning is None or wire.reasoning_format in (None, "none", "hidden")
+        ),
+        "include_reasoning: says the same as reasoning_format, send one of them",
+    ),
+    (
+        lambda wire: (
             wire.reasoning_format != "raw"
             or not isinstance(wire.response_format, JsonObjectFormat | JsonSchemaFormat)
         ),
         "reasoning_format: 'raw' puts thoughts into what response_format holds to JSON",
     ),
 )
+
+_NO_EFFORT = (None, "none", "default")  # what a model that does not think makes anyway
 
 _ROLES = {"developer": Role.SYSTEM}
 
@@ -334,6 +344,8 @@ _EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high", "default": None}
 def _reasoning(wire: ChatCompletionRequest) -> Reasoning:
     effort = "none" if wire.disable_reasoning else wire.reasoning_effort
     form = wire.reasoning_format
+    if form in (None, "none") and wire.include_reasoning is False:
+        form = "hidden"
     return Reasoning(
         effort=_EFFORTS.get(effort, effort) if effort else None,
         format=ReasoningFormat.PARSED if form in (None, "none") else ReasoningFormat(form),
@@ -373,6 +385,10 @@ def _order_offences(messages: list[ChatMessage]) -> list[str]:
 
 
 def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    if place[0] == "response_format":
+        place = (place[0], *place[2:])  # which of its forms was taken is no step of the path
+    if place[0] == "tool_choice":
+        return "tool_choice: must be 'none', 'auto', 'required' or a function by its name"
     path = printable(".".join(str(step) for step in place))
     if kind == "extra_forbidden":
         return f"{path}: property '{path}' is unsupported"

@@ -92,15 +92,12 @@ class ChunkTemplate:
         if event.text:
             deltas.append({"content": event.text})
         deltas += [{"tool_calls": [delta]} for delta in call_deltas(event)]
-        if event.logprobs and not deltas:
+        if not deltas:
             deltas.append({})
         before, chunks = self._before[event.choice], list[bytes]()
         for number, delta in enumerate(deltas):
-            logprobs = None
-            if event.logprobs and number == 0:
-                logprobs = logprobs_object(event.logprobs)
-            rest = b',"finish_reason":null,"logprobs":' + _encode(logprobs) + b"}]" + self._tail
-            chunks.append(before + _encode(delta) + rest)
+            rest = _encode(_facts(event) if number == 0 else _NO_FACTS)[1:] + b"]" + self._tail
+            chunks.append(before + _encode(delta) + b"," + rest)
         return b"".join(chunks)
 
     def finish(self, choice: int, reason: FinishReason, tally: Tally) -> bytes:
@@ -128,6 +125,19 @@ class ChunkTemplate:
             "usage": usage_object(tally.usage),
         }
         return b"data: " + _encode(body) + b"\n\n"
+
+
+_NO_FACTS: dict[str, Any] = {"finish_reason": None, "logprobs": None}
+
+
+def _facts(event: TokenEvent) -> dict[str, Any]:
+    """What stands beside the delta in a chunk of `event`."""
+    facts = dict(_NO_FACTS)
+    if event.logprobs:
+        facts["logprobs"] = logprobs_object(event.logprobs)
+    if event.reasoning_logprobs:
+        facts["reasoning_logprobs"] = logprobs_object(event.reasoning_logprobs)
+    return facts
 
 
 class EventStream:
@@ -166,7 +176,7 @@ class EventStream:
             event = first
             while True:
                 tally.add(event)
-                if event.reasoning or event.calls:
+                if event.reasoning or event.calls or event.reasoning_logprobs:
                     self._pending.append(template.told(event))
                 elif event.text or event.logprobs or (template.shows_silent and event.token_ids):
                     self._pending.append(template.text(event))

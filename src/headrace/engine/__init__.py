@@ -4,8 +4,9 @@ What is named here is imported when somebody asks for it: whoever only launches 
 process itself, need not wait for the rest.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from headrace.lazy import lazily
 
 if TYPE_CHECKING:
     from headrace.engine.build import build_backend, build_engine, plan_caches
@@ -24,18 +25,15 @@ __all__ = [
     "start_child",
 ]
 
-_MODULES = {
-    "Engine": "engine",
-    "EngineClient": "client",
-    "OpenEngine": "supervisor",
-    "build_backend": "build",
-    "build_engine": "build",
-    "plan_caches": "build",
-    "start_child": "child",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Engine": "engine",
+        "EngineClient": "client",
+        "OpenEngine": "supervisor",
+        "build_backend": "build",
+        "build_engine": "build",
+        "plan_caches": "build",
+        "start_child": "child",
+    },
+)

@@ -7,9 +7,9 @@ from itertools import count
 
 from headrace.clock import Clock
 from headrace.engine.messages import (
-    Accepted,
     Cancel,
     Failed,
+    FromSequence,
     Started,
     Stats,
     Submit,
@@ -74,7 +74,7 @@ class EngineClient:
         self._fail_all("Draining", "the server is stopping")
         await self._supervisor.stop()
 
-    async def run(self, asked: Submit) -> AsyncGenerator[Accepted | Tokens, None]:
+    async def run(self, asked: Submit) -> AsyncGenerator[FromSequence, None]:
         """What the engine says of `asked`, up to its end; leaving early cancels it.
 
         Raises what it failed with: QueueFull, InvalidRequest, EngineDied, …

@@ -24,6 +24,7 @@ from headrace.engine.messages import (
 )
 from headrace.engine.prefix_cache import name_blocks
 from headrace.engine.scheduler import Chunk, Scheduler
+from headrace.engine.scoring import prompt_logprobs, with_scored_rows
 from headrace.engine.sequence import Sequence
 from headrace.engine.stride import Stride
 from headrace.engine.submission import check_submission
@@ -160,14 +161,15 @@ class Engine:
         if lost:
             return [self._fail(sequence, exc) for sequence, exc in lost]  # the others step next
         try:
-            result = self._backend.step(self._batches.build(plan, steps, masks))
+            batch = with_scored_rows(self._batches.build(plan, steps, masks), plan)
+            result = self._backend.step(batch)
         except Exception as exc:
             log.exception(Event("step_failed", sequences=len(plan)))
             return [self._fail(chunk.sequence, exc) for chunk in plan]
         now_s = self._clock.now_s()
         self.stride.note(plan, steps, now_s - began_s)
         self._steps += steps
-        return self._commit(plan, result, now_s)
+        return [*prompt_logprobs(plan, result), *self._commit(plan, steps, result, now_s)]
 
     def _masks(self, plan: list[Chunk]) -> tuple[Masks | None, list[tuple[Sequence, Exception]]]:
         """What the grammars of this step's sequences allow; and those that cannot say."""
@@ -260,10 +262,12 @@ class Engine:
         self._next_deadline_s = min(self._next_deadline_s, sequence.ends_s)
         return Accepted(id=asked.id)
 
-    def _commit(self, plan: list[Chunk], result: StepResult, now_s: float) -> list[ToFront]:
+    def _commit(
+        self, plan: list[Chunk], steps: int, result: StepResult, now_s: float
+    ) -> list[ToFront]:
         out: list[ToFront] = []
-        drawn = result.token_ids.tolist()
         rows = sum(chunk.is_sampled for chunk in plan)
+        drawn = result.token_ids[: rows * steps].tolist()
         row = 0
         self._prompt_tokens += sum(chunk.count for chunk in plan if chunk.sequence.is_reading)
         for chunk in plan:

@@ -37,6 +37,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     min_tokens: int = 0  # output tokens before any of `stop_ids` may come; 0 .. max_tokens
     after: str = ""  # id of a sequence with the same prompt: wait until it has read it, or ended
     logprobs: int = -1  # alternatives wanted with each token's log-probability; -1: neither
+    scores_prompt: bool = False  # with `logprobs`: those of the prompt's tokens, too
     tenant: str = ""  # who pays: prefixes are shared within a tenant, service among tenants
     weight: float = 1.0  # the tenant's part of the service, relative to others' (> 0)
     priority: int = 0  # higher goes first
@@ -94,10 +95,20 @@ class Accepted(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=T
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Natural log-probabilities at one output token; see `logprobs`."""
+    """Natural log-probabilities at one token; see `logprobs`."""
 
-    chosen: float  # of the token that was drawn
+    chosen: float  # of the token that is there
     top: tuple[tuple[int, float], ...]  # the likeliest token ids with theirs, likeliest first
+
+
+class PromptLogprobs(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
+    """Engine to front: those of the next tokens of a prompt, from its second one on.
+
+    They come as the prompt is read, all of them before its first output token.
+    """
+
+    id: str
+    logprobs: tuple[TokenLogprobs, ...]
 
 
 class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
@@ -120,10 +131,12 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     error: str  # name of the class in headrace.errors
     message: str
     retry_after_s: int = 0  # when to try again; 0: the error's own default
+    param: str = ""  # the field of the request it is about; "": the error's own default
 
 
 ToEngine = Submit | Cancel
-ToFront = Accepted | Tokens | Failed  # of one sequence
+FromSequence = Accepted | PromptLogprobs | Tokens  # one that has not failed
+ToFront = FromSequence | Failed  # of one sequence
 FromEngine = ToFront | Loading | Started | Refused | Stats
 
 
@@ -140,14 +153,17 @@ def failure(request_id: str, exc: Exception) -> Failed:
         error=type(exc).__name__,
         message=str(exc),
         retry_after_s=exc.retry_after_s if isinstance(exc, errors.CapacityError) else 0,
+        param=exc.param,
     )
 
 
 def error_of(said: Failed | Refused) -> errors.HeadraceError:
     """The exception that the engine's words stand for."""
     error = _BY_NAME.get(said.error, errors.EngineError)(said.message)
-    if isinstance(error, errors.CapacityError) and isinstance(said, Failed) and said.retry_after_s:
-        error.retry_after_s = said.retry_after_s
+    if isinstance(said, Failed):
+        error.param = said.param or error.param
+        if isinstance(error, errors.CapacityError) and said.retry_after_s:
+            error.retry_after_s = said.retry_after_s
     return error
 
 

@@ -18,10 +18,10 @@ DIGEST_BYTES = 16
 def matching_blocks(pool: BlockPool, sequence: Sequence) -> list[int]:
     """The longest run of known blocks that `sequence` begins with.
 
-    At least its last token is left to compute: a step must have a row to sample from.
+    Tokens whose rows are wanted are left to compute; see `Sequence.num_reusable`.
     """
     blocks: list[int] = []
-    for name in _names(sequence, (len(sequence.tokens) - 1) // pool.block_tokens, pool):
+    for name in _names(sequence, sequence.num_reusable // pool.block_tokens, pool):
         block = pool.find(name)
         if block is None:
             break

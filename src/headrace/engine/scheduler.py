@@ -27,6 +27,7 @@ from headrace.errors import EngineError
 
 PATIENCE = 32  # sequences that may start before one that is left behind
 URGENT = 1 << 30  # a priority above all
+MAX_SCORED_TOKENS = 32  # chosen: of one sequence in a step, since each row is the host's work too
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,12 @@ class Scheduler:
         left_behind: Sequence | None = None  # the first whose turn it was but who found no room
         while budget > 0 and (turn := turns.next()):
             tenant, sequence = turn
-            num_tokens = min(sequence.num_pending, budget)
+            num_tokens = _next_chunk(sequence, budget)
             if sequence.blocks:
                 if not self._make_room(sequence, sequence.computed + num_tokens):
                     continue
             elif self._start(tenant, sequence, budget):
-                num_tokens = min(sequence.num_pending, budget)
+                num_tokens = _next_chunk(sequence, budget)
                 self._note_start(sequence, left_behind)
             else:
                 turns.close(tenant)
@@ -239,3 +240,10 @@ class Scheduler:
         if self._levels[level] == 0:
             del self._levels[level]
             self._passed.pop(level, None)
+
+
+def _next_chunk(sequence: Sequence, budget: int) -> int:
+    """Tokens of `sequence` that a step with room for `budget` reads."""
+    if sequence.asked.scores_prompt and sequence.is_reading:
+        budget = min(budget, MAX_SCORED_TOKENS)
+    return min(sequence.num_pending, budget)

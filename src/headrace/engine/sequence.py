@@ -29,6 +29,7 @@ class Sequence:
     computed: int = 0  # tokens whose keys and values are in the cache
     blocks: list[int] = field(default_factory=list[int])
     block_names: list[bytes] = field(default_factory=list[bytes])  # see `prefix_cache`
+    num_scored: int = 0  # prompt positions whose log-probabilities were told
     cached: int = 0  # prompt tokens found in the cache when it first ran
     scheduled_s: float | None = None  # when it first ran
     first_token_s: float | None = None
@@ -123,6 +124,13 @@ class Sequence:
         more while (re)reading a prompt.
         """
         return len(self.tokens) - self.computed
+
+    @property
+    def num_reusable(self) -> int:
+        """Known tokens that may be found in the cache: a row is left to draw or to score from."""
+        if self.asked.scores_prompt and self.num_scored < len(self.asked.prompt) - 1:
+            return self.num_scored
+        return len(self.tokens) - 1
 
     @property
     def is_reading(self) -> bool:

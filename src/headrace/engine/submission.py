@@ -17,6 +17,8 @@ def check_submission(asked: Submit, vocab_size: int, context_tokens: int) -> Non
         raise InvalidRequest(f"a biased token lies outside the vocabulary of {vocab_size}")
     if not 0 <= asked.min_tokens <= asked.max_tokens or asked.logprobs > MAX_TOP:
         raise InvalidRequest("min_tokens or logprobs is out of range")
+    if asked.scores_prompt and asked.logprobs < 0:
+        raise InvalidRequest("a prompt is scored with log-probabilities only")
     if asked.min_tokens and len(set(asked.stop_ids)) >= vocab_size:
         raise InvalidRequest("every token ends this sequence, and none may")
     if not asked.weight > 0 or not (asked.deadline_s is None or asked.deadline_s > 0):

@@ -1,6 +1,6 @@
 """Tokens to events: what one choice of an answer has said so far."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import structs
 
@@ -9,7 +9,15 @@ from headrace.gateway.answer_reader import AnswerReader, Said
 from headrace.gateway.stop_strings import StopStrings
 from headrace.gateway.token_logprobs import HeldLogprobs
 from headrace.model import Detokenizer, Tokenizer
-from headrace.types import FinishReason, Timing, TokenEvent, TokenLogprob, Usage
+from headrace.types import (
+    FinishReason,
+    ReasoningFormat,
+    Request,
+    Timing,
+    TokenEvent,
+    TokenLogprob,
+    Usage,
+)
 
 
 class Answer:
@@ -18,16 +26,15 @@ class Answer:
     def __init__(
         self,
         tokenizer: Tokenizer,
+        request: Request,
         *,
         prompt_tokens: int,
-        stop: Sequence[str],
-        has_logprobs: bool,
         reader: AnswerReader | None = None,
-        spelled: Mapping[int, bytes] | None = None,
+        start: int = 0,
     ) -> None:
         """`reader` tells thoughts and calls from text; None: all is text.
 
-        `spelled`: the control tokens it wants to see, and how they are written.
+        `start`: characters of the choice before it.
         """
         self.completion_tokens = 0
         self.reasoning_tokens = 0
@@ -35,11 +42,16 @@ class Answer:
         self._prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
         self._reader = reader
-        self._detokenizer = Detokenizer(tokenizer, spelled=spelled or {})
-        self._stops = StopStrings(stop)
-        self._logprobs = HeldLogprobs(tokenizer) if has_logprobs else None
-        self._written = 0  # characters the tokens made; counted for the log-probabilities only
-        self._delivered = 0  # characters that went out; likewise
+        self._detokenizer = Detokenizer(
+            tokenizer,
+            spelled=reader.spelled if reader else {},
+            goes_on=request.prompt is not None,
+        )
+        self._stops = StopStrings(request.stop)
+        self._logprobs = HeldLogprobs(tokenizer) if request.logprobs is not None else None
+        self._is_wanted = request.max_tokens != 0  # else the first token, left out, ends it
+        self._written = start  # characters the tokens made; counted for the log-probabilities only
+        self._delivered = start  # characters that went out; likewise
 
     def usage(self) -> Usage:
         """What was counted so far."""
@@ -55,72 +67,82 @@ class Answer:
 
         One, in a part for each token; or one for each, when there are log-probabilities to go.
         """
+        if not self._is_wanted:
+            self.cached_tokens = message.cached_tokens
+            return (self._ended(TokenEvent(text=""), FinishReason.LENGTH, message),)
         if self._logprobs is None:
-            if self._reader is not None:
-                return (self._told(message, self._reader),)
-            return (self._event(message, self._read(message)),)
+            return (self._event(message),)
         events: list[TokenEvent] = []
         for part in _tokens_of(message):
-            if self._reader is not None:
-                events.append(self._told(part, self._reader))
-            else:
-                events.append(self._event(part, (self._read_held(part),)))
+            events.append(self._event(part))
             if events[-1].finish is not None:
                 break
         return events
 
-    def _event(self, message: Tokens, read: Sequence[str]) -> TokenEvent:
-        """The event of `read`, a text for each token; a stop string ends the choice with it."""
-        stops = self._stops
-        token_ids = message.token_ids[: len(read)]
-        self.completion_tokens += len(token_ids)
+    def _event(self, message: Tokens) -> TokenEvent:
+        """The event of `message`; a stop string ends the choice with it."""
+        event = self._plain(message) if self._reader is None else self._told(message, self._reader)
+        self.completion_tokens += len(event.token_ids)
         self.cached_tokens = message.cached_tokens
+        reason = self._reason(message)
+        return event if reason is None else self._ended(event, reason, message)
+
+    def _plain(self, message: Tokens) -> TokenEvent:
+        """All that `message` says is text."""
+        stops = self._stops
+        read = self._read(message) if self._logprobs is None else (self._read_held(message),)
         parts = read if len(read) > 1 else ()
         text = "".join(read)
-        reason = None if message.finish is None else FinishReason(message.finish)
-        if reason is not None and not stops.has_matched:
+        if message.finish is not None and not stops.has_matched:
             rest = stops.push(self._detokenizer.flush())
             rest += "" if stops.has_matched else stops.flush()
             parts = (*parts[:-1], parts[-1] + rest) if parts else ()
             text += rest
-        if stops.has_matched:
-            reason = FinishReason.STOP
-        logprobs = () if self._logprobs is None else self._let_go(text, is_last=reason is not None)
-        event = TokenEvent(text=text, parts=tuple(parts), token_ids=token_ids, logprobs=logprobs)
-        return event if reason is None else self._ended(event, reason, message)
+        return TokenEvent(
+            text=text,
+            parts=tuple(parts),
+            token_ids=message.token_ids[: len(read)],
+            logprobs=() if self._logprobs is None else self._let_go(text, message),
+        )
 
     def _told(self, message: Tokens, reader: AnswerReader) -> TokenEvent:
-        """The event of `message`, thoughts and calls told from its text.
+        """What `message` says, thoughts and calls told from its text.
 
         Stop strings end what the model says; they mean nothing in thoughts and calls.
         """
         said: list[Said] = []
-        num_tokens = 0
+        num_tokens = num_thought = 0
         for piece in self._detokenizer.push_each(message.token_ids):
             num_tokens += 1
-            self.reasoning_tokens += reader.is_thinking
+            was_thinking = reader.is_thinking
             said.append(self._until_stop(reader.push(piece)))
+            self.reasoning_tokens += was_thinking
+            num_thought += was_thinking or reader.is_thinking
             if self._stops.has_matched:
                 break
-        self.completion_tokens += num_tokens
-        self.cached_tokens = message.cached_tokens
-        reason = None if message.finish is None else FinishReason(message.finish)
-        if reason is not None and not self._stops.has_matched:
+        if message.finish is not None and not self._stops.has_matched:
             said.append(self._until_stop(reader.push(self._detokenizer.flush())))
             said.append(self._until_stop(reader.flush()))
             said.append(Said(text="" if self._stops.has_matched else self._stops.flush()))
-        if self._stops.has_matched:
-            reason = FinishReason.STOP
-        if reason is FinishReason.STOP and reader.has_called:
-            reason = FinishReason.TOOL_CALLS
-        event = TokenEvent(
+        logprobs = () if self._logprobs is None else self._logprobs_of(message)
+        shown = reader.reasoning_format if num_thought else ReasoningFormat.TEXT_PARSED
+        return TokenEvent(
             text="".join(piece.text for piece in said),
             reasoning="".join(piece.reasoning for piece in said),
             calls=tuple(call for piece in said for call in piece.calls),
             token_ids=message.token_ids[:num_tokens],
-            logprobs=() if self._logprobs is None else self._logprobs_of(message),
+            logprobs=logprobs if shown is ReasoningFormat.TEXT_PARSED else (),
+            reasoning_logprobs=logprobs if shown is ReasoningFormat.PARSED else (),
         )
-        return event if reason is None else self._ended(event, reason, message)
+
+    def _reason(self, message: Tokens) -> FinishReason | None:
+        """Why the choice ends with `message`; None: it does not."""
+        reason = None if message.finish is None else FinishReason(message.finish)
+        if self._stops.has_matched:
+            reason = FinishReason.STOP
+        if reason is FinishReason.STOP and self._reader is not None and self._reader.has_called:
+            return FinishReason.TOOL_CALLS
+        return reason
 
     def _until_stop(self, said: Said) -> Said:
         return Said(self._stops.push(said.text), said.reasoning, said.calls) if said.text else said
@@ -175,11 +197,13 @@ class Answer:
         """Whether it is the token that ended the turn: no part of the text, so it has no entry."""
         return message.finish == FinishReason.STOP and not self._tokenizer.token_bytes(token_id)
 
-    def _let_go(self, text: str, *, is_last: bool) -> tuple[TokenLogprob, ...]:
-        assert self._logprobs is not None
+    def _let_go(self, text: str, message: Tokens) -> tuple[TokenLogprob, ...]:
+        """The log-probabilities that go out with `text`, the rest at the end."""
+        assert self._logprobs is not None, "who calls has them"
         self._delivered += len(text)
         out = self._logprobs.release(self._delivered)
-        return out + self._logprobs.flush() if is_last and not self._stops.has_matched else out
+        is_whole = message.finish is not None and not self._stops.has_matched
+        return out + self._logprobs.flush() if is_whole else out
 
 
 def _tokens_of(message: Tokens) -> Iterator[Tokens]:

@@ -1,7 +1,9 @@
 """An answer's text told apart: what the model thought, what it said, which tools it calls."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from headrace.model.reasoning import ReasoningReader
 from headrace.model.tool_format import CallReader, Heard
@@ -26,10 +28,13 @@ class AnswerReader:
         thoughts: ReasoningReader | None,
         calls: CallReader | None,
         reasoning_format: ReasoningFormat = ReasoningFormat.PARSED,
+        spelled: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
+        """`spelled`: the control tokens it wants to see, and how they are written."""
+        self.spelled = spelled
         self._thoughts = thoughts
         self._calls = calls
-        self._is_hidden = reasoning_format is ReasoningFormat.HIDDEN
+        self.reasoning_format = reasoning_format
 
     @property
     def has_called(self) -> bool:
@@ -64,7 +69,8 @@ class AnswerReader:
         return self._calls.push(text) if self._calls is not None and text else Heard(text=text)
 
     def _said(self, heard: Heard, reasoning: str) -> Said:
-        return Said(heard.text, "" if self._is_hidden else reasoning, heard.calls)
+        is_hidden = self.reasoning_format is ReasoningFormat.HIDDEN
+        return Said(heard.text, "" if is_hidden else reasoning, heard.calls)
 
 
 def new_call_id() -> str:

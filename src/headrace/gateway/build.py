@@ -17,6 +17,8 @@ from headrace.engine.messages import Start
 from headrace.errors import ConfigError
 from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import LanguageModel, open_model
+from headrace.model.tool_format import ToolFormat
+from headrace.model.tool_formats import TOOL_FORMATS
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,11 @@ def build_local(
     paths = [(path.absolute().name, path) for path in model_paths]
     paths = paths or [(name, model.path) for name, model in config.models.items()]
     opened = [
-        replace(open_model(path, dtype=dtype, context=context), name=name) for name, path in paths
+        replace(
+            open_model(path, dtype=dtype, context=context, tool_format=_tool_format(name, config)),
+            name=name,
+        )
+        for name, path in paths
     ]
     _check_names([model.name for model in opened], config)
     for model in opened:
@@ -64,6 +70,20 @@ def _local_model(
     )
     engine = EngineClient(_Process(start, launched), clock, greeting=GREETING)
     return LocalModel(model, engine, settings=config.models.get(model.name))
+
+
+def _tool_format(name: str, config: Config) -> ToolFormat | None:
+    """The format that the operator says model `name` writes tool calls in; None: nothing is said.
+
+    Raises ConfigError naming the setting.
+    """
+    said = config.models[name].tool_format if name in config.models else ""
+    if said and said not in TOOL_FORMATS:
+        raise ConfigError(
+            f"setting 'models.{name}.tool_format' must be one of {', '.join(TOOL_FORMATS)}, "
+            f"not {said!r}"
+        )
+    return TOOL_FORMATS[said] if said else None
 
 
 def _check_names(names: Sequence[str], config: Config) -> None:

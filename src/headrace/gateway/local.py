@@ -6,8 +6,8 @@ sees token ids only.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -15,11 +15,12 @@ from typing import TypeVar
 import headrace.errors as errors
 from headrace.config import ModelConfig
 from headrace.engine import EngineClient
-from headrace.engine.messages import Accepted, Stats, Submit
+from headrace.engine.messages import Stats, Submit
 from headrace.gateway.answer import Answer
 from headrace.gateway.answer_reader import AnswerReader, new_call_id
 from headrace.gateway.base import ModelCard, Tokenized
-from headrace.gateway.choices import choice_events, choices_of
+from headrace.gateway.choices import choice_events, choices_of, events_of
+from headrace.gateway.echo import Echo
 from headrace.gateway.grammar import answer_grammar
 from headrace.gateway.prompts import Prompts
 from headrace.model import LanguageModel
@@ -92,31 +93,30 @@ class LocalModel:
         prompt = await self.prompts.ids(request)
         room = self.card.context_tokens - len(prompt)
         if room < 1:
-            raise errors.ContextTooLong(len(prompt), self.card.context_tokens)
+            field = "messages" if request.prompt is None else "prompt"
+            raise errors.ContextTooLong(len(prompt), self.card.context_tokens, param=field)
         is_thinking = request.prompt is None and self._is_thinking(prompt)
         asked = self._submit(request, prompt, room, is_thinking=is_thinking)
-        echo = await self.prompts.echo(request, prompt)
-        answer, *others = [
-            self._answer(request, len(prompt), is_thinking=is_thinking) for _ in range(request.n)
+        text = await self.prompts.echo(request, prompt)
+        has_logprobs = request.echo and request.logprobs is not None
+        echo = Echo(self._model.tokenizer, prompt, text, has_logprobs=has_logprobs)
+        answers = [
+            self._answer(request, len(prompt), len(text), is_thinking=is_thinking)
+            for _ in range(request.n)
         ]
-        if others:
-            runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
-            async with aclosing(choice_events(runs, [answer, *others])) as events:
-                async for event in events:
-                    yield event
-                    for choice in range(request.n if echo else 0):
-                        yield TokenEvent(text=echo, choice=choice)
-                    echo = ""
-            return
-        async with aclosing(self.engine.run(asked)) as messages:
-            async for message in messages:
-                if isinstance(message, Accepted):
-                    yield TokenEvent(text=echo, usage=answer.usage())
-                    continue
-                for event in answer.events(message):
-                    yield event
-                    if event.finish is not None:
-                        return
+        with _grammar_named(request):
+            if request.n > 1:
+                runs = [self.engine.run(each) for each in choices_of(asked, request.n)]
+                async with aclosing(choice_events(runs, answers, echo)) as events:
+                    async for event in events:
+                        yield event
+                return
+            async with aclosing(self.engine.run(asked)) as messages:
+                async for message in messages:
+                    for event in events_of(message, answers[0], echo):
+                        yield event
+                        if event.finish is not None:
+                            return
 
     @cached_property
     def _default_sampling(self) -> SamplingParams:
@@ -142,42 +142,34 @@ class LocalModel:
         )
         return self._model.reasoning.is_open(b"".join(spelled).decode("utf-8", "replace"))
 
-    def _answer(self, request: Request, prompt_tokens: int, *, is_thinking: bool) -> Answer:
-        reader, marks = self._reader(request, is_thinking=is_thinking)
-        control = self._model.tokenizer.control
-        ids = {mark: control.id_of(mark) for mark in marks}
+    def _answer(
+        self, request: Request, prompt_tokens: int, start: int, *, is_thinking: bool
+    ) -> Answer:
         return Answer(
             self._model.tokenizer,
+            request,
             prompt_tokens=prompt_tokens,
-            stop=request.stop,
-            has_logprobs=request.logprobs is not None,
-            reader=reader,
-            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
+            reader=self._reader(request, is_thinking=is_thinking),
+            start=start,
         )
 
-    def _reader(
-        self, request: Request, *, is_thinking: bool
-    ) -> tuple[AnswerReader | None, tuple[str, ...]]:
-        """Who tells thoughts and calls from text, if there can be any; the marks it looks for."""
+    def _reader(self, request: Request, *, is_thinking: bool) -> AnswerReader | None:
+        """Who tells thoughts and calls from text, if there can be any."""
         box, thought = request.toolbox, self._model.reasoning
         is_raw = request.reasoning.format is ReasoningFormat.RAW
         may_call = box is not None and box.use is not ToolUse.NONE
-        marks: tuple[str, ...] = ()
-        if thought is not None:
-            marks += (thought.opening, thought.closing)
-        if may_call:
-            marks += self._model.tool_format.marks
         if request.prompt is not None or (not may_call and thought is None):
-            return None, ()  # what goes on with a text is text
-        return (
-            AnswerReader(
-                thoughts=None
-                if thought is None or is_raw
-                else ReasoningReader(thought, is_open=is_thinking),
-                calls=self._model.tool_format.reader(new_call_id) if may_call else None,
-                reasoning_format=request.reasoning.format,
-            ),
-            marks,
+            return None  # what goes on with a text is text
+        marks = (thought.opening, thought.closing) if thought is not None else ()
+        marks += self._model.tool_format.marks if may_call else ()
+        ids = {mark: self._model.tokenizer.control.id_of(mark) for mark in marks}
+        return AnswerReader(
+            thoughts=None
+            if thought is None or is_raw
+            else ReasoningReader(thought, is_open=is_thinking),
+            calls=self._model.tool_format.reader(new_call_id) if may_call else None,
+            reasoning_format=request.reasoning.format,
+            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
         )
 
     def _submit(
@@ -192,7 +184,8 @@ class LocalModel:
                     f"logit_bias: {token_id} is no token of this model, whose last is {vocab - 1}",
                     param="logit_bias",
                 )
-        most = min(_first(request.max_tokens, self._settings.max_tokens, room), room)
+        # An engine draws one token at least; when none is asked for, `Answer` leaves it out.
+        most = max(1, min(_first(request.max_tokens, self._settings.max_tokens, room), room))
         return Submit(
             id=request.id,
             prompt=tuple(prompt),
@@ -208,6 +201,7 @@ class LocalModel:
             logit_bias=sampling.logit_bias,
             min_tokens=most if request.min_tokens is None else min(request.min_tokens, most),
             logprobs=-1 if request.logprobs is None else request.logprobs,
+            scores_prompt=request.echo and request.logprobs is not None,
             tenant=request.tenant,
             weight=request.terms.weight,
             priority=request.terms.priority,
@@ -221,6 +215,17 @@ class LocalModel:
                 is_thinking=is_thinking,
             ),
         )
+
+
+@contextmanager
+def _grammar_named(request: Request) -> Generator[None]:
+    """An error of the answer's grammar names the field it was made of."""
+    try:
+        yield
+    except errors.InvalidRequest as exc:
+        if exc.param == "response_format" and request.format is None:
+            exc.param = "tools"
+        raise
 
 
 class LocalProvider:

@@ -34,10 +34,15 @@ class Prompts:
         return request.prompt
 
     async def echo(self, request: Request, ids: Sequence[int]) -> str:
-        """What the answer begins with: the prompt's text, if the caller wants it."""
+        """What the answer begins with: the prompt's text, if the caller wants it.
+
+        With log-probabilities it is what the tokens write, so that each has its place in it.
+        """
         if not request.echo:
             return ""
-        return request.prompt if isinstance(request.prompt, str) else await self.text(ids)
+        if isinstance(request.prompt, str) and request.logprobs is None:
+            return request.prompt
+        return await self.text(ids)
 
     async def text(self, ids: Sequence[int]) -> str:
         """What token ids write. Raises InvalidRequest for one that is not in the vocabulary."""

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 import msgspec
 
@@ -11,6 +10,8 @@ from headrace.errors import EngineError
 from headrace.gateway.base import Provider
 from headrace.gateway.merged import Merged
 from headrace.types import Request, Timing, TokenEvent, Usage
+
+NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
 
 
 def stream_all(provider: Provider, requests: Sequence[Request]) -> AsyncGenerator[TokenEvent, None]:
@@ -28,7 +29,7 @@ async def _merged(
     streams: Sequence[AsyncGenerator[TokenEvent, None]], counts: Sequence[int]
 ) -> AsyncGenerator[TokenEvent, None]:
     offsets = [sum(counts[:prompt]) for prompt in range(len(counts))]
-    usages: list[Usage] = [Usage(prompt_tokens=0, completion_tokens=0)] * len(counts)
+    usages = [NOTHING] * len(counts)
     timings: list[Timing] = []
     to_end = sum(counts)
     async with Merged(streams) as merged:
@@ -37,7 +38,7 @@ async def _merged(
             prompt, event = await merged.next()
             usages[prompt] = event.usage or usages[prompt]
             early.append((prompt, event))
-        yield TokenEvent(text="", usage=_sum(usages))
+        yield TokenEvent(text="", usage=sum(usages, NOTHING))
         while to_end:
             prompt, event = early.popleft() if early else await merged.next()
             usages[prompt] = event.usage or usages[prompt]
@@ -47,7 +48,7 @@ async def _merged(
             yield msgspec.structs.replace(
                 event,
                 choice=offsets[prompt] + event.choice,
-                usage=None if to_end else _sum(usages),
+                usage=None if to_end else sum(usages, NOTHING),
                 timing=None if to_end or not timings else _span(timings),
             )
 
@@ -64,16 +65,7 @@ async def _whole(provider: Provider, request: Request) -> AsyncGenerator[TokenEv
     raise EngineError("the stream ended without a finish reason")
 
 
-def _sum(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(each.prompt_tokens for each in usages),
-        completion_tokens=sum(each.completion_tokens for each in usages),
-        cached_tokens=sum(each.cached_tokens for each in usages),
-    )
-
-
 def _span(timings: Sequence[Timing]) -> Timing:
     """Up to the soonest first token as it was, then until the last answer ended."""
     first = min(timings, key=lambda timing: timing.queue_s + timing.prompt_s)
-    total_s = max(timing.total_s for timing in timings)
-    return replace(first, completion_s=total_s - first.queue_s - first.prompt_s)
+    return first.until(max(timing.total_s for timing in timings))

@@ -27,6 +27,10 @@ class HeldLogprobs:
         entry = replace(self._entry(token_id, said.chosen, top), start=start)
         self._held.append((start, entry))
 
+    def push_first(self, token_id: int) -> None:
+        """Take a prompt's first token: nothing says how likely it was."""
+        self._held.append((0, self._entry(token_id, None)))
+
     def release(self, delivered: int) -> tuple[TokenLogprob, ...]:
         """The entries that go out once `delivered` characters have."""
         out: list[TokenLogprob] = []
@@ -41,7 +45,7 @@ class HeldLogprobs:
         return out
 
     def _entry(
-        self, token_id: int, logprob: float, top: tuple[TokenLogprob, ...] = ()
+        self, token_id: int, logprob: float | None, top: tuple[TokenLogprob, ...] = ()
     ) -> TokenLogprob:
         data = self._tokenizer.token_bytes(token_id)
         if not data:

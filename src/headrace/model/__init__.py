@@ -3,8 +3,9 @@
 What is named here is imported when somebody asks for it: an engine needs no tokenizer.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from headrace.lazy import lazily
 
 if TYPE_CHECKING:
     from headrace.model.bundle import bundled_model
@@ -32,23 +33,20 @@ __all__ = [
     "open_network",
 ]
 
-_MODULES = {
-    "ChatTemplate": "chat_template",
-    "Checkpoint": "checkpoint",
-    "Detokenizer": "detokenizer",
-    "LanguageModel": "language_model",
-    "Network": "network",
-    "Program": "program",
-    "Tokenizer": "tokenizer",
-    "build_program": "registry",
-    "bundled_model": "bundle",
-    "open_checkpoint": "checkpoint",
-    "open_model": "language_model",
-    "open_network": "network",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "ChatTemplate": "chat_template",
+        "Checkpoint": "checkpoint",
+        "Detokenizer": "detokenizer",
+        "LanguageModel": "language_model",
+        "Network": "network",
+        "Program": "program",
+        "Tokenizer": "tokenizer",
+        "build_program": "registry",
+        "bundled_model": "bundle",
+        "open_checkpoint": "checkpoint",
+        "open_model": "language_model",
+        "open_network": "network",
+    },
+)

@@ -17,11 +17,20 @@ class Detokenizer:
     tokens write nothing. The work per token does not grow with the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, spelled: Mapping[int, bytes] = _NONE) -> None:
-        """`spelled`: control tokens that are written all the same, and how."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        spelled: Mapping[int, bytes] = _NONE,
+        goes_on: bool = False,
+    ) -> None:
+        """`spelled`: control tokens that are written all the same, and how.
+
+        `goes_on`: there is text before this, so a space that it begins with is its own.
+        """
         self._pieces = tokenizer.decoding.pieces
         self._spelled = spelled
-        self._drop_space = tokenizer.decoding.drops_first_space
+        self._drop_space = tokenizer.decoding.drops_first_space and not goes_on
         self._held = b""
 
     def push(self, token_ids: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.model.grammar_text import choice, json_rule, literal
-from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema
+from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema, hear_all
 from headrace.types import CallPiece, Tool, Toolbox
 
 _MARK = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
@@ -126,21 +126,17 @@ class JsonCallReader:
     def push(self, text: str) -> Heard:
         """See `CallReader`."""
         self._held += text
-        return _joined(self._all())
+        return hear_all(self._step)
 
     def flush(self) -> Heard:
         """See `CallReader`."""
-        heard = self._all()
+        heard = hear_all(self._step)
         held, self._held = self._mark + self._held, ""
-        if self._state != self._tail and held.strip():
-            heard.append(Heard(text=held))
-        return _joined(heard)
+        is_lost = self._state == self._tail or not held.strip()
+        return heard if is_lost else Heard(text=heard.text + held, calls=heard.calls)
 
-    def _all(self) -> list[Heard]:
-        heard: list[Heard] = []
-        while (said := self._state()) is not None:
-            heard.append(said)
-        return heard
+    def _step(self) -> Heard | None:
+        return self._state()
 
     def _text(self) -> Heard | None:
         """Text, up to the mark that opens a call."""
@@ -248,10 +244,3 @@ def _spell(text: str, mark: Mark) -> str:
         start = found.end()
     parts += [literal(text[start:])] if start < len(text) else []
     return " ".join(parts)
-
-
-def _joined(heard: list[Heard]) -> Heard:
-    return Heard(
-        text="".join(said.text for said in heard),
-        calls=tuple(piece for said in heard for piece in said.calls),
-    )

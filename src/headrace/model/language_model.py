@@ -44,13 +44,15 @@ def open_model(
     *,
     dtype: Dtype = Dtype.STORED,
     context: int | None = None,
+    tool_format: ToolFormat | None = None,
     now: Callable[[], datetime] = _local_time,
 ) -> LanguageModel:
     """Open and check the Hugging Face folder at `path`; allocates nothing of the weights' size.
 
-    `dtype` and `context` are as for `open_network`; `now` gives the date that chat templates may
-    print. Raises CheckpointError, one sentence naming the file (and the tensor), when something is
-    missing, broken or not known to this version.
+    `dtype` and `context` are as for `open_network`; `tool_format` None: the one its chat template
+    was written for; `now` gives the date that chat templates may print. Raises CheckpointError, one
+    sentence naming the file (and the tensor), when something is missing, broken or not known to
+    this version.
     """
     network = open_network(path, dtype=dtype, context=context)
     checkpoint, program = network.checkpoint, network.program
@@ -71,7 +73,7 @@ def open_model(
         precision=checkpoint.weights.precision(program),
         tokenizer=tokenizer,
         chat_template=template,
-        tool_format=tool_format_of(template.source),
+        tool_format=tool_format or tool_format_of(template.source),
         reasoning=reasoning_marks_of(template.source),
         stop_ids=defaults.stop_ids,
         default_sampling=defaults.sampling,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from headrace.model.grammar_text import choice, json_rule, literal
-from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema
+from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema, hear_all
 from headrace.types import CallPiece, Tool, Toolbox
 
 _CALL = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_.-]{0,63})\(\s*")
@@ -100,21 +100,17 @@ class PythonicCallReader:
     def push(self, text: str) -> Heard:
         """See `CallReader`."""
         self._held += text
-        return self._all()
+        return hear_all(self._step)
 
     def flush(self) -> Heard:
         """See `CallReader`."""
-        heard = self._all()
+        heard = hear_all(self._step)
         held, self._held = self._held, ""
         is_lost = self._state == self._after or not held.strip()
         return heard if is_lost else Heard(text=heard.text + held, calls=heard.calls)
 
-    def _all(self) -> Heard:
-        text, calls = "", list[CallPiece]()
-        while (said := self._state()) is not None:
-            text += said.text
-            calls += said.calls
-        return Heard(text=text, calls=tuple(calls))
+    def _step(self) -> Heard | None:
+        return self._state()
 
     def _begin(self) -> Heard | None:
         lead = self._held.lstrip()

@@ -37,6 +37,15 @@ class CallReader(Protocol):
         ...
 
 
+def hear_all(step: Callable[[], Heard | None]) -> Heard:
+    """What a reader makes of all it holds: its next `step` until there is none."""
+    text, calls = "", list[CallPiece]()
+    while (said := step()) is not None:
+        text += said.text
+        calls += said.calls
+    return Heard(text=text, calls=tuple(calls))
+
+
 class ToolFormat(Protocol):
     """One way to write calls."""
 
