@@ -163,4 +163,4 @@ def _sample(item: tuple[Any, Any]) -> str:
             return ""
 
 
-PUMPED = " a0A_-.,=%{[<\"\x00é"  # one of each kind of character that our patterns tell apart
+PUMPED = ' a0A_-.,=%{[<"\x00é'  # one of each kind of character that our patterns tell apart

@@ -6,7 +6,7 @@ many of the same, then something it does not. Doubling the many at most doubles 
 
 import ast
 import re
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,10 @@ PACKAGE = Path(headrace.__file__).parent
 USES = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
 SHORT, LONG = 300, 600  # longer than what our patterns bound
 LINEAR = 2.2  # times the steps for twice the text
-PUMPS = [*PUMPED, *map("".join, zip(PUMPED, PUMPED[1:], strict=False))]
-# Patterns put together while the server runs: their places, and a test that has them judged.
-MADE = {
-    "model/control_tokens.py": "test_patterns_of_control_tokens_are_linear",
-    "api/json_schema.py": "callers' patterns, compiled and never matched",
-    "accounts/keys.py": "of constants only: test_patterns_of_keys_are_linear",
-}
+PUMPS = [*PUMPED, *map("".join, pairwise(PUMPED))]
+# Files that put patterns together: two have tests of their own below, and the patterns in schemas,
+# which are callers', are compiled and never matched.
+MADE = {"model/control_tokens.py", "accounts/keys.py", "api/json_schema.py"}
 
 
 def calls_of_re(tree: ast.Module) -> list[tuple[str, ast.expr]]:

@@ -103,8 +103,10 @@ def test_keywords_are_what_the_documentation_lists() -> None:
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "array", "#/a", "*"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(sorted(KEYWORDS)), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(sorted(KEYWORDS)), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 

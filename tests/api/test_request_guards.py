@@ -1,4 +1,4 @@
-"""Rows of docs/security.md on request parameters: on every route that takes them, whole or streamed.
+"""Rows of docs/security.md on parameters, on every route that takes them, whole or streamed.
 
 Each is refused with a 400 that names the field, and reaches no provider.
 """

@@ -12,7 +12,10 @@ from tests.engine.test_grammar import json_grammar, make_engine, settle, submit,
 BLANKS = tuple((ord(char), 100.0) for char in " \n\t\r")
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"n": {"enum": [1, 2]}, "all": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3}},
+    "properties": {
+        "n": {"enum": [1, 2]},
+        "all": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3},
+    },
     "required": ["n", "all"],
     "additionalProperties": False,
 }
