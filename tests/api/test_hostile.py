@@ -153,6 +153,8 @@ def test_a_strange_field_name_is_shown_short_and_printable():
     assert "\x1b" not in got.json["message"]
 
 
+@pytest.mark.guards("D05")
+@pytest.mark.guards("D06")
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -203,6 +205,7 @@ def test_brackets_and_commas_inside_strings_are_only_text():
     assert provider.requests[0].messages[0].content == text
 
 
+@pytest.mark.guards("D05")
 def test_64_levels_are_not_too_deep():
     deep: Any = {}
     for _ in range(62):
@@ -218,6 +221,7 @@ def test_an_unknown_model_is_a_404_before_the_fields_are_looked_at():
     assert got.json["message"] == "Model gpt-99 does not exist or you do not have access to it."
 
 
+@pytest.mark.guards("D08")
 @pytest.mark.parametrize(
     "kind", ["text/html", "application/cbor", "multipart/form-data; boundary=x", "x" * 500]
 )
@@ -235,6 +239,7 @@ def test_a_charset_or_no_type_at_all_is_fine():
     assert asyncio.run(bare.run()).status == 200
 
 
+@pytest.mark.guards("D02")
 def test_a_body_over_the_limit_is_refused_by_its_length_alone():
     exchange = Exchange(
         app_of(ScriptedProvider()), "POST", COMPLETIONS, headers={"content-length": "10000000000"}
@@ -251,6 +256,7 @@ def test_a_length_that_is_no_number_is_refused(length: str):
     assert got.status == 400
 
 
+@pytest.mark.guards("D03")
 def test_an_endless_body_is_cut_at_the_limit():
     exchange = Exchange(app_of(ScriptedProvider(), max_body_bytes=2_000), "POST", COMPLETIONS)
     exchange.incoming.get_nowait()
@@ -262,6 +268,7 @@ def test_an_endless_body_is_cut_at_the_limit():
     assert exchange.incoming.qsize() == 9
 
 
+@pytest.mark.guards("D04")
 def test_a_body_that_does_not_come_is_a_408():
     exchange = Exchange(app_of(ScriptedProvider(), body_timeout_s=0.01), "POST", COMPLETIONS)
     exchange.incoming.get_nowait()

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.api.json_schema import KEYWORDS, offences
 
@@ -66,6 +68,7 @@ def test_what_is_not_taken_is_named_by_keyword_and_place(schema: dict[str, Any],
     assert any(said in offence for offence in found), found
 
 
+@pytest.mark.guards("D70")
 def test_sizes_are_bounded() -> None:
     assert strict(of(**{f"p{i}": {"type": "null"} for i in range(500)})) == []
     assert "501 properties" in strict(of(**{f"p{i}": {"type": "null"} for i in range(501)}))[0]
@@ -96,3 +99,30 @@ def test_keywords_are_what_the_documentation_lists() -> None:
     page = Path(__file__).parents[2] / "docs/structured_output.md"
     text = page.read_text()
     assert [word for word in KEYWORDS if f"`{word}`" not in text] == []
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "array", "#/a", "*"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(sorted(KEYWORDS)), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.mark.guards("D64")
+@given(
+    schema=st.dictionaries(st.sampled_from(sorted(KEYWORDS)), VALUES, max_size=5),
+    is_strict=st.booleans(),
+)
+def test_whatever_stands_in_a_schema_is_judged(schema: dict[str, Any], is_strict: bool) -> None:
+    assert all(offence.startswith("s") for offence in offences(schema, "s", strict=is_strict))
+
+
+@pytest.mark.guards("D64")
+@pytest.mark.parametrize(
+    "odd", [{"type": 5}, {"type": {}}, {"type": [[]]}, {"type": "object", "required": [[]]}]
+)
+def test_odd_values_of_keywords_are_refused(odd: dict[str, Any]) -> None:
+    assert any("schema.properties.a" in said for said in strict(of(a=odd)))

@@ -181,6 +181,7 @@ def test_neighbours_without_a_grammar_say_what_they_say_alone() -> None:
     assert output(run(engine), "free") == expected
 
 
+@pytest.mark.guards("D60")
 def test_an_answer_is_the_same_alone_and_when_it_is_preempted() -> None:
     asked = [
         submit(f"s{n}", json_grammar(SCHEMA), temperature=1.0, seed=n, tenant=f"t{n}")
@@ -212,6 +213,8 @@ def test_a_finished_grammar_does_not_wait_for_min_tokens() -> None:
     assert endings(run(engine)) == {"a": "stop"}
 
 
+@pytest.mark.guards("D64")
+@pytest.mark.guards("D73")
 @pytest.mark.parametrize(
     "source",
     [
@@ -229,6 +232,8 @@ def test_what_is_no_grammar_is_refused(source: str) -> None:
     assert said.error == "InvalidRequest"
 
 
+@pytest.mark.guards("D68")
+@pytest.mark.guards("D70")
 @pytest.mark.parametrize(
     "source",
     [
@@ -253,6 +258,7 @@ def test_grammars_that_explode_work_or_are_refused_while_others_go_on(source: st
         run(engine)
 
 
+@pytest.mark.guards("D68")
 def test_long_chains_of_references_are_refused() -> None:
     chain = {f"D{n}": {"$ref": f"#/$defs/D{n + 1}"} for n in range(4_000)}
     chain["D4000"] = {"type": "null"}
@@ -264,6 +270,7 @@ def test_long_chains_of_references_are_refused() -> None:
         assert said.error == "GrammarTooComplex"
 
 
+@pytest.mark.guards("D67")
 def test_what_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
@@ -297,6 +304,7 @@ def test_cancelled_while_it_runs() -> None:
     engine.check_integrity()
 
 
+@pytest.mark.guards("D74")
 @pytest.mark.parametrize("method", ["fill", "accept", "force"])
 def test_a_grammar_that_loses_its_place_ends_its_own_request_only(
     method: str, monkeypatch: pytest.MonkeyPatch
@@ -334,6 +342,7 @@ def test_an_engine_without_a_vocabulary_refuses_grammars() -> None:
     assert said.error == "InvalidRequest"
 
 
+@pytest.mark.guards("D71")
 def test_few_compiled_grammars_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = GrammarCompiler(vocabulary)
     engine = make_engine(NullBackend(PROGRAM, num_blocks=512), compiler=compiler)

@@ -10,8 +10,16 @@ import pytest
 
 from headrace.config import ModelConfig
 from headrace.errors import ContextTooLong, InvalidRequest, UnknownModel
-from headrace.model import Tokenizer
-from headrace.types import FinishReason, TokenEvent, TokenizeRequest
+from headrace.model import ChatTemplate, Tokenizer
+from headrace.types import (
+    FinishReason,
+    Message,
+    Role,
+    SamplingParams,
+    TokenEvent,
+    TokenizeRequest,
+    ToolCall,
+)
 from tests.gateway.test_local import MODEL, ask, collect, provider
 
 VOCAB = MODEL.program.vocab_size
@@ -112,16 +120,47 @@ def test_log_probabilities_know_where_their_text_begins() -> None:
             assert text[entry.start :].startswith(entry.token)
 
 
+@pytest.mark.guards("D45")
 def test_ids_that_are_no_tokens_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=f"{VOCAB} is no token of this model") as refused:
         run({"prompt": (1, VOCAB)})
     assert refused.value.param == "prompt"
 
 
-def test_a_prompt_that_fills_the_context_is_refused() -> None:
-    with pytest.raises(ContextTooLong, match="Current length is 100000") as refused:
-        run({"prompt": (1,) * 100_000})
-    assert refused.value.param == "prompt"
+@pytest.mark.guards("D61")
+def test_a_prompt_that_fills_the_context_is_refused_each_time() -> None:
+    async def scenario() -> None:
+        async with provider() as running:
+            for prompt in ((1,) * 100_000, "word " * 8_000):
+                for _ in range(10):
+                    with pytest.raises(ContextTooLong, match="Current length is ") as refused:
+                        await collect(running, ask(messages=(), prompt=prompt))
+                    assert refused.value.param == "prompt"
+            events = await collect(running, ask())
+            assert events[-1].finish is not None
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.guards("D42")
+@pytest.mark.parametrize("field", ["max_tokens", "min_tokens"])
+def test_a_huge_bound_becomes_what_the_context_has_room_for(field: str) -> None:
+    async def scenario() -> None:
+        async with provider() as running:
+            model = running._models["mini"]
+            request = ask(**{"max_tokens": None, field: 10**12})
+            asked = model._submit(request, (1, 2), 100, is_thinking=False)
+            assert asked.max_tokens == 100
+            assert asked.min_tokens == (100 if field == "min_tokens" else 0)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.guards("D45")
+def test_a_bias_of_what_is_no_token_is_refused() -> None:
+    bias = SamplingParams(temperature=0.0, logit_bias=((VOCAB, 1.0),))
+    with pytest.raises(InvalidRequest, match=f"logit_bias: {VOCAB} is no token of this model"):
+        run({"prompt": "a", "sampling": bias})
 
 
 def test_the_default_of_the_settings_bounds_an_answer() -> None:
@@ -163,6 +202,7 @@ def test_tokens_are_shown_and_read_back() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.guards("D57")
 def test_long_texts_are_tokenized_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
     plain = Tokenizer.encode_prompt
@@ -182,3 +222,33 @@ def test_long_texts_are_tokenized_off_the_event_loop(monkeypatch: pytest.MonkeyP
 
     asyncio.run(scenario())
     assert [thread is threading.main_thread() for thread in threads] == [True, True, False, False]
+
+
+@pytest.mark.guards("D57")
+@pytest.mark.parametrize("place", ["content", "reasoning", "arguments"])
+def test_long_messages_are_rendered_off_the_event_loop(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    plain = ChatTemplate.render_ids
+
+    def recorded(self: ChatTemplate, *arguments: Any, **options: Any) -> list[int]:
+        threads.append(threading.current_thread())
+        return plain(self, *arguments, **options)
+
+    long = "long " * 20_000
+    said = Message(role=Role.ASSISTANT, content="")
+    if place == "arguments":
+        said = replace(said, tool_calls=(ToolCall(id="1", name="f", arguments=long),))
+    else:
+        said = replace(said, **{place: long})
+
+    async def scenario() -> None:
+        async with provider() as running:
+            monkeypatch.setattr(ChatTemplate, "render_ids", recorded)
+            with suppress(ContextTooLong, InvalidRequest):
+                await collect(running, replace(ask(), messages=(*ask().messages, said)))
+
+    asyncio.run(scenario())
+    assert threads
+    assert threading.main_thread() not in threads

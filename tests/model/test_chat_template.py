@@ -56,6 +56,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=10).map("".join))
 
 
+@pytest.mark.guards("D56")
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 def test_no_content_adds_or_removes_a_control_token(
     tokenizer: Tokenizer, contents: list[str]
@@ -123,6 +124,7 @@ def test_a_template_that_cannot_take_the_messages_says_so(tokenizer: Tokenizer) 
         chat.render_ids(HELLO * 2)
 
 
+@pytest.mark.guards("D78")
 @pytest.mark.parametrize(
     "source",
     [

@@ -1,8 +1,10 @@
 """Tool calls written as Python, however the text is cut."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +48,36 @@ def test_python_spellings_of_values_become_json() -> None:
     assert json.loads(arguments) == {"a": True, "b": None, "c": "its", "d": [1, 2]}
 
 
-def test_what_is_no_value_is_given_as_text() -> None:
-    _, ((_, _, arguments),) = read(reader_of(PYTHONIC), ["[f(a=os.system('x'))]"])
-    assert json.loads(arguments) == {"a": "os.system('x')"}
+def no_json(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+@pytest.mark.guards("D59")
+@pytest.mark.parametrize(
+    "value",
+    [
+        "os.system('x')",
+        "__import__('pathlib').Path('{}/run').touch()",
+        "[__import__('pathlib').Path('{}/run').touch()]",
+        "(lambda: open('{}/run', 'w'))()",
+        "NaN",
+        "-Infinity",
+        "[NaN]",
+        "{{1, 2}}",
+        "[" * 300 + "]" * 300 + "+",
+    ],
+)
+def test_what_is_no_value_is_given_as_text_and_never_run(value: str, tmp_path: Path) -> None:
+    value = value.format(tmp_path) if "{" in value else value
+    _, ((_, _, arguments),) = read(reader_of(PYTHONIC), [f"[f(a={value})]"])
+    assert json.loads(arguments, parse_constant=no_json) == {"a": value}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.guards("D59")
+@given(value=st.text("\"'\\[]{}():,=1eNaInf.-_ \n", max_size=20))
+def test_arguments_are_json_whatever_is_written(value: str) -> None:
+    _, calls = read(reader_of(PYTHONIC), [f"[f(a={value})]"])
+    for _, _, arguments in calls:
+        if arguments.endswith("}"):
+            json.loads(arguments, parse_constant=no_json)

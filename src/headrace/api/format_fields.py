@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from headrace.api.json_schema import offences, pattern_problem
+from headrace.api.json_schema import MAX_PATTERN_CHARS, offences, pattern_problem
 from headrace.api.wire import Wire
 from headrace.types import Format, JsonFormat, LarkFormat, RegexFormat
 
@@ -44,7 +44,7 @@ class RegexWire(Wire):
     """Text that a regular expression matches as a whole. An extension."""
 
     type: Literal["regex"]
-    regex: Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR_CHARS)]
+    regex: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_CHARS)]
 
 
 class LarkWire(Wire):

@@ -15,6 +15,9 @@ MAX_PROPERTIES = 500
 MAX_ENUM_VALUES = 500
 MAX_NAME_CHARS = 100_000  # of property names, definitions' names, enum and const strings
 MAX_NESTED_GROUPS = 100  # in a pattern
+# Chosen: Python's compiler takes time with the square of the length when alternatives begin alike.
+MAX_PATTERN_CHARS = 10_000
+MAX_PATTERNS_CHARS = 100_000  # of all patterns of a schema
 
 TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 FORMATS = (
@@ -84,6 +87,7 @@ class _Walk:
         self._root = root
         self._strict = strict
         self._num_properties = self._num_enum_values = self._num_name_chars = 0
+        self._num_pattern_chars = 0
 
     def check_root(self, schema: Mapping[str, Any], place: str) -> None:
         if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
@@ -173,7 +177,11 @@ class _Walk:
         pattern = schema.get("pattern")
         if pattern is None:
             return
-        problem = pattern_problem(pattern)
+        self._num_pattern_chars += len(pattern) if isinstance(pattern, str) else 0
+        if self._num_pattern_chars > MAX_PATTERNS_CHARS:
+            problem = f"the schema's patterns are longer than {MAX_PATTERNS_CHARS} characters"
+        else:
+            problem = pattern_problem(pattern)
         if problem is None and self._strict and looks_around(pattern):
             problem = "look-around and back-references are not supported"
         if problem:
@@ -205,7 +213,7 @@ class _Walk:
             self._say(f"{place}.required", "must be an array")
             return
         for name in cast("list[object]", required):
-            if name not in names:
+            if not isinstance(name, str) or name not in names:
                 self._say(f"{place}.required", f"'{_short(name)}' is not in 'properties'")
 
     def _check_array(self, schema: Mapping[str, Any], place: str) -> None:
@@ -221,6 +229,8 @@ def pattern_problem(pattern: object) -> str | None:
     """Why `pattern` is no regular expression we take; None: it is one."""
     if not isinstance(pattern, str):
         return "must be a string"
+    if len(pattern) > MAX_PATTERN_CHARS:
+        return f"is longer than {MAX_PATTERN_CHARS} characters"
     depth = deepest = 0
     for char in pattern:
         depth += (char == "(") - (char == ")")
@@ -246,8 +256,10 @@ def _resolves(reference: str, root: object) -> bool:
 
 
 def _types_of(schema: Mapping[str, Any]) -> Sequence[str]:
-    said = schema.get("type", ())
-    return (said,) if isinstance(said, str) else cast("Sequence[str]", said)
+    said = schema.get("type")
+    if isinstance(said, str):
+        return (said,)
+    return cast("Sequence[str]", said) if isinstance(said, list) else ()
 
 
 def _below(schema: Mapping[str, Any], place: str) -> Iterator[tuple[object, str, int]]:

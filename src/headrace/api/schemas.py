@@ -1,7 +1,8 @@
 """What arrives on the wire, and the one place where it becomes a `types.Request`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -356,11 +357,11 @@ def _reasoning(wire: ChatCompletionRequest) -> Reasoning:
 def _order_offences(messages: list[ChatMessage]) -> list[str]:
     """After calls come their tools' answers, each once, before anything else."""
     found: list[str] = []
-    open_ids: list[str] = []
+    open_ids: dict[str, None] = {}  # in order, found at once: there may be thousands
     for number, said in enumerate(messages):
         if isinstance(said, ToolMessage):
             if said.tool_call_id in open_ids:
-                open_ids.remove(said.tool_call_id)
+                del open_ids[said.tool_call_id]
             else:
                 shown = printable(said.tool_call_id)
                 found.append(
@@ -368,20 +369,24 @@ def _order_offences(messages: list[ChatMessage]) -> list[str]:
                 )
             continue
         if open_ids:
-            missing = ", ".join(map(printable, open_ids))
-            found.append(f"messages.{number}: tool messages are missing for {missing}")
-            open_ids = []
+            found.append(f"messages.{number}: {_unanswered(open_ids)}")
+            open_ids = {}
         if not isinstance(said, AssistantMessage):
             continue
         if said.content is None and not said.tool_calls:
             found.append(f"messages.{number}.assistant: needs content or tool_calls")
-        open_ids = [call.id for call in said.tool_calls or ()]
-        if len(set(open_ids)) < len(open_ids):
+        open_ids = {call.id: None for call in said.tool_calls or ()}
+        if len(open_ids) < len(said.tool_calls or ()):
             found.append(f"messages.{number}.assistant.tool_calls: an id is there twice")
     if open_ids:
-        missing = ", ".join(map(printable, open_ids))
-        found.append(f"messages.{len(messages)}: tool messages are missing for {missing}")
+        found.append(f"messages.{len(messages)}: {_unanswered(open_ids)}")
     return found
+
+
+def _unanswered(ids: Mapping[str, None]) -> str:
+    shown = ", ".join(map(printable, islice(ids, MAX_OFFENCES)))
+    more = f" and {len(ids) - MAX_OFFENCES} more" if len(ids) > MAX_OFFENCES else ""
+    return f"tool messages are missing for {shown}{more}"
 
 
 def _offence(place: tuple[int | str, ...], kind: str, message: str) -> str:

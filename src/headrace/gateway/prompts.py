@@ -94,7 +94,12 @@ class Prompts:
 
 
 def _chars(messages: Sequence[Message]) -> int:
-    return sum(len(message.content) for message in messages)
+    return sum(
+        len(message.content)
+        + len(message.reasoning)
+        + sum(len(call.arguments) for call in message.tool_calls)
+        for message in messages
+    )
 
 
 def _num_chars(request: Request) -> int:

@@ -17,8 +17,8 @@ from headrace.model.grammar_text import choice, json_rule, literal
 from headrace.model.tool_format import Heard, Mark, allowed, arguments_schema, hear_all
 from headrace.types import CallPiece, Tool, Toolbox
 
-_CALL = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_.-]{0,63})\(\s*")
-_CALL_SO_FAR = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_.-]{0,63})?\s*$")
+_CALL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_.-]{0,63})\(\s*")
+_CALL_SO_FAR = re.compile(r"([a-zA-Z_][a-zA-Z0-9_.-]{0,63}\s*)?$")
 _KEYWORD = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_-]*)\s*=\s*(.+)\s*$", re.DOTALL)
 _WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
 
@@ -125,7 +125,7 @@ class PythonicCallReader:
 
     def _name(self) -> Heard | None:
         """The bracket or comma before a call, and the tool's name."""
-        lead = self._held.lstrip().lstrip("[,")
+        lead = self._held.lstrip().lstrip("[,").lstrip()
         found = _CALL.match(lead)
         if found is None:
             if _CALL_SO_FAR.match(lead):
@@ -208,10 +208,15 @@ def _value_as_json(value: str) -> str:
     if value in _WORDS:
         return json.dumps(_WORDS[value])
     try:
-        json.loads(value)
+        json.loads(value, parse_constant=_no_number)
     except (ValueError, RecursionError):
         try:
-            return json.dumps(ast.literal_eval(value))
+            return json.dumps(ast.literal_eval(value), allow_nan=False)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return json.dumps(value)  # no value that we know: what was written, as text
     return value
+
+
+def _no_number(word: str) -> None:
+    """Python's JSON reader takes NaN and Infinity, which JSON has not. Raises ValueError."""
+    raise ValueError(f"{word} is no JSON")
