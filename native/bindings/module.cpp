@@ -7,6 +7,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <exception>
 #include <memory>
 #include <stdexcept>
 
@@ -91,7 +92,8 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
           const Array<const float>& min_p, const Array<const std::uint64_t>& seed,
           const Array<const std::int32_t>& bias_offsets, const Array<const std::int32_t>& bias_ids,
           const Array<const float>& bias_values, const Array<const std::int32_t>& mask_rows,
-          const Matrix2<const std::uint32_t>& mask_bits, const Array<std::int32_t>& tokens,
+          const Matrix2<const std::uint32_t>& mask_bits,
+          const std::optional<nb::callable>& await_masks, const Array<std::int32_t>& tokens,
           const std::optional<Matrix2<float>>& logits,
           const std::optional<Array<const std::int32_t>>& taps,
           const std::optional<nb::ndarray<float, nb::ndim<3>, nb::c_contig>>& hidden,
@@ -133,8 +135,25 @@ bool step(Machine& machine, const Array<const std::int32_t>& token_ids,
     input.taps = span_of(*taps);
     input.hidden = hidden->data();
   }
-  nb::gil_scoped_release released;
-  return machine.step(input);
+  // An exception may not pass through the machine, whose other workers are at a barrier then.
+  std::exception_ptr failure;
+  if (await_masks) {
+    input.await_masks = [&] {
+      nb::gil_scoped_acquire held;
+      try {
+        (*await_masks)();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    };
+  }
+  bool is_finite = false;
+  {
+    nb::gil_scoped_release released;
+    is_finite = machine.step(input);
+  }
+  if (failure) std::rethrow_exception(failure);
+  return is_finite;
 }
 
 std::int32_t draw(const Array<const float>& logits, float temperature, std::int32_t top_k,
@@ -266,7 +285,7 @@ NB_MODULE(_native, module) {
            nb::arg("seed").noconvert(), nb::arg("bias_offsets").noconvert(),
            nb::arg("bias_ids").noconvert(), nb::arg("bias_values").noconvert(),
            nb::arg("mask_rows").noconvert(), nb::arg("mask_bits").noconvert(),
-           nb::arg("tokens").noconvert(),
+           nb::arg("await_masks").none(), nb::arg("tokens").noconvert(),
            nb::arg("logits").noconvert().none(), nb::arg("taps").noconvert().none(),
            nb::arg("hidden").noconvert().none(), nb::arg("vocab"), nb::arg("hidden_size"),
            nb::arg("steps"))

@@ -75,6 +75,42 @@ def test_every_backend_draws_what_the_definition_draws(name: str) -> None:
                 assert batch.sampling.mask_bits[k, token // 32] >> np.uint32(token % 32) & 1
 
 
+def awaited(batch: Batch, heard: list[str], error: Exception | None = None) -> Batch:
+    """`batch`, whose masks allow nothing until somebody waits for them."""
+    bits = batch.sampling.mask_bits.copy()
+    empty = np.zeros_like(bits)
+
+    def fill() -> None:
+        heard.append("awaited")
+        if error is not None:
+            raise error
+        empty[:] = bits
+
+    sampling = replace(batch.sampling, mask_bits=empty, await_masks=fill)
+    return replace(batch, sampling=sampling)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_masks_may_come_while_the_step_runs(name: str) -> None:
+    backend = BACKENDS[name]()
+    for seed in range(5):
+        batch, heard = masked_batch(seed, backend.program.vocab_size), list[str]()
+        expected = backend.step(batch).token_ids
+        got = backend.step(awaited(batch, heard)).token_ids
+        np.testing.assert_array_equal(got, expected)
+        assert heard, "the masks were read before they were there"
+
+
+@pytest.mark.parametrize("name", [*BACKENDS, "null"])
+def test_what_goes_wrong_with_them_is_heard_and_the_next_step_runs(name: str) -> None:
+    backend = NullBackend(PROGRAM, num_blocks=NUM_BLOCKS) if name == "null" else BACKENDS[name]()
+    batch = masked_batch(1, backend.program.vocab_size)
+    expected = backend.step(batch).token_ids
+    with pytest.raises(ZeroDivisionError):
+        backend.step(awaited(batch, [], ZeroDivisionError()))
+    np.testing.assert_array_equal(backend.step(batch).token_ids, expected)
+
+
 def test_the_null_backend_counts_on_to_what_is_allowed() -> None:
     backend = NullBackend(PROGRAM, num_blocks=NUM_BLOCKS)
     batch = rows_batch({0: (0, [5]), 1: (0, [5])}, TABLES)

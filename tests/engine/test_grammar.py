@@ -1,8 +1,10 @@
 """Sequences held to grammars: what comes out, what is forced, and what goes wrong."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,9 +15,10 @@ from headrace.backends.base import Backend
 from headrace.backends.null import NullBackend
 from headrace.backends.reference import ReferenceBackend
 from headrace.clock import ManualClock
-from headrace.engine import Engine, grammar
+from headrace.engine import Engine, grammar, grammar_compiler
+from headrace.engine import engine as engine_module
 from headrace.engine.grammar import Grammar
-from headrace.engine.grammar_compiler import GrammarCompiler
+from headrace.engine.grammar_compiler import KEPT, KEPT_OF_ONE, GrammarCompiler
 from headrace.engine.messages import Accepted, Cancel, Failed, Submit, ToFront, Tokens
 from headrace.model.grammar_text import spaced
 from tests.engine.test_engine import endings, output, run
@@ -91,6 +94,11 @@ def make_engine(
 def settle(engine: Engine, *asked: Submit) -> list[ToFront]:
     """Hand in requests, and wait for their grammars."""
     out = [said for submit in asked for said in engine.handle(submit)]
+    return out + finish_compiling(engine)
+
+
+def finish_compiling(engine: Engine) -> list[ToFront]:
+    out: list[ToFront] = []
     while engine.num_compiling:
         select_readable(engine)
         out += engine.compiled()
@@ -109,8 +117,37 @@ def text_of(messages: list[ToFront], name: str) -> str:
     return b"".join(Bytes.tokens[i] for i in ids if i != EOS).decode()
 
 
+@pytest.fixture(params=["before", "beside"])
+def masks_made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """When masks are made: steps of this clock take no time, which is short or long enough."""
+    monkeypatch.setattr(engine_module, "BESIDE_S", 1.0 if request.param == "before" else 0.0)
+    return request.param
+
+
+def test_the_tokens_are_the_same_whenever_masks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled_by: list[str] = []
+    original = Grammar.fill
+
+    def fill(self: Grammar, mask: Any) -> None:
+        filled_by.append(threading.current_thread().name)
+        original(self, mask)
+
+    monkeypatch.setattr(Grammar, "fill", fill)
+    found: list[list[str]] = []
+    for least_s, thread in ((1.0, "MainThread"), (0.0, "masks_0")):
+        monkeypatch.setattr(engine_module, "BESIDE_S", least_s)
+        engine = make_engine()
+        asked = [submit(f"s{n}", json_grammar(SCHEMA), temperature=1.5, seed=n) for n in range(6)]
+        settle(engine, *asked)
+        messages = run(engine)
+        found.append([text_of(messages, each.id) for each in asked])
+        assert set(filled_by) == {thread}
+        filled_by.clear()
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_what_is_finished_follows_the_schema(temperature: float) -> None:
+def test_what_is_finished_follows_the_schema(temperature: float, masks_made: str) -> None:
     engine = make_engine()
     asked = [
         submit(f"s{n}", json_grammar(SCHEMA), temperature=temperature, seed=n) for n in range(6)
@@ -307,7 +344,7 @@ def test_cancelled_while_it_runs() -> None:
 @pytest.mark.guards("D74")
 @pytest.mark.parametrize("method", ["fill", "accept", "force"])
 def test_a_grammar_that_loses_its_place_ends_its_own_request_only(
-    method: str, monkeypatch: pytest.MonkeyPatch
+    method: str, masks_made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine()
     settle(
@@ -342,12 +379,96 @@ def test_an_engine_without_a_vocabulary_refuses_grammars() -> None:
     assert said.error == "InvalidRequest"
 
 
+@pytest.mark.guards("D67")
+def test_one_tenants_slow_grammar_is_not_waited_for_by_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = threading.Event()
+    original = GrammarCompiler._compiled
+
+    def compiled(self: GrammarCompiler, source: str, tokenizer: Any) -> Any:
+        if "slow" in source:
+            released.wait(30)
+        return original(self, source, tokenizer)
+
+    monkeypatch.setattr(GrammarCompiler, "_compiled", compiled)
+    engine = make_engine()
+    for n in range(5):
+        engine.handle(submit(f"slow{n}", lark(f'start: "slow{n}"\n'), tenant="a"))
+    engine.handle(submit("other", lark('start: "b"\n'), tenant="b"))
+    select_readable(engine)
+    assert engine.compiled() == [Accepted(id="other")]
+    released.set()
+    finish_compiling(engine)
+
+
+def test_too_many_grammars_of_one_tenant_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(GrammarCompiler, "_compiled", lambda *_: released.wait(30))
+    monkeypatch.setattr(grammar_compiler, "MOST_WAITING", 3)
+    engine = make_engine()
+    refused = [
+        said
+        for n in range(9)
+        for said in engine.handle(submit(f"a{n}", lark(f'start: "{n}"\n'), tenant="a"))
+    ]
+    assert {said.error for said in refused if isinstance(said, Failed)} == {"QueueFull"}
+    assert len(refused) in (5, 6), "3 wait, and one is being compiled if a thread was quick"
+    assert engine.handle(submit("b", lark('start: "b"\n'), tenant="b")) == []
+    released.set()
+    finish_compiling(engine)
+
+
+def test_what_one_tenant_asked_for_is_compiled_anew_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[str] = []
+    original = GrammarCompiler._compiled
+
+    def counted(self: GrammarCompiler, source: str, tokenizer: Any) -> Any:
+        compiled.append(source)
+        return original(self, source, tokenizer)
+
+    monkeypatch.setattr(GrammarCompiler, "_compiled", counted)
+    engine = make_engine()
+    for n, tenant in enumerate("aabba"):
+        settle(engine, submit(f"s{n}", lark('start: "a"\n'), tenant=tenant))
+    assert len(compiled) == 2
+
+
 @pytest.mark.guards("D71")
-def test_few_compiled_grammars_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_compiled_grammars_are_kept() -> None:
     compiler = GrammarCompiler(vocabulary)
     engine = make_engine(NullBackend(PROGRAM, num_blocks=512), compiler=compiler)
-    for n in range(100):
-        asked = submit(f"s{n}", json_grammar({**SCHEMA, "title": f"{n}"}), 1)
+    for n in range(200):
+        tenant = "one" if n < 100 else f"tenant {n}"
+        asked = submit(f"s{n}", json_grammar({**SCHEMA, "title": f"{n}"}), 1, tenant=tenant)
         assert isinstance(settle(engine, asked)[0], Accepted)
         run(engine)
-    assert compiler.num_kept <= 32
+        if n == 99:
+            assert compiler.num_kept == KEPT_OF_ONE
+    assert compiler.num_kept == KEPT
+
+
+@pytest.mark.guards("D71")
+@pytest.mark.parametrize(
+    "count", [1_000, pytest.param(10_000, marks=pytest.mark.full)], ids=["some", "many"]
+)
+def test_many_different_schemas_do_not_fill_the_memory(count: int) -> None:
+    engine = make_engine(NullBackend(PROGRAM, num_blocks=512))
+
+    def serve(n: int) -> None:
+        schema = {**SCHEMA, "properties": SCHEMA["properties"] | {f"p{n}": {"type": "integer"}}}
+        settle(engine, submit(f"s{n}", json_grammar(schema), 8, tenant=f"{n % 40}"))
+        run(engine)
+
+    for n in range(100):  # the vocabulary, the threads, what is kept
+        serve(n)
+    before = resident_bytes()
+    for n in range(100, count):
+        serve(n)
+    assert resident_bytes() - before < 64 << 20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -25,7 +25,8 @@ def sample(
     `positions` [M] are those the drawn tokens will take (the sampled row's position + 1). `logits`
     are finite and stay as they are. Raises BackendError when a mask, here at last, allows nothing.
     """
-    check_masks(sampling, len(logits), logits.shape[1], is_last_chance=True)
+    if sampling.await_masks is not None:
+        check_masks(sampling, len(logits), logits.shape[1], is_last_chance=True)
     drawn = np.empty(len(logits), dtype=np.int32)
     for m, own in enumerate(logits):
         row = _masked(_biased(own, sampling, m), sampling, m)
@@ -64,9 +65,7 @@ def check_bias(sampling: Sampling, rows: int, vocab: int) -> None:
             raise BackendError(f"the batch is not valid: row {m}: every token is banned")
 
 
-def check_masks(
-    sampling: Sampling, rows: int, vocab: int, *, is_last_chance: bool = False
-) -> None:
+def check_masks(sampling: Sampling, rows: int, vocab: int, *, is_last_chance: bool = False) -> None:
     """Raise BackendError unless the masks of `rows` rows are as `Sampling` says.
 
     What masks that are still being made allow is looked at, and waited for, at the last chance.

@@ -6,29 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from headrace.backends.base import Batch, Sampling
+from headrace.engine.masks import Masks
 from headrace.engine.scheduler import Chunk
 from headrace.engine.sequence import Sequence
-
-
-class Masks:
-    """The masks of one step, by sequence."""
-
-    def __init__(self, count: int, vocab_size: int) -> None:
-        """Room for `count` of them."""
-        self._bits = np.zeros((count, -(-vocab_size // 32)), np.uint32)
-        self._rows: dict[Sequence, int] = {}
-
-    def take(self, sequence: Sequence) -> None:
-        """Have the sequence's grammar say what may come next. Raises EngineError if it cannot."""
-        assert sequence.grammar is not None, "a sequence without a grammar has no mask"
-        row = len(self._rows)
-        sequence.grammar.fill(self._bits[row])
-        self._rows[sequence] = row
-
-    def applied(self, plain: Sampling, sampled: Seq[Sequence]) -> Sampling:
-        """`plain`, with the masks of those of `sampled` that have one."""
-        rows = [self._rows.get(sequence, -1) for sequence in sampled]
-        return replace(plain, mask_rows=np.array(rows, np.int32), mask_bits=self._bits)
 
 
 class Batches:

@@ -2,14 +2,16 @@
 
 import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
 from headrace.clock import Clock
-from headrace.engine.batch import Batches, Masks
+from headrace.engine.batch import Batches
 from headrace.engine.block_pool import BlockPool
 from headrace.engine.grammar import Grammar
 from headrace.engine.grammar_compiler import GrammarCompiler
 from headrace.engine.logprobs import last_logprobs
+from headrace.engine.masks import Masks
 from headrace.engine.messages import (
     Accepted,
     Cancel,
@@ -39,6 +41,9 @@ from headrace.telemetry.logs import Event
 
 log = logging.getLogger(__name__)
 
+# Steps from this long on have their masks made beside them: handing that over takes some 50 us of
+# another core's, more than a mask of a small vocabulary.
+BESIDE_S = 1e-3
 CHECK_EVERY_S = 1.0  # how often an idle engine looks whether all blocks are there, at most
 
 
@@ -77,6 +82,7 @@ class Engine:
         self._checked_s = -math.inf
         self._has_prefix_cache = has_prefix_cache
         self.grammars: GrammarCompiler | None = None  # set before any use; None refuses them
+        self._mask_thread = ThreadPoolExecutor(1, thread_name_prefix="masks")  # starts when used
         self._compiling: dict[str, tuple[Submit, float]] = {}  # and when they came
         self._sequences: dict[str, Sequence] = {}
         self._steps = self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
@@ -157,33 +163,32 @@ class Engine:
     def _run(self, plan: list[Chunk], began_s: float) -> list[ToFront]:
         is_alone = len(plan) == self._scheduler.num_running and not self._scheduler.num_waiting
         steps = self.stride.reserve(plan, self._pool) if is_alone else 1
-        masks, lost = self._masks(plan)
-        if lost:
-            return [self._fail(sequence, exc) for sequence, exc in lost]  # the others step next
+        masks = self._masks(plan)
         try:
             batch = with_scored_rows(self._batches.build(plan, steps, masks), plan)
             result = self._backend.step(batch)
         except Exception as exc:
             log.exception(Event("step_failed", sequences=len(plan)))
             return [self._fail(chunk.sequence, exc) for chunk in plan]
+        finally:
+            if masks is not None:
+                masks.wait()
         now_s = self._clock.now_s()
         self.stride.note(plan, steps, now_s - began_s)
         self._steps += steps
-        return [*prompt_logprobs(plan, result), *self._commit(plan, steps, result, now_s)]
+        return [*prompt_logprobs(plan, result), *self._commit(plan, steps, result, now_s, masks)]
 
-    def _masks(self, plan: list[Chunk]) -> tuple[Masks | None, list[tuple[Sequence, Exception]]]:
-        """What the grammars of this step's sequences allow; and those that cannot say."""
+    def _masks(self, plan: list[Chunk]) -> Masks | None:
+        """What the grammars of this step's sequences allow, as far as it is known yet."""
         held = [c.sequence for c in plan if c.is_sampled and c.sequence.grammar is not None]
         if not held:
-            return None, []
-        masks = Masks(len(held), self._backend.program.vocab_size)
-        lost: list[tuple[Sequence, Exception]] = []
-        for sequence in held:
-            try:
-                masks.take(sequence)
-            except Exception as exc:  # noqa: BLE001 (one sequence's trouble is not the others')
-                lost.append((sequence, exc))
-        return masks, lost
+            return None
+        masks = Masks(held, self._backend.program.vocab_size)
+        if self.stride.step_s >= BESIDE_S:
+            masks.fill_beside(self._mask_thread)
+        else:
+            masks.fill()
+        return masks
 
     def _note(self, plan: list[Chunk], now_s: float) -> None:
         """Take down when sequences first ran, and how fast prompts are read."""
@@ -241,8 +246,8 @@ class Engine:
             if asked.grammar:
                 if self.grammars is None:
                     raise InvalidRequest("this engine takes no grammars", param="response_format")
+                self.grammars.compile(asked.id, asked.grammar, asked.tenant)
                 self._compiling[asked.id] = (asked, now_s)
-                self.grammars.compile(asked.id, asked.grammar)
                 return []
         except HeadraceError as exc:
             return [failure(asked.id, exc)]
@@ -263,9 +268,15 @@ class Engine:
         return Accepted(id=asked.id)
 
     def _commit(
-        self, plan: list[Chunk], steps: int, result: StepResult, now_s: float
+        self,
+        plan: list[Chunk],
+        steps: int,
+        result: StepResult,
+        now_s: float,
+        masks: Masks | None,
     ) -> list[ToFront]:
         out: list[ToFront] = []
+        lost = masks.lost if masks is not None else {}
         rows = sum(chunk.is_sampled for chunk in plan)
         drawn = result.token_ids[: rows * steps].tolist()
         row = 0
@@ -274,6 +285,10 @@ class Engine:
             sequence, before = chunk.sequence, chunk.sequence.computed
             taken: tuple[int, ...] = ()
             sequence.num_forced = 0
+            if sequence in lost:
+                out.append(self._fail(sequence, lost[sequence]))
+                row += 1
+                continue
             if chunk.is_sampled:
                 taken = sequence.take(drawn[row::rows])
             sequence.computed += chunk.count + max(0, len(taken) - 1)  # the last is yet to be fed

@@ -1,8 +1,10 @@
-"""Grammars compiled off the engine's loop: one thread, a deadline, bounded memory.
+"""Grammars compiled off the engine's loop: few threads, a deadline, bounded memory, tenants apart.
 
-The thread makes the vocabulary when the first grammar comes, and keeps the last compiled grammars:
-a request that asks for one of them gets a copy. A grammar that is too slow is given up; the library
-bounds its own work by fuel, so the thread comes free again.
+A thread makes the vocabulary when the first grammar comes. Tenants take turns, and each has one
+grammar compiled at a time: one that is too slow is given up, but holds its thread until the
+library, which bounds its own work by fuel, comes back; the other thread serves the others
+meanwhile. The last compiled grammars are kept, for the tenant that sent them: a request that asks
+for one again gets a copy, and nobody learns by the clock what others asked for.
 """
 
 import os
@@ -14,13 +16,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headrace.engine.grammar import Grammar, first_line
-from headrace.errors import GrammarTooComplex, HeadraceError, InvalidRequest
+from headrace.errors import GrammarTooComplex, HeadraceError, InvalidRequest, QueueFull
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 DEADLINE_S = 2.0  # for one grammar, from when the thread begins with it
-KEPT = 32  # compiled grammars
+THREADS = 2
+MOST_WAITING = 64  # grammars of one tenant
+KEPT = 64  # compiled grammars
+KEPT_OF_ONE = 16  # of one tenant's
 KEPT_CHARS = 4 << 20  # of their sources
 MAX_LEXER_STATES = 50_000  # some 2 KB each: 100 MB at most for one grammar
 MAX_CHARS = 1 << 20  # of one source
@@ -30,6 +35,7 @@ _RULE_SIGNS = ("ref", "%json", "\n", "\\n")  # each rule has a line, bare or as 
 _LIMITS = ("fuel", "too complex", "too many", "too big", "too large", "limit")
 
 MakeTokenizer = Callable[[], "LLTokenizer"]
+_Key = tuple[str, str]  # tenant, source
 
 
 class GrammarCompiler:
@@ -39,10 +45,14 @@ class GrammarCompiler:
         self._make_tokenizer = make_tokenizer
         self._deadline_s = deadline_s
         self._tokenizer: LLTokenizer | None = None
-        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
-        self._kept_chars = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
-        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="grammar")
+        self._vocabulary_lock = threading.Lock()
+        self._lock = threading.Lock()  # of all that follows
+        self._kept: OrderedDict[_Key, LLMatcher] = OrderedDict()  # the oldest first
+        self._waiting: OrderedDict[str, deque[tuple[str, str]]] = (
+            OrderedDict()
+        )  # by tenant, in turn
+        self._busy: set[str] = set()  # tenants one of whose grammars is being compiled
         self._asked: dict[str, threading.Timer] = {}  # by request
         self._done = deque[tuple[str, Grammar | HeadraceError]]()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -56,13 +66,19 @@ class GrammarCompiler:
         """Readable when `take` has something to give."""
         return self._reader
 
-    def compile(self, request_id: str, source: str) -> None:
-        """Begin; `take` gives the result."""
+    def compile(self, request_id: str, source: str, tenant: str) -> None:
+        """Begin; `take` gives the result. Raises QueueFull when too many of the tenant's wait."""
         timer = threading.Timer(self._deadline_s, self._give_up, (request_id,))
         timer.daemon = True
         with self._lock:
+            waiting = self._waiting.setdefault(tenant, deque())
+            if len(waiting) >= MOST_WAITING:
+                raise QueueFull(
+                    f"{len(waiting)} grammars are waiting to be compiled; try again in a moment"
+                )
+            waiting.append((request_id, source))
             self._asked[request_id] = timer
-        self._thread.submit(self._work, request_id, source)
+        self._threads.submit(self._work)
 
     def take(self) -> list[tuple[str, Grammar | HeadraceError]]:
         """What is done: a grammar at its beginning, or why there is none, by request."""
@@ -76,27 +92,56 @@ class GrammarCompiler:
 
     def close(self) -> None:
         """Forget all; nothing is compiled any more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             for timer in self._asked.values():
                 timer.cancel()
             self._asked.clear()
+            self._waiting.clear()
 
-    def _work(self, request_id: str, source: str) -> None:
+    def _work(self) -> None:
+        """Compile what waits, tenant by tenant, as long as there is a tenant that is not served."""
+        while (turn := self._next()) is not None:
+            tenant, request_id, source = turn
+            try:
+                self._serve(request_id, (tenant, source))
+            finally:
+                with self._lock:
+                    self._busy.discard(tenant)
+
+    def _next(self) -> tuple[str, str, str] | None:
+        """Whose turn it is: tenant, request and source; the tenant is busy from now on."""
+        with self._lock:
+            tenant = next((each for each in self._waiting if each not in self._busy), None)
+            if tenant is None:
+                return None
+            waiting = self._waiting.pop(tenant)
+            request_id, source = waiting.popleft()
+            if waiting:
+                self._waiting[tenant] = waiting  # behind the others
+            self._busy.add(tenant)
+            return tenant, request_id, source
+
+    def _serve(self, request_id: str, key: _Key) -> None:
         with self._lock:
             timer = self._asked.get(request_id)
         if timer is None:
             return
         try:
-            if self._tokenizer is None:
-                self._tokenizer = self._make_tokenizer()
+            tokenizer = self._vocabulary()
             timer.start()
-            found: Grammar | HeadraceError = self._grammar(source, self._tokenizer)
+            found: Grammar | HeadraceError = self._grammar(key, tokenizer)
         except HeadraceError as exc:
             found = exc
         except Exception as exc:  # noqa: BLE001 (whatever a library does, the request hears of it)
             found = InvalidRequest(f"the grammar cannot be used: {exc}", param="response_format")
         self._say(request_id, found)
+
+    def _vocabulary(self) -> "LLTokenizer":
+        with self._vocabulary_lock:
+            if self._tokenizer is None:
+                self._tokenizer = self._make_tokenizer()
+            return self._tokenizer
 
     def _give_up(self, request_id: str) -> None:
         late = f"the grammar takes longer than {self._deadline_s:g} s to compile"
@@ -113,12 +158,13 @@ class GrammarCompiler:
         with suppress(BlockingIOError):
             os.write(self._writer, b"\0")
 
-    def _grammar(self, source: str, tokenizer: "LLTokenizer") -> Grammar:
-        kept = self._kept.get(source)
+    def _grammar(self, key: _Key, tokenizer: "LLTokenizer") -> Grammar:
+        with self._lock:
+            kept = self._kept.get(key)
         if kept is None:
-            kept = self._compiled(source, tokenizer)
-            self._keep(source, kept)
-        self._kept.move_to_end(source)
+            kept = self._compiled(key[1], tokenizer)
+        self._keep(key, kept)
+        # Nobody else copies it: it is this tenant's, who has one grammar compiled at a time.
         return Grammar(kept.deep_copy(), tokenizer.vocab_size)
 
     def _compiled(self, source: str, tokenizer: "LLTokenizer") -> "LLMatcher":
@@ -137,9 +183,17 @@ class GrammarCompiler:
             raise InvalidRequest(f"the grammar cannot be used: {said}", param="response_format")
         return matcher
 
-    def _keep(self, source: str, matcher: "LLMatcher") -> None:
-        self._kept[source] = matcher
-        self._kept_chars += len(source)
-        while len(self._kept) > KEPT or (self._kept_chars > KEPT_CHARS and len(self._kept) > 1):
-            oldest, _ = self._kept.popitem(last=False)
-            self._kept_chars -= len(oldest)
+    def _keep(self, key: _Key, matcher: "LLMatcher") -> None:
+        """As the newest; the tenant's oldest goes when it has too many, else the oldest of all."""
+        with self._lock:
+            self._kept[key] = matcher
+            self._kept.move_to_end(key)
+            own = [each for each in self._kept if each[0] == key[0]]
+            if len(own) > KEPT_OF_ONE:
+                del self._kept[own[0]]
+            while len(self._kept) > 1 and not self._fits():
+                self._kept.popitem(last=False)
+
+    def _fits(self) -> bool:
+        chars = sum(len(source) for _, source in self._kept)
+        return len(self._kept) <= KEPT and chars <= KEPT_CHARS

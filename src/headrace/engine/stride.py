@@ -26,6 +26,11 @@ class Stride:
         self._last_s = math.inf  # each of its steps took
         self._step_s = 0.0  # what a step takes; 0: not known
 
+    @property
+    def step_s(self) -> float:
+        """What a step takes, by what was measured lately; 0: not known."""
+        return self._step_s
+
     def note(self, plan: Seq[Chunk], steps: int, took_s: float) -> None:
         """A call that made `steps` steps of `plan` took `took_s` seconds.
 

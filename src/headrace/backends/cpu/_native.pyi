@@ -1,6 +1,6 @@
 """The native library; see native/include/headrace/*.hpp. All arrays are C-contiguous."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
