@@ -19,7 +19,7 @@ from headrace.backends.wafer.capacity import placed
 from headrace.backends.wafer.deal import Indices, plain
 from headrace.backends.wafer.stages import ProgramStage, attention_deals, stages_of
 from headrace.backends.wafer.tiles import Tiles
-from headrace.backends.wafer.vectors import activated, normed, rotated
+from headrace.backends.wafer.vectors import Buffers, normed, run_local
 from headrace.errors import BackendError
 from headrace.model.lowering import Single, lower
 from headrace.model.precision import round_to_bf16, widen
@@ -45,7 +45,6 @@ from headrace.wafer.placement import Placement
 from headrace.wafer.rectangle import Rectangle
 
 F32 = NDArray[np.float32]
-Buffers = dict[str, F32]
 
 
 class WaferBackend:
@@ -180,16 +179,12 @@ class WaferBackend:
                 buffers[op.out] = product
             case HeadLinear():
                 buffers[op.out] = self._head_linear(op, buffers)
-            case Rope():
-                buffers[op.buffer] = rotated(op, buffers[op.buffer], batch.positions)
+            case Rope() | Activate() | Add():
+                run_local(op, buffers, batch.positions)
             case AppendKv():
                 self._append(op, buffers, batch)
             case Attend():
                 buffers[op.out] = self._attend(op, buffers[op.q], batch)
-            case Activate():
-                buffers[op.out] = activated(op.function, buffers[op.gate], buffers[op.up])
-            case Add():
-                buffers[op.out] = buffers[op.out] + buffers[op.inp]
             case Norm() | Tap() | Head():
                 raise AssertionError("handled by step")
 

@@ -4,7 +4,7 @@ from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.wafer.stages import stages_of
 from headrace.model.program import Program
 from headrace.wafer.machine import Machine
-from headrace.wafer.placement import OutOfSram, Placement, place
+from headrace.wafer.placement import WEIGHT_BYTES, OutOfSram, Placement, place, tile_of
 
 
 def placed(program: Program, machine: Machine, num_blocks: int) -> Placement:
@@ -38,3 +38,13 @@ def most_blocks(program: Program, machine: Machine, wanted: int) -> int:
         middle = (least + beyond) // 2
         least, beyond = (middle, beyond) if fits(middle) else (least, middle)
     return least
+
+
+def tile_bytes(program: Program, machine: Machine, num_blocks: int) -> int:
+    """Bytes of all matrices as tiles of equal size, padding included. Raises PlacementError."""
+    total = 0
+    for region in placed(program, machine, num_blocks).regions:
+        for matrix in (matrix for stage in region.stages for matrix in stage.matrices):
+            inputs, outputs = tile_of(matrix, region.rectangle)
+            total += WEIGHT_BYTES * inputs * outputs * region.rectangle.cores
+    return total

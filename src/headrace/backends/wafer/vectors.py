@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.backends.wafer.deal import Indices, gather
-from headrace.model.program import Norm, Rope
+from headrace.model.program import Activate, Add, Norm, Rope
 from headrace.wafer.collectives import all_reduce
 
 F32 = NDArray[np.float32]
+Buffers = dict[str, F32]  # by name, [T, width]
 
 
 def normed(op: Norm, rows: F32, weight: F32, indices: Indices) -> F32:
@@ -27,23 +28,36 @@ def normed(op: Norm, rows: F32, weight: F32, indices: Indices) -> F32:
     sums = np.zeros((len(rows), len(indices), op.heads), np.float32)
     for i in range(indices.shape[1]):
         sums[:, cores, np.maximum(head[:, i], 0)] += squares[:, :, i]
-    mean = all_reduce(sums) / np.float32(counted)
-    scale = np.float32(1) / np.sqrt(mean + np.float32(op.eps))  # [T, heads]
+    mean = np.divide(all_reduce(sums), counted, dtype=np.float32)
+    scale: F32 = np.float32(1) / np.sqrt(mean + np.float32(op.eps), dtype=np.float32)  # [T, heads]
     x = rows.reshape(len(rows), op.heads, width)
     own = x[:, :, :counted] * scale[:, :, None] * (weight + np.float32(op.offset))
     return np.concatenate([own, x[:, :, counted:]], axis=-1).reshape(rows.shape)
 
 
-def activated(function: str, gate: F32, up: F32) -> F32:
-    """f(gate) * up, number by number."""
-    if function == "silu":
-        with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
-            return gate / (1 + np.exp(-gate)) * up
-    y = np.float32(math.sqrt(2 / math.pi)) * (gate + np.float32(0.044715) * gate * gate * gate)
-    return gate / 2 * (1 + np.tanh(y)) * up
+def run_local(op: Rope | Activate | Add, buffers: Buffers, positions: NDArray[np.int32]) -> None:
+    """What needs no other core: each does its own numbers."""
+    match op:
+        case Rope():
+            buffers[op.buffer] = _rotated(op, buffers[op.buffer], positions)
+        case Activate():
+            function = {"silu": _silu, "gelu_tanh": _gelu_tanh}[op.function]
+            buffers[op.out] = function(buffers[op.gate]) * buffers[op.up]
+        case Add():
+            buffers[op.out] = buffers[op.out] + buffers[op.inp]
 
 
-def rotated(op: Rope, rows: F32, positions: NDArray[np.int32]) -> F32:
+def _silu(x: F32) -> F32:
+    with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
+        return np.divide(x, 1 + np.exp(-x), dtype=np.float32)
+
+
+def _gelu_tanh(x: F32) -> F32:
+    y = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.multiply(x / 2, 1 + np.tanh(y), dtype=np.float32)
+
+
+def _rotated(op: Rope, rows: F32, positions: NDArray[np.int32]) -> F32:
     """`rows` [T, heads * head_dim] turned; both numbers of a pair lie on one core."""
     angles = positions[:, None].astype(np.float32) * np.asarray(op.frequencies, np.float32)
     scale = np.float32(op.scale)
