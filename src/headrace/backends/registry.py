@@ -12,7 +12,7 @@ Progress = Callable[[int, int], None]  # bytes packed so far, bytes in all
 BACKENDS = ("cpu", "null", "reference", "wafer")
 
 
-def load_backend(
+def load_backend(  # noqa: PLR0913 (one option or two of each backend)
     name: str,
     program: Program,
     weights: Weights,

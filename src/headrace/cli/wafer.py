@@ -13,7 +13,7 @@ from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
 from headrace.backends.wafer import WaferBackend
 from headrace.cli.output import print_json
 from headrace.errors import InvalidRequest
-from headrace.model import bundled_model, open_model
+from headrace.model import Detokenizer, bundled_model, open_model
 from headrace.wafer.machine import machine_named
 from headrace.wafer.placement import Placement
 
@@ -53,7 +53,7 @@ def run(
     """Decode real tokens on a simulated mesh, and show what lies where."""
     machine = machine_named(mesh)
     opened = open_model(model or bundled_model())
-    ids = list(opened.tokenizer.encode(prompt))
+    ids = opened.tokenizer.encode_prompt(prompt)
     total = len(ids) + max_tokens
     if not ids or total > opened.program.max_positions:
         raise InvalidRequest(
@@ -64,7 +64,8 @@ def run(
     backend = WaferBackend(opened.program, opened.weights, num_blocks=num_blocks, machine=machine)
     drawn = _decoded(backend, ids, max_tokens, opened.stop_ids)
     regions = fills(backend.placement)
-    text = opened.tokenizer.decode(drawn)
+    detokenizer = Detokenizer(opened.tokenizer)
+    text = detokenizer.push(drawn) + detokenizer.flush()
     if as_json:
         facts = {
             name: {
