@@ -24,7 +24,7 @@ HUGE_PAGE = 2 << 20  # a cache is rounded up to it
 def test_the_plan_agrees_with_the_loaded_backend(changes: dict[str, object], threads: int) -> None:
     program = tiny_program(**changes)
     weights = random_weights(program)
-    for name in ("cpu", "reference"):
+    for name in ("cpu", "reference", "wafer"):
         planned = footprint(name, program)
         report = load_backend(
             name, program, weights, num_blocks=NUM_BLOCKS, threads=threads

@@ -8,9 +8,8 @@ from typer.testing import CliRunner
 
 from headrace.backends.reference import ReferenceBackend
 from headrace.cli.commands import app
-from headrace.errors import InvalidRequest
+from headrace.errors import InvalidRequest, OutOfSram
 from headrace.model import bundled_model, open_model
-from headrace.wafer.placement import OutOfSram
 from tests.tiny_llama import rows_batch
 
 

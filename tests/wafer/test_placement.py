@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from headrace.errors import ConfigError
+from headrace.errors import ConfigError, OutOfColours, OutOfSram, PlacementError
 from headrace.wafer.machine import WSE2, WSE3, Fact, Machine, machine_named, mesh
-from headrace.wafer.placement import OutOfColours, OutOfSram, PlacementError, place
+from headrace.wafer.placement import place
 from headrace.wafer.rectangle import dealt, most, snake
 from headrace.wafer.shapes import Matrix, Stage, dense_layer
 

@@ -48,6 +48,9 @@ def run(
     mesh: Annotated[str, typer.Option(help="columns x rows, wse2 or wse3")] = "64x64",
     prompt: Annotated[str, typer.Option(help="text to go on from")] = "Once upon a time",
     max_tokens: Annotated[int, typer.Option(min=1, help="tokens to decode, greedily")] = 16,
+    shifted: Annotated[
+        bool, typer.Option("--shifted", help="read the prompt by shifted products")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Decode real tokens on a simulated mesh, and show what lies where."""
@@ -61,7 +64,13 @@ def run(
             f"{opened.program.max_positions}"
         )
     num_blocks = -(-total // BLOCK_TOKENS)
-    backend = WaferBackend(opened.program, opened.weights, num_blocks=num_blocks, machine=machine)
+    backend = WaferBackend(
+        opened.program,
+        opened.weights,
+        num_blocks=num_blocks,
+        machine=machine,
+        shifts_prompts=shifted,
+    )
     drawn = _decoded(backend, ids, max_tokens, opened.stop_ids)
     regions = fills(backend.placement)
     detokenizer = Detokenizer(opened.tokenizer)

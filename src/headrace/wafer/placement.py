@@ -6,7 +6,7 @@ A pure function of shapes and machine. Numerics and time both read sizes from he
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.errors import ConfigError
+from headrace.errors import OutOfColours, OutOfSram, PlacementError
 from headrace.wafer.machine import Machine
 from headrace.wafer.rectangle import Rectangle, dealt, most, snake
 from headrace.wafer.shapes import Axis, Matrix, Stage, Vector
@@ -15,22 +15,6 @@ WEIGHT_BYTES = 2  # of a matrix's number and of a cached one
 VALUE_BYTES = 4  # of a number being computed with
 SCORED_AT_ONCE = 16  # chosen: tokens of a row whose scores are held, times query heads
 AXIS_COLOURS = 10  # level 1: two directions x even, odd; level 2: as many; multicast: two
-
-
-class PlacementError(ConfigError):
-    """A program does not fit a machine; the message has the reason."""
-
-
-class OutOfSram(PlacementError):
-    """Too few bytes a core. `missing_bytes` is over all cores of the mesh."""
-
-    def __init__(self, message: str, missing_bytes: int) -> None:
-        super().__init__(message)
-        self.missing_bytes = missing_bytes
-
-
-class OutOfColours(PlacementError):
-    """Too few static routes a router."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 Matrices and cache are stored in 16 bits, computed with in float32, in the order of each core and of
 the tree between them. What a row adds in which order depends on its own position alone, so prompts
-go row by row, like decoding: a shifted product (`wafer.ring`) would add in another order. How long
-a step would take is another module's question; here it takes as long as NumPy does.
+go row by row, like decoding. The shifted product, which a wafer would prefill with, adds in an
+order that depends on how many rows there are: it is for a sequence by itself, on demand. How long a
+step would take is another module's question; here it takes as long as NumPy does.
 """
 
 from collections import Counter
@@ -51,9 +52,20 @@ class WaferBackend:
     """Runs a program on a simulated mesh of cores."""
 
     def __init__(
-        self, program: Program, weights: Weights, *, num_blocks: int, machine: Machine
+        self,
+        program: Program,
+        weights: Weights,
+        *,
+        num_blocks: int,
+        machine: Machine,
+        shifts_prompts: bool = False,
     ) -> None:
-        """Place and load. Raises PlacementError when the machine cannot hold it."""
+        """Place and load. Raises PlacementError when the machine cannot hold it.
+
+        `shifts_prompts`: several rows go through matrices by shifted products, after which a row's
+        last bits depend on the rows beside it.
+        """
+        self._shifts_prompts = shifts_prompts
         self._program = program
         self._num_blocks = num_blocks
         self.placement: Placement = placed(program, machine, num_blocks)
@@ -173,7 +185,9 @@ class WaferBackend:
                 columns = [self._tiles[op.table].column(int(token)) for token in batch.token_ids]
                 buffers[op.out] = np.stack(columns) * np.float32(op.scale)
             case Linear():
-                product = self._tiles[op.weight].times(buffers[op.inp])
+                tiles, rows = self._tiles[op.weight], buffers[op.inp]
+                shifts = self._shifts_prompts and len(rows) > 1
+                product = tiles.shifted(rows) if shifts else tiles.times(rows)
                 if op.bias is not None:
                     product += self._vectors[op.bias.name][op.bias.rows]
                 buffers[op.out] = product
@@ -208,9 +222,8 @@ class WaferBackend:
 
     def _attend(self, op: Attend, queries: F32, batch: Batch) -> F32:
         found: list[F32] = []
-        for q, position, sequence in zip(
-            queries, batch.positions.tolist(), batch.row_sequence, strict=True
-        ):
+        for q, at, sequence in zip(queries, batch.positions, batch.row_sequence, strict=True):
+            position = int(at)
             first = 0 if op.window is None else max(0, position - op.window + 1)
             seen = np.arange(first, position + 1)
             blocks = batch.block_tables[sequence, seen // BLOCK_TOKENS]

@@ -2,9 +2,10 @@
 
 from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.wafer.stages import stages_of
+from headrace.errors import OutOfSram
 from headrace.model.program import Program
 from headrace.wafer.machine import Machine
-from headrace.wafer.placement import WEIGHT_BYTES, OutOfSram, Placement, place, tile_of
+from headrace.wafer.placement import WEIGHT_BYTES, Placement, place, tile_of
 
 
 def placed(program: Program, machine: Machine, num_blocks: int) -> Placement:

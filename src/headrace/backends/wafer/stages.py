@@ -12,6 +12,7 @@ import numpy as np
 
 from headrace.backends.wafer.deal import Deal, Indices, plain
 from headrace.backends.wafer.vectors import pairs
+from headrace.errors import PlacementError
 from headrace.model.program import (
     AppendKv,
     Attend,
@@ -28,7 +29,7 @@ from headrace.model.program import (
     reads,
     writes,
 )
-from headrace.wafer.placement import VALUE_BYTES, PlacementError
+from headrace.wafer.placement import VALUE_BYTES
 from headrace.wafer.shapes import Axis, Cache, Matrix, Stage, Vector
 
 

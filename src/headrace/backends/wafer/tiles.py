@@ -7,6 +7,7 @@ from headrace.backends.wafer.deal import Deal, Indices, gather, scatter
 from headrace.model.precision import Stored, widen
 from headrace.wafer.collectives import all_reduce
 from headrace.wafer.rectangle import Rectangle
+from headrace.wafer.ring import shifted_product
 
 F32 = NDArray[np.float32]
 
@@ -20,8 +21,9 @@ class Tiles:
         self._inputs = inputs.over(rectangle)
         self._outputs = outputs.over(rectangle)
         self._widths = len(outputs.order), len(inputs.order)
-        columns = self._inputs.T[:, :, None, None]
-        rows = self._outputs[None, None]
+        self._rectangle = rectangle
+        self._columns = columns = self._inputs.T[:, :, None, None]
+        self._rows = rows = self._outputs[None, None]
         # [inputs of a core, cores that add up, cores beside, outputs of a core]: as stored, 16 bits
         self._stored: Stored = np.where((rows >= 0) & (columns >= 0), matrix[rows, columns], 0)
         self._stored = self._stored.astype(matrix.dtype)
@@ -52,6 +54,15 @@ class Tiles:
             total = scatter(all_reduce(lines), self._outputs, self._widths[0])
             product[first : first + len(some)] = total
         return product
+
+    def shifted(self, rows: F32) -> F32:
+        """The same by cyclic shifts, where the weights travel; T of at least a few."""
+        places = np.stack(np.broadcast_arrays(self._columns, self._rows))
+        held = (places >= 0).all(axis=0)
+        matrix = np.empty(self._widths[::-1], np.float32)
+        matrix[places[0][held], places[1][held]] = widen(self._stored[held])
+        rectangle = self._rectangle
+        return shifted_product(rows, matrix, columns=rectangle.columns, rows=rectangle.rows)
 
     def column(self, output: int) -> F32:
         """The weights of one output, [inputs]: what an embedding multicasts."""

@@ -28,10 +28,11 @@ def normed(op: Norm, rows: F32, weight: F32, indices: Indices) -> F32:
     sums = np.zeros((len(rows), len(indices), op.heads), np.float32)
     for i in range(indices.shape[1]):
         sums[:, cores, np.maximum(head[:, i], 0)] += squares[:, :, i]
-    mean = np.divide(all_reduce(sums), counted, dtype=np.float32)
-    scale: F32 = np.float32(1) / np.sqrt(mean + np.float32(op.eps), dtype=np.float32)  # [T, heads]
+    mean = np.divide(all_reduce(sums), counted, dtype=np.float32)  # [T, heads]
+    scale = np.reciprocal(np.sqrt(mean + np.float32(op.eps)))
     x = rows.reshape(len(rows), op.heads, width)
-    own = x[:, :, :counted] * scale[:, :, None] * (weight + np.float32(op.offset))
+    weight = weight + np.float32(op.offset)
+    own = np.multiply(x[:, :, :counted] * scale[:, :, None], weight, dtype=np.float32)
     return np.concatenate([own, x[:, :, counted:]], axis=-1).reshape(rows.shape)
 
 
