@@ -24,7 +24,7 @@ HUGE_PAGE = 2 << 20  # a cache is rounded up to it
 def test_the_plan_agrees_with_the_loaded_backend(changes: dict[str, object], threads: int) -> None:
     program = tiny_program(**changes)
     weights = random_weights(program)
-    for name in ("cpu", "reference", "wafer"):
+    for name in ("cpu", "reference"):
         planned = footprint(name, program)
         report = load_backend(
             name, program, weights, num_blocks=NUM_BLOCKS, threads=threads
@@ -33,6 +33,21 @@ def test_the_plan_agrees_with_the_loaded_backend(changes: dict[str, object], thr
         kv_bytes = NUM_BLOCKS * BLOCK_TOKENS * planned.kv_bytes_per_token
         assert kv_bytes <= report.kv_bytes <= kv_bytes + HUGE_PAGE
         assert planned.working_bytes > 0
+
+
+def test_a_mesh_that_is_full_holds_what_was_planned() -> None:
+    program = tiny_program(hidden_size=45, head_dim=10, vocab_size=333)
+    planned = footprint("wafer", program, mesh="7x5")
+    assert planned.most_kv_tokens is not None
+    report = load_backend(
+        "wafer",
+        program,
+        random_weights(program),
+        num_blocks=planned.most_kv_tokens // BLOCK_TOKENS,
+        mesh="7x5",
+    ).report()
+    assert planned.weight_bytes == report.weight_bytes
+    assert planned.most_kv_tokens * planned.kv_bytes_per_token == report.kv_bytes
 
 
 def test_the_null_backend_holds_nothing() -> None:

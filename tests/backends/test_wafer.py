@@ -21,7 +21,7 @@ from tests.latent_program import LatentSizes, latent_program
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
 MESHES = [(4, 4), (7, 5), (16, 16)]
-BOUND = 1e-3  # of logits that spread over some 5
+BOUND = 4e-3  # of logits that spread over some 5
 TYPICAL = 1e-5  # the median: without such a rounding only float32's own error remains
 PROGRAMS = {
     "llama": tiny_program(),

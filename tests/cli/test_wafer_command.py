@@ -24,6 +24,7 @@ def test_its_tokens_are_those_of_the_reference() -> None:
         ids = [*ids, int(drawn)]
     assert ids[len(found["prompt_ids"]) :] == found["token_ids"]
     assert sum(r["columns"] * r["rows"] for r in found["regions"]) == 32 * 32
+    assert found["cache_tokens"] >= len(ids)
     assert all(0 < r["fill"] <= 1 for r in found["regions"])
     assert found["facts"]["relay_cycles"]["certainty"] == "L"
 

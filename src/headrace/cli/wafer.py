@@ -94,6 +94,7 @@ def run(
                 "token_ids": drawn,
                 "text": text,
                 "colours": backend.placement.colours,
+                "cache_tokens": backend.placement.cache_tokens,
                 "regions": regions,
             }
         )

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from headrace.backends.wafer.deal import Deal, Indices, gather, scatter
 from headrace.model.precision import Stored, widen
-from headrace.wafer.collectives import all_reduce
+from headrace.wafer.collectives import all_reduce, multicast
 from headrace.wafer.rectangle import Rectangle
 from headrace.wafer.ring import shifted_product
 
@@ -47,9 +47,10 @@ class Tiles:
         product = np.empty((len(rows), self._widths[0]), np.float32)
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             some = gather(rows[first : first + _ROWS_AT_ONCE], self._inputs)  # [t, P, inputs]
+            held = multicast(some, self._stored.shape[2])  # [t, P, beside, inputs]
             partial = np.zeros((len(some), *self._stored.shape[1:]), np.float32)
             for i, weights in enumerate(self._stored):
-                partial += some[:, :, i, None, None] * widen(weights)
+                partial += held[..., i, None] * widen(weights)
             lines = np.moveaxis(partial, 1, 2)  # [t, beside, P, outputs]
             total = scatter(all_reduce(lines), self._outputs, self._widths[0])
             product[first : first + len(some)] = total
