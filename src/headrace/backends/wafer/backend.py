@@ -23,7 +23,7 @@ from headrace.backends.wafer.tiles import Tiles
 from headrace.backends.wafer.vectors import Buffers, normed, run_local
 from headrace.errors import BackendError
 from headrace.model.lowering import Single, lower
-from headrace.model.precision import round_to_bf16, widen
+from headrace.model.precision import Stored, round_to_bf16, widen
 from headrace.model.program import (
     Activate,
     Add,
@@ -59,11 +59,13 @@ class WaferBackend:
         num_blocks: int,
         machine: Machine,
         shifts_prompts: bool = False,
+        round_kv: bool = True,
     ) -> None:
         """Place and load. Raises PlacementError when the machine cannot hold it.
 
         `shifts_prompts`: several rows go through matrices by shifted products, after which a row's
-        last bits depend on the rows beside it.
+        last bits depend on the rows beside it. `round_kv=False` keeps the cache in float32, to
+        compare with the reference's.
         """
         self._shifts_prompts = shifts_prompts
         self._program = program
@@ -84,10 +86,11 @@ class WaferBackend:
                 self._load(stage, rectangle, weights, place)
             place += len(stage.ops)
         slots = num_blocks * BLOCK_TOKENS
-        self._keys = [
-            np.zeros((slots, spec.kv_heads * spec.head_dim), np.uint16) for spec in program.kv
+        stored = np.uint16 if round_kv else np.float32
+        self._keys: list[Stored] = [
+            np.zeros((slots, spec.kv_heads * spec.head_dim), stored) for spec in program.kv
         ]
-        self._values = [
+        self._values: list[Stored | None] = [
             None if spec.value_dim is not None else np.zeros_like(keys)
             for spec, keys in zip(program.kv, self._keys, strict=True)
         ]
@@ -215,10 +218,10 @@ class WaferBackend:
     def _append(self, op: AppendKv, buffers: Buffers, batch: Batch) -> None:
         blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]
         slots = blocks * BLOCK_TOKENS + batch.positions % BLOCK_TOKENS
-        self._keys[op.layer][slots] = round_to_bf16(buffers[op.k])
-        values = self._values[op.layer]
-        if op.v is not None and values is not None:
-            values[slots] = round_to_bf16(buffers[op.v])
+        for cache, name in ((self._keys[op.layer], op.k), (self._values[op.layer], op.v)):
+            if name is not None and cache is not None:
+                rows = buffers[name]
+                cache[slots] = round_to_bf16(rows) if cache.dtype == np.uint16 else rows
 
     def _attend(self, op: Attend, queries: F32, batch: Batch) -> F32:
         found: list[F32] = []

@@ -99,7 +99,6 @@ class _Walk:
         for op in program.ops:
             if isinstance(op, Attend):
                 self._asked |= attention_deals(op, program.ops)
-        self._residual = {op.out for op in program.ops if isinstance(op, Embed)}
         self._now: dict[str, Deal] = {}
         self.stages = [ProgramStage("embedding")]
 
