@@ -74,7 +74,8 @@ class LogConfig:
 class EngineConfig:
     """Sizes fixed for the life of the engine."""
 
-    backend: str = "cpu"  # null, reference, cpu
+    backend: str = "cpu"  # null, reference, cpu, wafer
+    mesh: str = "64x64"  # cores that the wafer backend simulates: columns x rows, wse2 or wse3
     packed_cache: PackedCaching = PackedCaching.AUTO  # keep packed weights in the home folder
     dtype: Dtype = Dtype.STORED  # bf16 rounds what is stored as fp16 or fp32, while loading
     threads: int = 0  # workers of the cpu backend; 0: one per physical core

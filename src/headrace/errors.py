@@ -12,7 +12,7 @@ HeadraceError
 ├── CapacityError           ours, passing: QueueFull, QueueSlow, Draining, EngineRestarting,
 │                           StoreError
 ├── EngineError             our fault: BackendError, EngineDied, KernelMissing
-└── ConfigError             wrong settings or files, found at start: CheckpointError
+└── ConfigError             wrong settings or files, found at start: CheckpointError, PlacementError
 """
 
 
@@ -233,3 +233,19 @@ class ConfigError(HeadraceError):
 
 class CheckpointError(ConfigError):
     """A model folder is missing, broken or of an unknown kind."""
+
+
+class PlacementError(ConfigError):
+    """A program does not fit a machine; the message has the reason."""
+
+
+class OutOfSram(PlacementError):
+    """Too few bytes a core. `missing_bytes` is over all cores of the mesh."""
+
+    def __init__(self, message: str, missing_bytes: int) -> None:
+        super().__init__(message)
+        self.missing_bytes = missing_bytes
+
+
+class OutOfColours(PlacementError):
+    """Too few static routes a router."""

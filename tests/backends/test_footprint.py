@@ -35,6 +35,21 @@ def test_the_plan_agrees_with_the_loaded_backend(changes: dict[str, object], thr
         assert planned.working_bytes > 0
 
 
+def test_a_mesh_that_is_full_holds_what_was_planned() -> None:
+    program = tiny_program(hidden_size=45, head_dim=10, vocab_size=333)
+    planned = footprint("wafer", program, mesh="7x5")
+    assert planned.most_kv_tokens is not None
+    report = load_backend(
+        "wafer",
+        program,
+        random_weights(program),
+        num_blocks=planned.most_kv_tokens // BLOCK_TOKENS,
+        mesh="7x5",
+    ).report()
+    assert planned.weight_bytes == report.weight_bytes
+    assert planned.most_kv_tokens * planned.kv_bytes_per_token == report.kv_bytes
+
+
 def test_the_null_backend_holds_nothing() -> None:
     planned = footprint("null", tiny_program())
     assert (planned.weight_bytes, planned.kv_bytes_per_token) == (0, 0)

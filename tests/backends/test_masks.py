@@ -10,7 +10,9 @@ from headrace.backends.base import Backend, Batch, Sampling
 from headrace.backends.null import NullBackend
 from headrace.backends.reference import ReferenceBackend
 from headrace.backends.sampling import sample
+from headrace.backends.wafer import WaferBackend
 from headrace.errors import BackendError
+from headrace.wafer.machine import mesh
 from tests.backends.cpu_cases import ISAS, NUM_BLOCKS, make
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
@@ -24,8 +26,14 @@ def reference() -> Backend:
     return ReferenceBackend(PROGRAM, random_weights(PROGRAM), num_blocks=NUM_BLOCKS)
 
 
+def wafer() -> Backend:
+    weights = random_weights(PROGRAM)
+    return WaferBackend(PROGRAM, weights, num_blocks=NUM_BLOCKS, machine=mesh(16, 16))
+
+
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "reference": reference,
+    "wafer": wafer,
     **{isa: lambda isa=isa: make("plain", isa=isa, threads=2) for isa in ISAS},
 }
 

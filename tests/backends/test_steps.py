@@ -12,7 +12,9 @@ from headrace.backends.base import Backend, Batch
 from headrace.backends.cpu import CpuBackend
 from headrace.backends.null import NullBackend
 from headrace.backends.reference import ReferenceBackend
+from headrace.backends.wafer import WaferBackend
 from headrace.errors import BackendError
+from headrace.wafer.machine import mesh
 from tests.backends.cpu_cases import ISAS, NUM_BLOCKS, biased, drawn, logits_of, make, tokens
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
@@ -24,6 +26,9 @@ Make = Callable[[], Backend]
 MAKERS: dict[str, Make] = {
     "null": lambda: NullBackend(PROGRAM, num_blocks=NUM_BLOCKS),
     "reference": lambda: ReferenceBackend(PROGRAM, random_weights(PROGRAM), num_blocks=NUM_BLOCKS),
+    "wafer": lambda: WaferBackend(
+        PROGRAM, random_weights(PROGRAM), num_blocks=NUM_BLOCKS, machine=mesh(7, 5)
+    ),
     **{
         f"{shape}-{kind}-{isa}-{threads}": partial(make, shape, isa=isa, threads=threads, kind=kind)
         for shape, kind in (("plain", "bf16"), ("wide", "bf16"), ("llama3", "layers"))
@@ -114,7 +119,7 @@ INVALID: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["null", "reference", "cpu"])
+@pytest.mark.parametrize("kind", ["null", "reference", "wafer", "cpu"])
 @pytest.mark.parametrize("case", INVALID)
 def test_what_cannot_be_repeated_is_refused(kind: str, case: str) -> None:
     backend = make("plain") if kind == "cpu" else MAKERS[kind]()

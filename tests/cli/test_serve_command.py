@@ -102,6 +102,19 @@ def test_a_stream_that_runs_is_finished_before_the_end(env: dict[str, str]):
         assert process.wait(timeout=60) == 0
 
 
+def test_a_simulated_wafer_streams_what_the_reference_answers(env: dict[str, str]):
+    answers: list[str] = []
+    for options in ((), ("--backend", "wafer", "--mesh", "32x32")):
+        with serving(env, "--no-auth", *options) as (_, url):
+            body = {**ASK, "stream": True}
+            with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
+                chunks = [line for line in response.iter_lines() if line.startswith("data: {")]
+            deltas = [json.loads(c[6:])["choices"][0]["delta"].get("content", "") for c in chunks]
+            answers.append("".join(deltas))
+    assert answers[0]
+    assert answers[0] == answers[1]
+
+
 def test_a_key_made_by_the_command_opens_a_running_server_and_ends_there(env: dict[str, str]):
     with serving(env) as (_, url):
         assert httpx.get(f"{url}/v1/models").status_code == 401

@@ -1,5 +1,7 @@
 """Memory planned, by hand: what fits, what is cut, and the one sentence where nothing does."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,13 @@ def free(available: float, total: float = 0) -> Memory:
 
 
 LLAMA_8B = wanted("llama-8b", weights=16.06 * GB)  # 128 KiB of cache for a token
+
+
+def test_a_machine_s_own_room_bounds_the_choice() -> None:
+    small = wanted(per_token=3_072, positions=2_048)
+    held = replace(small, footprint=replace(small.footprint, most_kv_tokens=4_096))
+    (plan,) = plan_memory([held], free(16 * GIB), 0)
+    assert plan.num_blocks * 16 == 4_096
 
 
 def test_with_memory_a_model_gets_its_whole_context() -> None:

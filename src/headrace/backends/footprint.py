@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from headrace.backends.base import BLOCK_TOKENS
 from headrace.model.program import KvSpec, Program, Weight, op_weights
 
 LANES = 16  # outputs per packed block of the cpu backend
 VALUE_LANES = 32  # values of a head are padded to a multiple of it there
+WAFER_CONTEXTS = 1  # chosen: a block per position, 16 full contexts, is the most that is asked
 WORKING_ROWS = 128  # rows whose buffers the cpu backend holds; longer steps run in passes
 WORKING_LOGITS = 32  # rows of logits: 16 of the sampler's, as much again for candidates
 PROCESS_BYTES = 256 << 20  # chosen: interpreter, tokenizer, connections, prompts
@@ -19,10 +21,14 @@ class Footprint:
     weight_bytes: int
     kv_bytes_per_token: int
     working_bytes: int  # buffers of a step, and the process itself
+    most_kv_tokens: int | None = None  # what the machine itself has room for; None: memory decides
 
 
-def footprint(backend: str, program: Program) -> Footprint:
-    """What `program` takes on the backend of that name; the null backend takes next to nothing."""
+def footprint(backend: str, program: Program, *, mesh: str = "64x64") -> Footprint:
+    """What `program` takes on the backend of that name; the null backend takes next to nothing.
+
+    `mesh` is what the wafer backend simulates. Raises PlacementError when it cannot hold it.
+    """
     weights = {weight for op in program.ops for weight in op_weights(op)}
     match backend:
         case "null":
@@ -32,6 +38,18 @@ def footprint(backend: str, program: Program) -> Footprint:
                 weight_bytes=4 * program.num_parameters,
                 kv_bytes_per_token=2 * program.kv_bytes_per_token,
                 working_bytes=PROCESS_BYTES + _step_bytes(program),
+            )
+        case "wafer":
+            from headrace.backends.wafer.capacity import most_blocks, tile_bytes
+            from headrace.wafer.machine import machine_named
+
+            machine = machine_named(mesh)
+            blocks = most_blocks(program, machine, WAFER_CONTEXTS * program.max_positions)
+            return Footprint(
+                weight_bytes=tile_bytes(program, machine, blocks),
+                kv_bytes_per_token=program.kv_bytes_per_token,
+                working_bytes=PROCESS_BYTES + _step_bytes(program),
+                most_kv_tokens=blocks * BLOCK_TOKENS,
             )
         case _:
             return Footprint(

@@ -29,7 +29,7 @@ def sample(
         check_masks(sampling, len(logits), logits.shape[1], is_last_chance=True)
     drawn = np.empty(len(logits), dtype=np.int32)
     for m, own in enumerate(logits):
-        row = _masked(_biased(own, sampling, m), sampling, m)
+        row = adjusted(own, sampling, m)
         temperature = float(sampling.temperature[m])
         if temperature == 0.0:
             drawn[m] = int(np.argmax(row))
@@ -44,6 +44,11 @@ def sample(
         noise = gumbel_noise(int(sampling.seed[m]), int(positions[m]), kept)
         drawn[m] = kept[int(np.argmax(scaled[kept] + noise))]
     return drawn
+
+
+def adjusted(logits: NDArray[np.float32], sampling: Sampling, m: int) -> NDArray[np.float32]:
+    """Row `m`'s logits [V] with its bias and mask; -inf: a token that may not be drawn."""
+    return _masked(_biased(logits, sampling, m), sampling, m)
 
 
 def check_bias(sampling: Sampling, rows: int, vocab: int) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "chat": "headrace.cli.chat:chat",
     "keys": "headrace.cli.keys:keys_app",
     "bench": "headrace.cli.bench:bench_app",
+    "wafer": "headrace.cli.wafer:wafer_app",
     "doctor": "headrace.cli.doctor:doctor",
 }
 

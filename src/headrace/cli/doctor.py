@@ -80,7 +80,7 @@ def _backends(host: Host) -> dict[str, str]:
         "reference": "ready: NumPy float32, slow, the judge of the others",
         "null": "ready: no arithmetic, for tests",
         "cuda": f"not in this version (GPUs: {gpus})",
-        "wafer": "not in this version",
+        "wafer": "ready: a simulated mesh of cores, slow; `headrace wafer run`",
     }
 
 

@@ -32,7 +32,7 @@ def plan_caches(programs: Mapping[str, Program], config: EngineConfig) -> dict[s
         Wanted(
             name=name,
             max_positions=program.max_positions,
-            footprint=footprint(config.backend, program),
+            footprint=footprint(config.backend, program, mesh=config.mesh),
         )
         for name, program in programs.items()
     ]
@@ -75,6 +75,7 @@ def build_backend(
         weights,
         num_blocks=blocks_for(config.kv_tokens, BLOCK_TOKENS),
         threads=config.threads,
+        mesh=config.mesh,
         packed=home / "packed" if home and _keeps_packed(weights, config) else None,
         progress=progress,
     )

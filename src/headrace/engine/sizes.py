@@ -88,6 +88,8 @@ def _choice(model: Wanted, ample: int, most: int) -> int:
     several = min(DEFAULT_CONTEXTS * model.max_positions, DEFAULT_KV_BYTES // per_token)
     least = min(LEAST_CONTEXT, model.max_positions)
     fit = max(ample // per_token, min(most // per_token, least))
+    if model.footprint.most_kv_tokens is not None:
+        fit = min(fit, model.footprint.most_kv_tokens)
     tokens = min(max(several, model.max_positions), fit // BLOCK_TOKENS * BLOCK_TOKENS)
     return max(tokens, least)
 

@@ -1,0 +1,1 @@
+"""The simulated wafer: machine, placement, numerics, time. It knows shapes, not models."""

@@ -1,0 +1,46 @@
+"""`headrace wafer run`: real tokens, and what lies where."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from headrace.backends.reference import ReferenceBackend
+from headrace.cli.commands import app
+from headrace.errors import InvalidRequest, OutOfSram
+from headrace.model import bundled_model, open_model
+from tests.tiny_llama import rows_batch
+
+
+def test_its_tokens_are_those_of_the_reference() -> None:
+    arguments = ["wafer", "run", "--mesh", "32x32", "--max-tokens", "5", "--json"]
+    found = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    opened = open_model(bundled_model())
+    reference = ReferenceBackend(opened.program, opened.weights, num_blocks=4)
+    ids, tables = found["prompt_ids"], np.arange(4, dtype=np.int32)[None]
+    for _ in range(5):
+        drawn = reference.step(rows_batch({0: (0, ids)}, tables)).token_ids[-1]
+        ids = [*ids, int(drawn)]
+    assert ids[len(found["prompt_ids"]) :] == found["token_ids"]
+    assert sum(r["columns"] * r["rows"] for r in found["regions"]) == 32 * 32
+    assert found["cache_tokens"] >= len(ids)
+    assert all(0 < r["fill"] <= 1 for r in found["regions"])
+    assert found["facts"]["relay_cycles"]["certainty"] == "L"
+
+
+def test_people_get_the_text_and_a_table() -> None:
+    arguments = ["wafer", "run", "--mesh", "32x32", "--max-tokens", "2"]
+    shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert shown.startswith("Once upon a time")
+    assert "layer 5" in shown
+    assert "(A: " in shown, "assumptions are shown as such"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [(["--mesh", "16x16"], OutOfSram), (["--max-tokens", "99999"], InvalidRequest)],
+)
+def test_what_does_not_fit_is_refused(options: list[str], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        CliRunner().invoke(app, ["wafer", "run", *options], catch_exceptions=False)
