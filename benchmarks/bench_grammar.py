@@ -4,8 +4,8 @@
 
 One stream over loopback from a running `headrace serve`, greedy, the same prompt. Rounds alternate
 between free text (which may make several steps in a call), free text that may not (for its
-log-probabilities each token is a call of its own), and an array of strings by a schema. Speed is
-the server's own: completion tokens over `completion_time`. `first_mask_ms` is the time to the first
+log-probabilities each token is a call of its own), an array of strings by a schema, and any text by
+a regular expression, which forces no token and so shows what masks cost. Speed is the server's own: completion tokens over `completion_time`. `first_mask_ms` is the time to the first
 token with a new schema of 200 properties each time, compiled and masked, less that without one.
 Take a model that does not end its turn by itself (`tools/make_random_checkpoint.py`).
 """
@@ -49,6 +49,7 @@ def main() -> int:
             "free": {},
             "free_one_step": {"logprobs": True},
             "schema": {"response_format": _format(STRINGS)},
+            "unforced": {"response_format": {"type": "regex", "regex": "(.|\\n)*"}},
         }
         speeds: dict[str, list[float]] = {name: [] for name in kinds}
         for number in range(given.rounds + 1):
@@ -64,7 +65,6 @@ def main() -> int:
                 if number > 0:
                     firsts[name].append(first_s)
     medians = {name: statistics.median(rates) for name, rates in speeds.items()}
-    ratios = [a / b for a, b in zip(speeds["schema"], speeds["free_one_step"], strict=True)]
     report = {
         "question": "what structured output costs",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -74,8 +74,11 @@ def main() -> int:
         "tokens": given.tokens,
         "rounds": given.rounds,
         "tok_s": medians,
-        "schema_over_free": medians["schema"] / medians["free"],
-        "schema_over_free_one_step": statistics.median(ratios),
+        **{
+            f"{name}_over_{other}": _ratio(speeds[name], speeds[other])
+            for name in ("schema", "unforced")
+            for other in ("free", "free_one_step")
+        },
         "first_mask_ms": 1e3
         * (statistics.median(firsts["schema"]) - statistics.median(firsts["free"])),
         "first_token_ms": {name: 1e3 * statistics.median(s) for name, s in firsts.items()},
@@ -85,6 +88,11 @@ def main() -> int:
         file = result_file(Path(__file__).parent / "results", f"grammar-{given.model.name}")
         file.write_text(json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def _ratio(rates: list[float], others: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(rates, others, strict=True))
 
 
 def _format(schema: dict[str, Any]) -> dict[str, Any]:
