@@ -5,8 +5,9 @@
 One stream over loopback from a running `headrace serve`, greedy, the same prompt. Rounds alternate
 between free text (which may make several steps in a call), free text that may not (for its
 log-probabilities each token is a call of its own), an array of strings by a schema, and any text by
-a regular expression, which forces no token and so shows what masks cost. Speed is the server's own: completion tokens over `completion_time`. `first_mask_ms` is the time to the first
-token with a new schema of 200 properties each time, compiled and masked, less that without one.
+a regular expression, which forces no token and so shows what masks cost. Speed is the server's own:
+completion tokens over `completion_time`. `first_mask_ms` is the time to the first token with a new
+schema of 200 properties each time, compiled and masked, less that without one.
 Take a model that does not end its turn by itself (`tools/make_random_checkpoint.py`).
 """
 
