@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import struct
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -58,8 +59,12 @@ def test_other_encodings_are_415_with_the_way_out(encoding: str):
 def test_a_body_that_expands_over_the_limit_is_a_413():
     bomb = gzip.compress(b'{"a": "' + b"x" * 50_000_000 + b'"}')
     assert len(bomb) < 100_000
+    tracemalloc.start()
     got = post(bomb, content_encoding="gzip")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert (got.status, got.json["code"]) == (413, "request_too_large")
+    assert peak_bytes < 10_000_000, "it was expanded, and then found too large"
     just = gzip.compress(b'{"a": "' + b"x" * 99_991 + b'"}')
     assert post(just, content_encoding="gzip").status == 400  # read, and has no messages
 

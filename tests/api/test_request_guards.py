@@ -60,7 +60,7 @@ BAD: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
     ("D45", GENERATION, {"logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias: "),
     ("D45", (TEXT,), {"prompt": [1 << 40]}, "prompt: "),
     ("D45", (DETOKENIZE,), {"tokens": [1 << 40]}, "tokens: "),
-    ("D46", (TEXT,), {"prompt": ["a"] * 99_000}, "prompt: "),
+    ("D46", (TEXT,), {"prompt": ["a"] * 99_000}, "prompt: has 99000 prompts"),
     ("D47", (TEXT,), {"prompt": [1, -1]}, "prompt: "),
     ("D47", (DETOKENIZE,), {"tokens": [-1]}, "tokens: "),
     ("D48", (TEXT, TOKENIZE), {"prompt": ""}, "prompt"),

@@ -208,6 +208,7 @@ def test_a_cut_answer_ends_by_length() -> None:
     assert len(output(messages, "a")) == 5
 
 
+@pytest.mark.guards("D60")
 def test_neighbours_without_a_grammar_say_what_they_say_alone() -> None:
     alone = make_engine()
     alone.handle(plain_submit("free", (3, 4), 60, temperature=0.9, seed=5))

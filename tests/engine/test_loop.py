@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from headrace.backends.base import Batch, StepResult
 from headrace.backends.null import NullBackend
 from headrace.clock import Clock, ManualClock, SystemClock
 from headrace.engine import Engine
+from headrace.engine import loop as loop_module
+from headrace.engine.grammar_compiler import GrammarCompiler
 from headrace.engine.loop import EngineLoop
 from headrace.engine.messages import (
     Accepted,
@@ -250,3 +253,27 @@ def test_an_outbox_joins_and_loses_nothing(groups: list[list[FromEngine]]) -> No
 def test_what_is_no_frame_is_an_error(data: bytes) -> None:
     with pytest.raises(EngineError, match="understand"):
         list(FrameReader(Submit).feed(data))
+
+
+def test_an_idle_engine_makes_its_vocabulary_before_anybody_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop_module, "PREPARE_AFTER_S", 0.0)
+    made = threading.Event()
+
+    def make() -> Any:
+        made.set()
+        raise RuntimeError("this one cannot be made")
+
+    class WithGrammars(Engine):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            self.grammars = GrammarCompiler(make)
+
+    with engine_loop(kind=WithGrammars) as (front, _):
+        assert made.wait(10)
+        front.say(submit("a", (1,), 2, grammar="start: /x/"), submit("b", (1,), 2))
+        front.hear(2)
+    (failed,) = (m for m in front.heard if isinstance(m, Failed))
+    assert failed.id == "a"
+    assert "this one cannot be made" in failed.message

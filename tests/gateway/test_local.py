@@ -435,7 +435,7 @@ def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: 
     ],
 )
 def test_a_refused_grammar_names_the_field_it_was_made_of(
-    changes: dict[str, object], param: str
+    changes: dict[str, Any], param: str
 ) -> None:
     async def run() -> None:
         async with provider() as running:  # whose engine takes none

@@ -1,10 +1,11 @@
 """Grammars compiled off the engine's loop: few threads, a deadline, bounded memory, tenants apart.
 
-A thread makes the vocabulary when the first grammar comes. Tenants take turns, and each has one
-grammar compiled at a time: one that is too slow is given up, but holds its thread until the
-library, which bounds its own work by fuel, comes back; the other thread serves the others
-meanwhile. The last compiled grammars are kept, for the tenant that sent them: a request that asks
-for one again gets a copy, and nobody learns by the clock what others asked for.
+A thread makes the vocabulary when the engine has nothing to do, or when the first grammar comes.
+Tenants take turns, and each has one grammar compiled at a time: one that is too slow is given up,
+but holds its thread until the library, which bounds its own work by fuel, comes back; the other
+thread serves the others meanwhile. The last compiled grammars are kept, for the tenant that sent
+them: a request that asks for one again gets a copy, and nobody learns by the clock what others
+asked for.
 """
 
 import os
@@ -45,6 +46,7 @@ class GrammarCompiler:
         self._make_tokenizer = make_tokenizer
         self._deadline_s = deadline_s
         self._tokenizer: LLTokenizer | None = None
+        self.is_prepared = False  # or is being prepared
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="grammar")
         self._vocabulary_lock = threading.Lock()
         self._lock = threading.Lock()  # of all that follows
@@ -79,6 +81,13 @@ class GrammarCompiler:
             waiting.append((request_id, source))
             self._asked[request_id] = timer
         self._threads.submit(self._work)
+
+    def prepare(self) -> None:
+        """Make the vocabulary now, when nobody waits for a token: a large one holds Python's lock
+        for a good part of a second. What goes wrong is said to the first who brings a grammar."""
+        if not self.is_prepared:
+            self.is_prepared = True
+            self._threads.submit(self._vocabulary)
 
     def take(self) -> list[tuple[str, Grammar | HeadraceError]]:
         """What is done: a grammar at its beginning, or why there is none, by request."""

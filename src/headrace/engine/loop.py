@@ -19,6 +19,7 @@ from headrace.engine.wire import FrameReader, frame
 
 STATS_EVERY_S = 0.1
 RECEIVE_BYTES = 1 << 18
+PREPARE_AFTER_S = 1.0  # of idleness: then what the first grammar needs is made
 
 
 class EngineLoop:
@@ -61,7 +62,10 @@ class EngineLoop:
                 self._send()
 
     def _listen(self, *, wait: bool) -> None:
-        for place, event in self._poll.poll(None if wait else 0):
+        found = self._poll.poll(self._patience_ms() if wait else 0)
+        if wait and not found and self._engine.grammars is not None:
+            self._engine.grammars.prepare()
+        for place, event in found:
             if place == self._grammars:
                 self._say(self._engine.compiled())
                 continue
@@ -69,6 +73,11 @@ class EngineLoop:
                 self._send()
             if event & ~select.POLLOUT:
                 self._hear()
+
+    def _patience_ms(self) -> float | None:
+        """How long an idle engine waits for a message; None: as long as it takes."""
+        grammars = self._engine.grammars
+        return None if grammars is None or grammars.is_prepared else 1e3 * PREPARE_AFTER_S
 
     def _hear(self) -> None:
         try:
