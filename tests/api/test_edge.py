@@ -299,6 +299,7 @@ def test_every_error_has_a_status_of_its_family(kind: type[HeadraceError]):
 
     arguments: dict[str, tuple[Any, ...]] = {
         "ContextTooLong": (5, 4),
+        "OutOfSram": ("what happened", 5),
         "MissingKey": (),
         "UnknownModel": ("m",),
         "MethodNotAllowed": ("POST",),
