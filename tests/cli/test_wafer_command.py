@@ -1,4 +1,4 @@
-"""`headrace wafer run`: real tokens, and what lies where."""
+"""`headrace wafer`: real tokens, what lies where, and what was published."""
 
 import json
 
@@ -44,3 +44,20 @@ def test_people_get_the_text_and_a_table() -> None:
 def test_what_does_not_fit_is_refused(options: list[str], error: type[Exception]) -> None:
     with pytest.raises(error):
         CliRunner().invoke(app, ["wafer", "run", *options], catch_exceptions=False)
+
+
+def test_validation_gives_every_row_with_its_error() -> None:
+    arguments = ["wafer", "validate", "--json"]
+    found = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert found["misses"] == sum(not row["is_hit"] for row in found["rows"]) > 0
+    for row in found["rows"]:
+        assert row["error"] == pytest.approx(row["modelled"] / row["published"] - 1)
+        assert row["is_hit"] == (abs(row["error"]) <= row["goal"])
+        assert row["source"]
+
+
+def test_people_see_misses_as_misses() -> None:
+    arguments = ["wafer", "validate"]
+    shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "held out, MISS" in shown
+    assert "mesh of 750 assumed" in " ".join(shown.split())

@@ -1,5 +1,6 @@
 """`headrace wafer`: a model on a simulated mesh of cores."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +17,10 @@ from headrace.errors import InvalidRequest
 from headrace.model import Detokenizer, bundled_model, open_model
 from headrace.wafer.machine import machine_named
 from headrace.wafer.placement import Placement
+from headrace.wafer.validation import Row, fit
+from headrace.wafer.validation import validate as published_rows
 
 wafer_app = typer.Typer(no_args_is_help=True, help="A model on a simulated mesh of cores.")
-
-
-@wafer_app.callback()
-def _group() -> None:
-    """Keep `run` a command of its own: typer folds a group of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +115,80 @@ def run(
     console.print("Bytes are those of a region's fullest core. What the machine is taken to be:")
     for name, fact in machine.facts():
         console.print(f"  {name.replace('_', ' ')}: {fact}", markup=False)
+
+
+@wafer_app.command()
+def validate(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
+) -> None:
+    """Hold the model of a wafer's time to published measurements, row by row."""
+    found = fit()
+    rows = published_rows(found)
+    if as_json:
+        print_json(
+            {
+                "constants": {
+                    "relay_cycles": found.decode.relay_cycles,
+                    "issue_cycles": found.decode.issue_cycles,
+                    "prefill_cycles_per_four_elements": found.prefill_element,
+                    "prefill_cycles_per_outer_iteration": found.prefill_outer,
+                    "cerebras_efficiency": found.cerebras,
+                },
+                "rows": [
+                    {
+                        "section": row.section,
+                        "name": row.name,
+                        "unit": row.unit,
+                        "published": row.published,
+                        "modelled": row.modelled,
+                        "error": row.error,
+                        "goal": row.goal,
+                        "is_fitted": row.is_fitted,
+                        "is_hit": row.is_hit,
+                        "source": row.source,
+                        "note": row.note,
+                    }
+                    for row in rows
+                ],
+                "misses": sum(not row.is_hit for row in rows),
+            }
+        )
+        return
+    console = Console(highlight=False)
+    for section, part in itertools.groupby(rows, key=lambda row: row.section):
+        console.print(_validated(section, list(part)))
+    console.print(
+        f"Fitted: relay {found.decode.relay_cycles:.1f} and issue {found.decode.issue_cycles:.1f} "
+        f"cycles on three decode rows; {found.prefill_element:.2f} cycles for four elements and "
+        f"{found.prefill_outer:.1f} for an outer iteration on six prefill rows; efficiency "
+        f"{found.cerebras:.2f} on one served row. All other rows are held out."
+    )
+    console.print(
+        f"{sum(row.is_hit for row in rows)} of {len(rows)} rows are within their goal; "
+        "a miss is a miss."
+    )
+
+
+def _validated(section: str, rows: list[Row]) -> Table:
+    table = Table(title=section, title_justify="left")
+    for heading in ("", "published", "modelled", "error", "goal", "rows"):
+        table.add_column(heading, justify="left" if heading in ("", "rows") else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{_shown(row.published)} {row.unit}",
+            _shown(row.modelled),
+            f"{row.error:+.1%}",
+            f"{row.goal:.1%}" if row.goal >= 5e-4 else "last digit",
+            ("fitted" if row.is_fitted else "held out") + ("" if row.is_hit else ", MISS"),
+        )
+    table.caption = "\n".join(sorted({row.note for row in rows if row.note})) or None
+    table.caption_justify = "left"
+    return table
+
+
+def _shown(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.4g}"
 
 
 def fills(placement: Placement) -> list[RegionFill]:
