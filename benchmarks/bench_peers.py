@@ -61,6 +61,7 @@ OURS = "headrace"
 MOST_FOREIGN_CPU = 0.1  # of all cores; engines whose threads spin lose far more than that
 TRIES = 3
 KEPT_SHARE = 0.75  # of the best peer in the first round; below it nobody is the best in the end
+PROMPT_TOKENS = 128  # where no context is given
 VERIFIED_TOKENS = 48  # of a random prompt
 VERIFIED_ROWS = 16  # its last positions
 # Root of the mean square, as shares of the logits' standard deviation.
@@ -128,6 +129,8 @@ def main() -> int:
     if given.setup:
         set_up(given.setup, given.engines)
         return 0
+    if given.again:
+        return _report(_joined(given.again), given)
     case = CASES[given.case]
     model = open_model(_checkpoint(given.peers, given.case))
     prepared = given.peers / "prepared" / given.case
@@ -163,19 +166,54 @@ def main() -> int:
         **summarise(rows),
         "rows": [_as_json(row) for row in rows],
     }
+    return _report(report, given)
+
+
+def _report(report: dict[str, Any], given: argparse.Namespace) -> int:
+    """Print it and keep it."""
     _print(report)
-    context = f"-{given.context}" if given.context else ""
-    file = result_file(given.results, f"peers-{given.case}{context}")
+    tokens = report["context_tokens"]
+    context = "" if tokens == PROMPT_TOKENS + report["protocol"]["output_tokens"] else f"-{tokens}"
+    file = result_file(given.results, f"peers-{report['case']}{context}")
     file.write_text(json.dumps(report, indent=1) + "\n")
     say.print(f"written to {file}")
     sys.stdout.write(json.dumps(report) + "\n")
     return 0
 
 
+def _joined(files: list[Path]) -> dict[str, Any]:
+    """The runs of several results of one case, judged and summarised anew."""
+    reports = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    if len({(report["case"], report["context_tokens"]) for report in reports}) > 1:
+        raise SystemExit("the results are not of one case")
+    rows: list[Row] = []
+    for report in reports:
+        first = max((row.round for row in rows), default=-1) + 1
+        rows += [_row_of(said, first, report["bytes_per_token"]) for said in report["rows"]]
+    joined = {"joined": [file.name for file in files], "rows": [_as_json(row) for row in rows]}
+    return {**reports[-1], **summarise(rows), **joined}
+
+
+def _row_of(said: dict[str, Any], first_round: int, step_bytes: int) -> Row:
+    """A run as it was kept."""
+    around = Around(**{at: Conditions(**said["around"][at]) for at in ("before", "after")})
+    return Row(
+        round=first_round + said["round"],
+        name=said["name"],
+        decode_tok_s=said["decode_tok_s"],
+        prefill_tok_s=said["prefill_tok_s"],
+        roofline_share=around.roofline_share(said["decode_tok_s"], step_bytes),
+        foreign_cpu=said["foreign_cpu"],
+        took_s=said["took_s"],
+        around=around,
+    )
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--setup", type=Path, help="install the peers in environments here")
     parser.add_argument("--peers", type=Path, help="the folder given to --setup")
+    parser.add_argument("--again", type=Path, nargs="+", help="results of a case, to join")
     parser.add_argument("--engines", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--case", choices=CASES, default="5m")
     parser.add_argument("--context", type=int, help="tokens, prompt and output together")
@@ -188,9 +226,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nice", type=int, default=0, help="of both sides; below 0 needs rights")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    if not given.setup and not given.peers:
+    if not given.setup and not given.peers and not given.again:
         parser.error("give --peers, or --setup first")
-    given.prompt_tokens = given.context - given.output_tokens if given.context else 128
+    given.prompt_tokens = given.context - given.output_tokens if given.context else PROMPT_TOKENS
     return given
 
 

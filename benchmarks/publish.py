@@ -136,22 +136,21 @@ def draw(measured: Sequence[Measured], file: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
     sizes = [one.bytes_per_token / 1e6 for one in measured]
     low, high = min(sizes) / 2.5, max(sizes) * 2.5
-    drawn: set[int] = set()
-    for one in measured:
-        gb_s = one.bandwidth_gb_s
-        x = one.bytes_per_token / 1e6
-        ends = (x / 2.2, x * 2.2)
+    beside: dict[float, list[float]] = {}  # bandwidths of lines that begin together, by where
+    for one, x in zip(measured, sizes, strict=True):
+        gb_s, ends = one.bandwidth_gb_s, (x / 2.2, x * 2.2)
         axes.plot(ends, [gb_s * 1e3 / end for end in ends], color="#9ca3af", lw=1.4, zorder=1)
-        if round(gb_s) not in drawn:
-            drawn.add(round(gb_s))
-            axes.annotate(
-                f"{gb_s:.0f} GB/s measured",
-                (ends[0], gb_s * 1e3 / ends[0]),
-                xytext=(4, 4),
-                textcoords="offset points",
-                color="#4b5563",
-                fontsize=9,
-            )
+        first = next((at for at in beside if ends[0] < 1.3 * at), ends[0])  # sizes rise
+        beside.setdefault(first, []).append(gb_s)
+    for start, rates in beside.items():
+        axes.annotate(
+            ", ".join(f"{rate:.0f}" for rate in sorted(rates)) + " GB/s measured",
+            (start, max(rates) * 1e3 / start),
+            xytext=(4, 4),
+            textcoords="offset points",
+            color="#4b5563",
+            fontsize=9,
+        )
     seen: set[str] = set()
     for one in measured:
         for engine, row in best_of_each(one).items():
