@@ -27,6 +27,10 @@ def test_its_tokens_are_those_of_the_reference() -> None:
     assert found["cache_tokens"] >= len(ids)
     assert all(0 < r["fill"] <= 1 for r in found["regions"])
     assert found["facts"]["relay_cycles"]["certainty"] == "L"
+    modelled = found["modelled"]
+    assert sum(modelled["by_cause"].values()) == pytest.approx(modelled["cycles"])
+    assert sum(modelled["by_stage"].values()) == pytest.approx(modelled["cycles"])
+    assert modelled["tok_s"] == pytest.approx(1.1e9 / modelled["cycles"])
 
 
 def test_people_get_the_text_and_a_table() -> None:

@@ -12,9 +12,11 @@ from rich.table import Table
 
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
 from headrace.backends.wafer import WaferBackend
+from headrace.backends.wafer.timing import token_cycles
 from headrace.cli.output import print_json
 from headrace.errors import InvalidRequest
 from headrace.model import Detokenizer, bundled_model, open_model
+from headrace.wafer.cycles import Cycles
 from headrace.wafer.machine import machine_named
 from headrace.wafer.placement import Placement
 from headrace.wafer.validation import Row, fit
@@ -51,7 +53,7 @@ def run(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
-    """Decode real tokens on a simulated mesh, and show what lies where."""
+    """Decode real tokens on a simulated mesh; show what lies where and how long one would take."""
     machine = machine_named(mesh)
     opened = open_model(model or bundled_model())
     ids = opened.tokenizer.encode_prompt(prompt)
@@ -71,6 +73,10 @@ def run(
     )
     drawn = _decoded(backend, ids, max_tokens, opened.stop_ids)
     regions = fills(backend.placement)
+    context = len(ids) + len(drawn)
+    stages = token_cycles(opened.program, backend.placement, context)
+    spent = sum(stages.values(), Cycles())
+    modelled_tok_s = machine.clock_hz.value / spent.total
     detokenizer = Detokenizer(opened.tokenizer)
     text = detokenizer.push(drawn) + detokenizer.flush()
     if as_json:
@@ -94,6 +100,13 @@ def run(
                 "colours": backend.placement.colours,
                 "cache_tokens": backend.placement.cache_tokens,
                 "regions": regions,
+                "modelled": {
+                    "context_tokens": context,
+                    "cycles": spent.total,
+                    "by_cause": spent,
+                    "by_stage": {name: each.total for name, each in stages.items()},
+                    "tok_s": modelled_tok_s,
+                },
             }
         )
         return
@@ -112,6 +125,14 @@ def run(
             f"{region.fill:.0%}",
         )
     console.print(table)
+    shares = ", ".join(
+        f"{name} {getattr(spent, name) / spent.total:.0%}"
+        for name in ("relays", "hops", "issue", "words", "arithmetic")
+    )
+    console.print(
+        f"A token after {context - 1} others would take {spent.total:,.0f} cycles, "
+        f"{modelled_tok_s:,.0f} tok/s: {shares}. Hand-overs between regions are not counted."
+    )
     console.print("Bytes are those of a region's fullest core. What the machine is taken to be:")
     for name, fact in machine.facts():
         console.print(f"  {name.replace('_', ' ')}: {fact}", markup=False)

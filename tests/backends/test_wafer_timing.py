@@ -1,0 +1,60 @@
+"""Cycles of a token: counted by hand on a small mesh, and moving the way they must."""
+
+import pytest
+
+from headrace.backends.wafer.capacity import placed
+from headrace.backends.wafer.stages import stages_of
+from headrace.backends.wafer.timing import stage_cycles, token_cycles
+from headrace.wafer.cycles import Cycles, Pace
+from headrace.wafer.machine import mesh
+from headrace.wafer.rectangle import Rectangle
+from tests.tiny_llama import tiny_program
+
+PROGRAM = tiny_program(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=64,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    num_hidden_layers=2,
+)
+
+
+def total(stages: dict[str, Cycles]) -> float:
+    return sum(each.total for each in stages.values())
+
+
+def test_a_layer_counted_by_hand() -> None:
+    """On 4 x 4 cores: 2 groups of 2, so 1 + 1 + 1 relays and 4 hops a sum."""
+    relay, issue = 20.0, 10.0
+    pace = Pace(relay_cycles=relay, issue_cycles=issue, simd_width=4)
+    layer = stages_of(PROGRAM)[1]
+    got = stage_cycles(layer, Rectangle(x=0, y=0, columns=4, rows=4), 8, pace)
+    # Sums: two norms, seven products, scores, maximum, sum, values.
+    sums = 2 + 7 + 4
+    assert got.hops == sums * 4
+    assert got.relays == pytest.approx(sums * 3 * relay)
+    # Local sizes: 32 -> 8, 16 -> 4, 64 -> 16, of 8 tokens 2 a row.
+    # Vectors: q, k, v 8 each, o 8, gate and up 8 each, down 16; scores 4 x 2, values 2.
+    steps = 8 * 3 + 8 + 8 * 2 + 16 + 8 + 2
+    assert got.issue == pytest.approx(steps * issue)
+    # Elements over four lanes: q 8, k 4, v 4, o 8, gate and up 16, down 8; scores 2, values 8.
+    assert got.arithmetic == 8 * 2 + 8 + 8 + 8 * 2 + 8 * 4 * 2 + 16 * 2 + 8 * 1 + 2 * 2
+    # Words are three times half the numbers: 1, 1; 8, 4, 4, 8, 16, 16, 8; scores 2 x 4; 4, 4; 8.
+    assert got.words == 3 * (1 + 1 + 4 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 2 + 2 + 4)
+
+
+def test_a_longer_context_takes_longer_up_to_the_window() -> None:
+    placement = placed(PROGRAM, mesh(8, 8), 8)
+    times = [total(token_cycles(PROGRAM, placement, n)) for n in (1, 8, 9, 64, 128)]
+    assert times[0] == times[1], "a token a row, as before"
+    assert times[1] < times[2] < times[3] < times[4]
+
+
+def test_every_stage_is_counted() -> None:
+    placement = placed(PROGRAM, mesh(16, 16), 1)
+    stages = token_cycles(PROGRAM, placement, 1)
+    assert list(stages) == ["embedding", "layer 0", "layer 1", "head"]
+    assert stages["layer 0"].total == pytest.approx(stages["layer 1"].total, rel=0.2)
+    assert all(each.total > 0 for each in stages.values())
