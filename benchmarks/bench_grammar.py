@@ -7,7 +7,8 @@ between free text (which may make several steps in a call), free text that may n
 log-probabilities each token is a call of its own), an array of strings by a schema, and any text by
 a regular expression, which forces no token and so shows what masks cost. Speed is the server's own:
 completion tokens over `completion_time`. `first_mask_ms` is the time to the first token with a new
-schema of 200 properties each time, compiled and masked, less that without one.
+schema of 200 properties each time, compiled and masked, less that without one. `longest_gap_ms` is
+the longest silence of a free stream, alone and while such schemas are compiled one after the other.
 Take a model that does not end its turn by itself (`tools/make_random_checkpoint.py`).
 """
 
@@ -15,12 +16,14 @@ import argparse
 import json
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 from loopback_client import serving
+from loopback_reader import chat, read_streams
 from machine import commit, describe, result_file
 
 from headrace.model import bundled_model
@@ -65,6 +68,12 @@ def main() -> int:
                 first_s = _first_s(client, given, number, fields)
                 if number > 0:
                     firsts[name].append(first_s)
+        gaps = {
+            name: [
+                _gap_s(client, server.port, given, number, beside) for number in range(given.rounds)
+            ]
+            for name, beside in (("alone", False), ("beside_compiles", True))
+        }
     medians = {name: statistics.median(rates) for name, rates in speeds.items()}
     report = {
         "question": "what structured output costs",
@@ -82,6 +91,7 @@ def main() -> int:
         },
         "first_mask_ms": 1e3
         * (statistics.median(firsts["schema"]) - statistics.median(firsts["free"])),
+        "longest_gap_ms": {name: 1e3 * max(each) for name, each in gaps.items()},
         "first_token_ms": {name: 1e3 * statistics.median(s) for name, s in firsts.items()},
     }
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
@@ -130,6 +140,21 @@ def _speed(
     answer = client.post("/v1/chat/completions", json=_asked(given, number, fields))
     said = answer.raise_for_status().json()
     return (said["usage"]["completion_tokens"] - 1) / said["time_info"]["completion_time"]
+
+
+def _gap_s(
+    client: httpx.Client, port: int, given: argparse.Namespace, number: int, beside: bool
+) -> float:
+    """The longest silence of a stream, maybe with a new schema compiled all the time."""
+    with ThreadPoolExecutor(1) as thread:
+        body = chat(given.model.name, f"Go on and on. {number}", given.tokens)
+        reading = thread.submit(read_streams, port, [body])
+        compiled = 0
+        while beside and not reading.done():
+            fields = {"response_format": _format(_wide(1_000 * (number + 1) + compiled))}
+            _first_s(client, given, number, fields)
+            compiled += 1
+        return reading.result().longest_gap_s
 
 
 def _first_s(
