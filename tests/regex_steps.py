@@ -108,7 +108,7 @@ class StepCounter:
             case op.IN:
                 return is_member(value, char)
             case _:
-                raise NotImplementedError(f"{kind}: teach this matcher first")
+                raise AssertionError(f"{kind}: teach this matcher first")
 
     def _is_at(self, where: Any, place: int) -> bool:
         if where in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
