@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -36,6 +37,14 @@ class PackedCaching(StrEnum):
     OFF = "off"
 
 
+class SignUp(StrEnum):
+    """Who may make an account of their own."""
+
+    OPEN = "open"  # everybody, with an organisation of the free tier
+    INVITATION = "invitation"  # whom an administrator invited
+    CLOSED = "closed"  # nobody: users are made on the command line
+
+
 class LogFormat(StrEnum):
     """For people, or one JSON object a line."""
 
@@ -60,6 +69,24 @@ class ApiConfig:
     # Web pages of these origins may call /v1 and /public: "*" is every one, none is none. Without
     # keys only pages of this machine may, whatever this says.
     cors_origins: tuple[str, ...] = ("*",)
+    trusted_proxies: tuple[str, ...] = ()  # networks whose word on the caller's address is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountsConfig:
+    """Users, their sessions in the console, and how they come in."""
+
+    sign_up: SignUp = SignUp.INVITATION
+    session_idle_s: int = 8 * 3_600  # a session unused for so long has ended
+    session_max_s: int = 7 * 86_400  # as has one that is so old
+    invite_s: int = 7 * 86_400  # how long an invitation opens
+    end_revoked_streams: bool = False  # within 5 s, not with their answer
+    # Names under which the console is reached, beside this machine's own.
+    console_hosts: tuple[str, ...] = ()
+    oidc_issuer: str = ""  # log-in with its accounts; "": with passwords only
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path = Path()  # a file with nothing else in it
+    oidc_redirect_url: str = ""  # https://HOST/console/api/oidc/callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +141,13 @@ class Config:
     models: Mapping[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])  # by name
     api: ApiConfig = field(default_factory=ApiConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    accounts: AccountsConfig = field(default_factory=AccountsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
-Section = TypeVar("Section", bound=ApiConfig | EngineConfig | LogConfig | ModelConfig)
+Section = TypeVar(
+    "Section", bound=ApiConfig | EngineConfig | AccountsConfig | LogConfig | ModelConfig
+)
 
 
 def load(
@@ -201,7 +231,7 @@ def _apply(config: Config, values: Mapping[str, Any], *, origin: str) -> Config:
         if section_name == "home" and not field_name:
             config = replace(config, home=Path(str(value)).expanduser())
             continue
-        if not isinstance(section, ApiConfig | EngineConfig | LogConfig):
+        if not isinstance(section, ApiConfig | EngineConfig | AccountsConfig | LogConfig):
             raise ConfigError(f"unknown setting '{name}' ({origin})")
         changes: Any = {section_name: _with(section, section_name, field_name, value, origin)}
         config = replace(config, **changes)
@@ -256,6 +286,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "api.body_timeout_s": (0.1, 3_600),
     "api.request_timeout_s": (0, 86_400),
     "api.drain_s": (0, 3_600),
+    "accounts.session_idle_s": (60, 366 * 86_400),
+    "accounts.session_max_s": (60, 366 * 86_400),
+    "accounts.invite_s": (60, 366 * 86_400),
     "engine.threads": (0, 1_024),
     "engine.kv_tokens": (0, 1 << 40),
     "engine.context_tokens": (0, 1 << 30),
@@ -289,6 +322,14 @@ def _check(config: Config) -> None:
                 f"setting 'api.cors_origins' must list origins like 'https://app.example' or '*', "
                 f"not '{origin}'"
             )
+    for network in config.api.trusted_proxies:
+        try:
+            ip_network(network)
+        except ValueError as exc:
+            raise ConfigError(
+                f"setting 'api.trusted_proxies' must list addresses or networks like '10.0.0.0/8': "
+                f"{exc}"
+            ) from exc
     _check_models(config.models)
     if not config.api.auth and config.api.host not in LOOPBACK_HOSTS:
         raise ConfigError(

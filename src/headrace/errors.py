@@ -4,13 +4,13 @@ HeadraceError
 ├── RequestError            the caller must change the request
 │   ├── InvalidRequest ── ContextTooLong, GrammarTooComplex, InvalidJson, RequestTooLarge,
 │   │                     UnsupportedMediaType
-│   ├── Unauthenticated ── MissingKey
+│   ├── Unauthenticated ── MissingKey, WrongLogin, NoSession
 │   ├── Forbidden
-│   ├── UnknownModel
+│   ├── UnknownModel, UnknownObject
 │   ├── UnknownPath, MethodNotAllowed
 │   └── RequestTimeout ── DeadlineExceeded
-├── CapacityError           ours, passing: QueueFull, QueueSlow, Draining, EngineRestarting,
-│                           StoreError
+├── CapacityError           passing: QueueFull, QueueSlow, Draining, EngineRestarting, StoreError,
+│                           TooManyAttempts, LoginsBusy
 ├── EngineError             our fault: BackendError, EngineDied, KernelMissing
 └── ConfigError             wrong settings or files, found at start: CheckpointError, PlacementError
 """
@@ -109,6 +109,26 @@ class MissingKey(Unauthenticated):
         )
 
 
+class WrongLogin(Unauthenticated):
+    """No user has this e-mail address and this password; which of the two is wrong is not said."""
+
+    code = "wrong_login"
+    param = "password"
+
+    def __init__(self, message: str = "Wrong e-mail address or password.") -> None:
+        super().__init__(message)
+
+
+class NoSession(Unauthenticated):
+    """Neither a session nor a key came with a request that needs one, or the session has ended."""
+
+    code = "no_session"
+    param = "session"
+
+    def __init__(self) -> None:
+        super().__init__("Log in, or send a management key as 'Authorization: Bearer <key>'.")
+
+
 class Forbidden(RequestError):
     """The caller is known, or needs no key, but may not do this from where it asks."""
 
@@ -126,6 +146,17 @@ class UnknownModel(RequestError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"Model {model} does not exist or you do not have access to it.")
+
+
+class UnknownObject(RequestError):
+    """The caller's organisation has nothing of this id; somebody else's is no different."""
+
+    kind = "not_found_error"
+    code = "not_found"
+    param = "id"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"There is no such {kind} in your organisation.")
 
 
 class UnknownPath(RequestError):
@@ -205,6 +236,20 @@ class StoreError(CapacityError):
     """The database does not answer."""
 
     param = "store"
+
+
+class TooManyAttempts(CapacityError):
+    """Too many wrong keys or log-ins came from one address, or for one account."""
+
+    kind = "too_many_requests_error"
+    code = "too_many_attempts"
+    param = "authentication"
+
+
+class LoginsBusy(CapacityError):
+    """As many passwords wait to be checked as may."""
+
+    param = "password"
 
 
 class EngineError(HeadraceError):

@@ -135,6 +135,5 @@ def test_last_use_is_noted_to_the_minute(tmp_path: Path, clock: ManualClock):
     clock.advance(125)
     service.authenticate(secret)
     service.close()  # waits for the note
-    store = SqliteStore(path, clock)
-    assert store.all_keys()[0].last_used_unix == int(clock.unix_s()) // 60 * 60
-    store.close()
+    with AccountService(SqliteStore(path, clock), b"p" * 32, clock) as again:
+        assert again.list()[0].last_used_unix == int(clock.unix_s()) // 60 * 60

@@ -7,20 +7,38 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import ConfigError, StoreError
-from headrace.store import KeyRecord, SqliteStore
+from headrace.store import KeyRecord, SqliteStore, api_keys
 
 
 def record(number: int, **changes: object) -> KeyRecord:
     values: dict[str, object] = {
         "id": f"key_{number}",
+        "organisation_id": "org_default",
+        "project_id": "proj_default",
         "name": f"name {number}",
         "tier": "free",
         "prefix": "hr-abcd",
         "last4": "wxyz",
         "digest": number.to_bytes(32, "big"),
         "created_unix": 1_000 + number,
+        "organisation_tier": "enterprise",
     }
     return KeyRecord(**(values | changes))  # type: ignore[arg-type]
+
+
+def add(store: SqliteStore, key: KeyRecord) -> bool:
+    with store.changing() as tx:
+        return api_keys.add(tx, key)
+
+
+def found(store: SqliteStore, digest: bytes) -> KeyRecord | None:
+    with store.reading() as tx:
+        return api_keys.by_digest(tx, digest)
+
+
+def everything(store: SqliteStore) -> tuple[KeyRecord, ...]:
+    with store.reading() as tx:
+        return api_keys.everything(tx)
 
 
 @pytest.fixture
@@ -31,7 +49,7 @@ def store(tmp_path: Path):
 
 
 def test_home_and_files_belong_to_the_owner_alone(store: SqliteStore, tmp_path: Path):
-    store.add_key(record(1))
+    add(store, record(1))
     home = tmp_path / "home"
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     files = list(home.iterdir())
@@ -40,45 +58,48 @@ def test_home_and_files_belong_to_the_owner_alone(store: SqliteStore, tmp_path: 
 
 
 def test_a_key_comes_back_as_it_was_written(store: SqliteStore):
-    assert store.add_key(record(1))
-    assert store.key_by_digest(record(1).digest) == record(1)
-    assert store.key_by_digest(b"\xff" * 32) is None
-    assert store.all_keys() == (record(1),)
+    assert add(store, record(1))
+    assert found(store, record(1).digest) == record(1)
+    assert found(store, b"\xff" * 32) is None
+    assert everything(store) == (record(1),)
 
 
 def test_an_active_name_is_taken_and_a_revoked_one_is_free(store: SqliteStore):
-    store.add_key(record(1, name="a"))
-    assert not store.add_key(record(2, name="a"))
-    assert store.revoke_key("key_1", 5_000)
-    assert not store.revoke_key("key_1", 6_000)
-    assert store.add_key(record(2, name="a"))
+    add(store, record(1, name="a"))
+    assert not add(store, record(2, name="a"))
+    with store.changing() as tx:
+        assert api_keys.revoke(tx, "key_1", 5_000)
+        assert not api_keys.revoke(tx, "key_1", 6_000)
+    assert add(store, record(2, name="a"))
 
 
-def test_replacing_an_unknown_key_changes_nothing(store: SqliteStore):
-    assert not store.replace_key("key_9", record(1))
-    assert store.all_keys() == ()
+def test_a_change_that_fails_leaves_nothing(store: SqliteStore):
+    with pytest.raises(KeyError), store.changing() as tx:
+        assert api_keys.add(tx, record(1))
+        raise KeyError
+    assert everything(store) == ()
 
 
 def test_the_schema_refuses_what_the_rules_forbid(store: SqliteStore):
     with pytest.raises(StoreError):
-        store.add_key(record(1, tier="gold"))
+        add(store, record(1, tier="gold"))
     with pytest.raises(StoreError):
-        store.add_key(record(1, digest=b"short"))
-    assert store.all_keys() == ()
+        add(store, record(1, digest=b"short"))
+    assert everything(store) == ()
 
 
 def test_many_threads_write_and_read(store: SqliteStore):
     with ThreadPoolExecutor(max_workers=8) as pool:
-        assert all(pool.map(lambda n: store.add_key(record(n)), range(1, 41)))
-        found = pool.map(lambda n: store.key_by_digest(record(n).digest), range(1, 41))
-        assert [key.id for key in found if key] == [f"key_{n}" for n in range(1, 41)]
+        assert all(pool.map(lambda n: add(store, record(n)), range(1, 41)))
+        seen = pool.map(lambda n: found(store, record(n).digest), range(1, 41))
+        assert [key.id for key in seen if key] == [f"key_{n}" for n in range(1, 41)]
 
 
 def test_parallel_inserts_of_one_name_make_one_key(store: SqliteStore):
     with ThreadPoolExecutor(max_workers=8) as pool:
-        made = list(pool.map(lambda n: store.add_key(record(n, name="same")), range(1, 21)))
+        made = list(pool.map(lambda n: add(store, record(n, name="same")), range(1, 21)))
     assert made.count(True) == 1
-    assert len(store.all_keys()) == 1
+    assert len(everything(store)) == 1
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path):
@@ -93,6 +114,6 @@ def test_a_closed_or_broken_database_is_a_store_error(store: SqliteStore, tmp_pa
     raw.execute("DROP TABLE api_keys")
     raw.close()
     with pytest.raises(StoreError):
-        store.all_keys()
+        everything(store)
     with pytest.raises(StoreError):
-        store.touch_key("key_1", 0)
+        add(store, record(1))

@@ -1,72 +1,53 @@
-"""Who is calling? Creates, lists and revokes keys, and turns a key into an account."""
+"""Who is calling? Turns a key into an account, or into somebody who manages accounts."""
 
 import contextlib
 import hmac
 import secrets
-import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Self
 
-from headrace.accounts.keys import base62, digest_of, generate_key, is_well_formed
+from headrace.accounts.account import Account, read_limits, read_scopes
+from headrace.accounts.api_keys import ApiKey, ApiKeys, KeyDraft, NewKey
+from headrace.accounts.keys import is_well_formed
+from headrace.accounts.passwords import Passwords
 from headrace.accounts.pepper import load_pepper
+from headrace.accounts.projects import Projects
+from headrace.accounts.registry import Registry
+from headrace.accounts.roles import (
+    DEFAULT_ORGANISATION,
+    DEFAULT_PROJECT,
+    OPERATOR,
+    Actor,
+    ActorKind,
+    Permission,
+    Role,
+)
+from headrace.accounts.sessions import Sessions
+from headrace.accounts.sign_up import SignUps
+from headrace.accounts.throttle import Throttle
 from headrace.accounts.tiers import Tier
+from headrace.accounts.users import Users
 from headrace.clock import Clock, SystemClock
-from headrace.config import Config
-from headrace.errors import InvalidRequest, MissingKey, StoreError, Unauthenticated
-from headrace.store import KeyRecord, SqliteStore
+from headrace.config import AccountsConfig, Config
+from headrace.errors import Forbidden, InvalidRequest, MissingKey, StoreError, Unauthenticated
+from headrace.store import (
+    AuditRecord,
+    KeyRecord,
+    OrganisationRecord,
+    SqliteStore,
+    api_keys,
+    audit,
+    organisations,
+    users,
+)
 
-MAX_NAME_CHARS = 64
 _MINUTE_S = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The caller, as the rest of the service knows it."""
-
-    key_id: str
-    name: str
-    tier: Tier
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """What may be shown of a key after its creation."""
-
-    id: str
-    name: str
-    tier: Tier
-    prefix: str
-    last4: str
-    created_unix: int
-    revoked_unix: int | None
-    last_used_unix: int | None  # to the minute
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it is accepted."""
-        return self.revoked_unix is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
-    """A key just made: the one time its secret is shown."""
-
-    key: ApiKey
-    secret: str
-
-
-class Anyone:
-    """The doorkeeper of a server without keys: everybody is the same caller."""
-
-    def authenticate(self, secret: str | None) -> Account:
-        """The one account there is."""
-        return Account(key_id="", name="anyone", tier=Tier.ENTERPRISE)
-
-
 class AccountService:
-    """The keys of one database.
+    """The accounts of one database.
 
     There is no cache of identities: a look-up is one indexed read, so a key revoked by any process
     is refused from the next request on.
@@ -78,13 +59,28 @@ class AccountService:
         pepper: bytes,
         clock: Clock,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        *,
+        config: AccountsConfig | None = None,
     ) -> None:
+        config = config or AccountsConfig()
         self._store = store
-        self._pepper = pepper
         self._clock = clock
-        self._token_bytes = token_bytes
+        self._registry = registry = Registry(store, pepper, clock, token_bytes)
+        self._throttle = throttle = Throttle(clock)
+        self._passwords = Passwords()
         self._last_minute: dict[str, int] = {}  # key id -> minute noted in the database
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accounts")
+        self.keys = ApiKeys(registry)
+        self.projects = Projects(registry, self.keys)
+        self.users = Users(registry, invite_s=config.invite_s)
+        self.sign_ups = SignUps(registry, self.users, self._passwords, throttle, config.sign_up)
+        self.sessions = Sessions(
+            registry,
+            self._passwords,
+            throttle,
+            idle_s=config.session_idle_s,
+            max_s=config.session_max_s,
+        )
 
     @classmethod
     def open(cls, config: Config, clock: Clock | None = None) -> Self:
@@ -96,10 +92,11 @@ class AccountService:
         except BaseException:
             store.close()
             raise
-        return cls(store, pepper, clock)
+        return cls(store, pepper, clock, config=config.accounts)
 
     def close(self) -> None:
         """Write what is outstanding and close the database."""
+        self._passwords.close()
         self._writer.shutdown(wait=True)
         self._store.close()
 
@@ -109,82 +106,150 @@ class AccountService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def authenticate(self, secret: str | None) -> Account:
+    def authenticate(self, secret: str | None, *, address: str = "", route: str = "") -> Account:
         """The account of a key. Takes some 30 µs and never waits for a writer.
 
-        Raises MissingKey without a key, Unauthenticated for an unknown, malformed or revoked one.
+        `address` is the caller's, `route` the path that was matched; a key that is held to some is
+        refused without them. Raises MissingKey without a key, Unauthenticated for an unknown,
+        malformed, revoked or expired one (TooManyAttempts once too many came from `address`),
+        Forbidden for one that is not for this.
         """
-        if not secret:
-            raise MissingKey
-        if not is_well_formed(secret):
-            raise Unauthenticated
-        digest = digest_of(secret, self._pepper)
-        record = self._store.key_by_digest(digest)
-        if record is None or not hmac.compare_digest(record.digest, digest):
-            raise Unauthenticated
-        if record.revoked_unix is not None:
-            raise Unauthenticated
+        record = self._recognised(secret, address)
+        scopes = read_scopes(record.scopes)
+        scopes.check(route=route, address=address)
+        if record.project_id is None:
+            raise Forbidden("This key manages an organisation; make an API key of a project.")
         self._note_use(record.id)
-        return Account(key_id=record.id, name=record.name, tier=Tier(record.tier))
+        return Account(
+            key_id=record.id,
+            name=record.name,
+            tier=Tier(record.tier or record.organisation_tier),
+            organisation_id=record.organisation_id,
+            project_id=record.project_id,
+            scopes=scopes,
+            limits=read_limits(record.limits),
+        )
+
+    def manager(self, secret: str | None, *, address: str = "", route: str = "") -> Actor:
+        """Who manages accounts with a key; the arguments and errors are those of `authenticate`."""
+        record = self._recognised(secret, address)
+        read_scopes(record.scopes).check(route=route, address=address)
+        if record.role is None:
+            raise Forbidden(
+                "This API key is for inference: use a management key, or log in.", param="role"
+            )
+        self._note_use(record.id)
+        return Actor(
+            kind=ActorKind.API_KEY,
+            id=record.id,
+            name=record.name,
+            organisation_id=record.organisation_id,
+            role=Role(record.role),
+            address=address,
+        )
+
+    def is_active(self, account: Account) -> bool:
+        """Whether the key of an account would still be recognised."""
+        with self._store.reading() as tx:
+            record = api_keys.one(tx, account.organisation_id, account.key_id)
+        return record is not None and self._is_in_force(record)
+
+    def organisation(self, organisation_id: str) -> OrganisationRecord:
+        """The organisation of an account or an actor."""
+        with self._store.reading() as tx:
+            found = organisations.one(tx, organisation_id)
+        assert found is not None, "organisations are never deleted"
+        return found
+
+    def audit_log(self, actor: Actor, *, after: str | None, limit: int) -> tuple[AuditRecord, ...]:
+        """Who changed what in the actor's organisation, newest first, older than `after`."""
+        actor.require(Permission.AUDIT_READ)
+        with self._store.reading() as tx:
+            return audit.newest(tx, actor.organisation_id, after=after, limit=limit)
+
+    def has_owner(self) -> bool:
+        """Whether somebody administers this server: owns its first organisation."""
+        with self._store.reading() as tx:
+            return users.count_role(tx, DEFAULT_ORGANISATION, Role.OWNER.value) > 0
+
+    # What the operator does on the command line, in the server's first organisation.
 
     def create(self, *, name: str, tier: Tier) -> NewKey:
         """Make a key. Raises InvalidRequest for a name that is taken or has odd characters."""
-        record, secret = self._draft(_checked_name(name), tier)
-        if not self._store.add_key(record):
-            raise InvalidRequest(
-                f"an active key named '{record.name}' exists already: "
-                "choose another name, or rotate or revoke that key",
-                param="name",
-            )
-        return NewKey(key=_shown(record), secret=secret)
+        return self.keys.create(OPERATOR, DEFAULT_PROJECT, KeyDraft(name=name, tier=tier))
 
-    def rotate(self, id_or_name: str) -> NewKey:
-        """Replace an active key by a new one of the same name and tier; the old one ends at once.
+    def rotate(self, id_or_name: str, *, overlap_s: int = 0) -> NewKey:
+        """Replace an active key by a new one of the same name and tier.
 
-        Raises InvalidRequest when no active key has this id or name.
+        The old one ends at once, or after `overlap_s` seconds. Raises InvalidRequest when no
+        active key has this id or name.
         """
-        old = self._active(id_or_name)
-        record, secret = self._draft(old.name, Tier(old.tier))
-        if not self._store.replace_key(old.id, record):
-            raise _no_such_key(id_or_name)
-        return NewKey(key=_shown(record), secret=secret)
+        key = self._active(id_or_name)
+        return self.keys.rotate(_over(key), key.project_id, key.id, overlap_s=overlap_s)
 
     def revoke(self, id_or_name: str) -> ApiKey:
         """End an active key, for every server on this database, from the next request on.
 
         Raises InvalidRequest when no active key has this id or name.
         """
-        record = self._active(id_or_name)
-        if not self._store.revoke_key(record.id, int(self._clock.unix_s())):
-            raise _no_such_key(id_or_name)
-        return next(key for key in self.list() if key.id == record.id)
+        key = self._active(id_or_name)
+        return self.keys.revoke(_over(key), key.project_id, key.id)
 
     def list(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first, revoked ones included."""
-        return tuple(_shown(record) for record in self._store.all_keys())
+        return self.keys.everybodys()
 
-    def _active(self, id_or_name: str) -> KeyRecord:
-        active = [record for record in self._store.all_keys() if record.revoked_unix is None]
-        for record in active:
-            if record.id == id_or_name:
-                return record
-        for record in active:
-            if record.name == id_or_name:
-                return record
-        raise _no_such_key(id_or_name)
+    def set_tier(self, organisation_id: str, tier: Tier) -> None:
+        """Change the tier of an organisation. Raises InvalidRequest when there is none."""
+        with self._store.changing() as tx:
+            if not organisations.set_tier(tx, organisation_id, tier.value):
+                raise InvalidRequest(
+                    f"no organisation has the id '{organisation_id}'", param="organisation"
+                )
+            actor = _operator_in(organisation_id)
+            self._registry.note(tx, actor, "organization.updated", organisation_id, tier=tier.value)
 
-    def _draft(self, name: str, tier: Tier) -> tuple[KeyRecord, str]:
-        secret = generate_key(self._token_bytes)
-        record = KeyRecord(
-            id="key_" + base62(int.from_bytes(self._token_bytes(12), "big"), 17),
-            name=name,
-            tier=tier.value,
-            prefix=secret[:7],
-            last4=secret[-4:],
-            digest=digest_of(secret, self._pepper),
-            created_unix=int(self._clock.unix_s()),
+    def organisations(self) -> tuple[OrganisationRecord, ...]:
+        """All organisations, oldest first."""
+        with self._store.reading() as tx:
+            return organisations.everything(tx)
+
+    def _recognised(self, secret: str | None, address: str) -> KeyRecord:
+        if not secret:
+            raise MissingKey
+        record = self._find(secret)
+        if record is None:
+            # Only who fails is slowed down: guests of one address do not lock each other out.
+            self._throttle.take(f"keys {address}")
+            raise Unauthenticated
+        return record
+
+    def _find(self, secret: str) -> KeyRecord | None:
+        if not is_well_formed(secret):
+            return None
+        digest = self._registry.digest(secret)
+        with self._store.reading() as tx:
+            record = api_keys.by_digest(tx, digest)
+        if record is None or not hmac.compare_digest(record.digest, digest):
+            return None
+        return record if self._is_in_force(record) else None
+
+    def _is_in_force(self, record: KeyRecord) -> bool:
+        if record.revoked_unix is not None:
+            return False
+        return record.expires_unix is None or self._clock.unix_s() < record.expires_unix
+
+    def _active(self, id_or_name: str) -> ApiKey:
+        active = [key for key in self.list() if key.is_active]
+        named = [key for key in active if key.name == id_or_name]
+        # A name may be an older key's too, which was rotated and still ends; or of other projects.
+        named.sort(key=lambda key: (key.project_id == DEFAULT_PROJECT, key.created_unix))
+        for key in [key for key in active if key.id == id_or_name] + named[::-1]:
+            return key
+        raise InvalidRequest(
+            f"no active key has the id or name '{id_or_name}': see `headrace keys list`",
+            param="key",
         )
-        return record, secret
 
     def _note_use(self, key_id: str) -> None:
         """One write a minute and key at most, on its own thread: a commit takes milliseconds."""
@@ -194,35 +259,14 @@ class AccountService:
             self._writer.submit(self._touch, key_id, minute * _MINUTE_S)
 
     def _touch(self, key_id: str, last_used_unix: int) -> None:
-        with contextlib.suppress(StoreError):  # a date for people to read: not worth a failed call
-            self._store.touch_key(key_id, last_used_unix)
+        # A date for people to read: not worth a failed call.
+        with contextlib.suppress(StoreError), self._store.changing() as tx:
+            api_keys.touch(tx, key_id, last_used_unix)
 
 
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not 1 <= len(name) <= MAX_NAME_CHARS:
-        raise InvalidRequest(
-            f"a key's name has 1 to {MAX_NAME_CHARS} characters, not {len(name)}", param="name"
-        )
-    if any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in name):
-        raise InvalidRequest("a key's name must not hold control characters", param="name")
-    return name
+def _over(key: ApiKey) -> Actor:
+    return _operator_in(key.organisation_id)
 
 
-def _shown(record: KeyRecord) -> ApiKey:
-    return ApiKey(
-        id=record.id,
-        name=record.name,
-        tier=Tier(record.tier),
-        prefix=record.prefix,
-        last4=record.last4,
-        created_unix=record.created_unix,
-        revoked_unix=record.revoked_unix,
-        last_used_unix=record.last_used_unix,
-    )
-
-
-def _no_such_key(id_or_name: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"no active key has the id or name '{id_or_name}': see `headrace keys list`", param="key"
-    )
+def _operator_in(organisation_id: str) -> Actor:
+    return replace(OPERATOR, organisation_id=organisation_id)

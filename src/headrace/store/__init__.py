@@ -1,5 +1,27 @@
 """The only SQL: what must survive the process."""
 
-from headrace.store.sqlite import KeyRecord, SqliteStore
+from headrace.store import api_keys, audit, invites, organisations, users
+from headrace.store.api_keys import KeyRecord
+from headrace.store.audit import AuditRecord
+from headrace.store.invites import InviteRecord
+from headrace.store.organisations import OrganisationRecord, ProjectRecord, ServiceAccountRecord
+from headrace.store.sqlite import SqliteStore, Transaction
+from headrace.store.users import SessionRecord, UserRecord
 
-__all__ = ["KeyRecord", "SqliteStore"]
+__all__ = [
+    "AuditRecord",
+    "InviteRecord",
+    "KeyRecord",
+    "OrganisationRecord",
+    "ProjectRecord",
+    "ServiceAccountRecord",
+    "SessionRecord",
+    "SqliteStore",
+    "Transaction",
+    "UserRecord",
+    "api_keys",
+    "audit",
+    "invites",
+    "organisations",
+    "users",
+]

@@ -31,6 +31,170 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             """,
         ),
     ),
+    (
+        "organisations",
+        (
+            """
+            CREATE TABLE organisations (
+                id           TEXT PRIMARY KEY,
+                name         TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+                tier         TEXT NOT NULL CHECK (tier IN ('free', 'developer', 'enterprise')),
+                created_unix INTEGER NOT NULL
+            ) STRICT
+            """,
+            """
+            CREATE TABLE projects (
+                id              TEXT PRIMARY KEY,
+                organisation_id TEXT NOT NULL REFERENCES organisations (id),
+                name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+                created_unix    INTEGER NOT NULL,
+                archived_unix   INTEGER,
+                UNIQUE (organisation_id, id)
+            ) STRICT
+            """,
+            # Whoever installed the server owns the machine: the first organisation is theirs.
+            """
+            INSERT INTO organisations (id, name, tier, created_unix)
+            VALUES ('org_default', 'Default', 'enterprise',
+                    CAST(strftime('%s', 'now') AS INTEGER))
+            """,
+            """
+            INSERT INTO projects (id, organisation_id, name, created_unix)
+            SELECT 'proj_default', id, 'Default', created_unix FROM organisations
+            """,
+            # SQLite changes no constraint of a table: a new one takes the rows over.
+            """
+            CREATE TABLE api_keys_of_projects (
+                id              TEXT PRIMARY KEY,
+                organisation_id TEXT NOT NULL REFERENCES organisations (id),
+                project_id      TEXT,          -- NULL: for management, of the organisation
+                role            TEXT CHECK (role IN ('owner', 'admin', 'member', 'billing',
+                                                     'viewer')),
+                owner_id        TEXT,          -- a user or service account; NULL: the operator
+                name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+                tier            TEXT           -- NULL: its organisation's
+                                CHECK (tier IN ('free', 'developer', 'enterprise')),
+                prefix          TEXT NOT NULL,
+                last4           TEXT NOT NULL,
+                digest          BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+                scopes          TEXT NOT NULL CHECK (json_valid(scopes)),
+                limits          TEXT NOT NULL CHECK (json_valid(limits)),
+                created_unix    INTEGER NOT NULL,
+                expires_unix    INTEGER,
+                revoked_unix    INTEGER,
+                replaced_unix   INTEGER,       -- rotated: the new one has its name
+                last_used_unix  INTEGER,
+                CHECK ((role IS NULL) = (project_id IS NOT NULL)),
+                FOREIGN KEY (organisation_id, project_id)
+                    REFERENCES projects (organisation_id, id)
+            ) STRICT
+            """,
+            """
+            INSERT INTO api_keys_of_projects
+                (id, organisation_id, project_id, name, tier, prefix, last4, digest, scopes,
+                 limits, created_unix, revoked_unix, last_used_unix)
+            SELECT id, 'org_default', 'proj_default', name, tier, prefix, last4, digest, '{}',
+                   '{}', created_unix, revoked_unix, last_used_unix
+            FROM api_keys
+            """,
+            "DROP TABLE api_keys",
+            "ALTER TABLE api_keys_of_projects RENAME TO api_keys",
+            """
+            CREATE UNIQUE INDEX api_keys_active_name
+            ON api_keys (organisation_id, coalesce(project_id, ''), name)
+            WHERE revoked_unix IS NULL AND replaced_unix IS NULL
+            """,
+            "CREATE INDEX api_keys_of_owner ON api_keys (owner_id)",
+        ),
+    ),
+    (
+        "users",
+        (
+            """
+            CREATE TABLE users (
+                id              TEXT PRIMARY KEY,
+                organisation_id TEXT NOT NULL REFERENCES organisations (id),
+                email           TEXT NOT NULL UNIQUE COLLATE NOCASE,
+                name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+                role            TEXT NOT NULL
+                                CHECK (role IN ('owner', 'admin', 'member', 'billing', 'viewer')),
+                created_unix    INTEGER NOT NULL
+            ) STRICT
+            """,
+            # Apart from users, so that no list of them can hold a hash.
+            """
+            CREATE TABLE passwords (
+                user_id  TEXT PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+                hash     TEXT NOT NULL,
+                set_unix INTEGER NOT NULL
+            ) STRICT
+            """,
+            """
+            CREATE TABLE sessions (
+                digest         BLOB PRIMARY KEY CHECK (length(digest) = 32),
+                user_id        TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+                created_unix   INTEGER NOT NULL,
+                last_seen_unix INTEGER NOT NULL,
+                expires_unix   INTEGER NOT NULL
+            ) STRICT
+            """,
+            """
+            CREATE TABLE invites (
+                id              TEXT PRIMARY KEY,
+                organisation_id TEXT NOT NULL REFERENCES organisations (id),
+                email           TEXT NOT NULL COLLATE NOCASE,
+                role            TEXT NOT NULL
+                                CHECK (role IN ('owner', 'admin', 'member', 'billing', 'viewer')),
+                digest          BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+                created_unix    INTEGER NOT NULL,
+                expires_unix    INTEGER NOT NULL,
+                accepted_unix   INTEGER,
+                UNIQUE (organisation_id, email)
+            ) STRICT
+            """,
+            """
+            CREATE TABLE service_accounts (
+                id              TEXT PRIMARY KEY,
+                organisation_id TEXT NOT NULL,
+                project_id      TEXT NOT NULL,
+                name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+                created_unix    INTEGER NOT NULL,
+                FOREIGN KEY (organisation_id, project_id)
+                    REFERENCES projects (organisation_id, id)
+            ) STRICT
+            """,
+        ),
+    ),
+    (
+        "audit_log",
+        (
+            """
+            CREATE TABLE audit_log (
+                number          INTEGER PRIMARY KEY,
+                id              TEXT NOT NULL UNIQUE,
+                organisation_id TEXT NOT NULL REFERENCES organisations (id),
+                at_unix         INTEGER NOT NULL,
+                action          TEXT NOT NULL,
+                actor_kind      TEXT NOT NULL
+                                CHECK (actor_kind IN ('user', 'api_key', 'operator')),
+                actor_id        TEXT NOT NULL,
+                actor_name      TEXT NOT NULL,
+                address         TEXT NOT NULL,
+                target_id       TEXT NOT NULL,
+                details         TEXT NOT NULL CHECK (json_valid(details))
+            ) STRICT
+            """,
+            "CREATE INDEX audit_log_of_organisation ON audit_log (organisation_id, number)",
+            """
+            CREATE TRIGGER audit_log_is_never_changed BEFORE UPDATE ON audit_log
+            BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END
+            """,
+            """
+            CREATE TRIGGER audit_log_is_never_deleted BEFORE DELETE ON audit_log
+            BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END
+            """,
+        ),
+    ),
 )
 
 
