@@ -78,6 +78,7 @@ class AccountService:
             registry,
             self._passwords,
             throttle,
+            later=self._writer.submit,
             idle_s=config.session_idle_s,
             max_s=config.session_max_s,
         )

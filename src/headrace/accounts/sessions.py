@@ -1,6 +1,9 @@
 """Log-in, and the sessions that follow: a random id, of which the database keeps the digest."""
 
+import asyncio
+import contextlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.accounts.keys import base62
@@ -8,7 +11,7 @@ from headrace.accounts.passwords import Passwords
 from headrace.accounts.registry import Registry
 from headrace.accounts.roles import Actor, ActorKind, Role
 from headrace.accounts.throttle import Throttle
-from headrace.errors import NoSession, WrongLogin
+from headrace.errors import NoSession, StoreError, WrongLogin
 from headrace.store import SessionRecord, UserRecord, users
 
 _MINUTE_S = 60
@@ -41,13 +44,17 @@ class Sessions:
         passwords: Passwords,
         throttle: Throttle,
         *,
+        later: Callable[..., object],
         idle_s: int,
         max_s: int,
     ) -> None:
-        """A session ends `idle_s` seconds after its last use, and `max_s` after its beginning."""
+        """`later(work, *arguments)` has a small write done, soon and elsewhere.
+
+        A session ends `idle_s` seconds after its last use, and `max_s` after its beginning."""
         self._registry = registry
         self._passwords = passwords
         self._throttle = throttle
+        self._later = later
         self._idle_s = idle_s
         self._max_s = max_s
 
@@ -66,7 +73,7 @@ class Sessions:
         if not await self._passwords.verify(known, password) or user is None:
             raise WrongLogin
         self._throttle.give_back(*names)
-        return self.begin(user, address=address)
+        return await asyncio.to_thread(self.begin, user, address=address)
 
     def begin(self, user: UserRecord, *, address: str) -> NewSession:
         """A new session of somebody who was recognised."""
@@ -98,8 +105,7 @@ class Sessions:
         if now >= min(session.expires_unix, session.last_seen_unix + self._idle_s):
             raise NoSession
         if now - session.last_seen_unix >= _MINUTE_S:
-            with self._registry.store.changing() as tx:
-                users.touch_session(tx, digest, now)
+            self._later(self._touch, digest, now)
         return LoggedIn(
             actor=_actor(user, address), user=user, csrf_token=self._csrf_token(session_id)
         )
@@ -123,14 +129,23 @@ class Sessions:
             raise WrongLogin("Wrong password.")
         self._throttle.give_back(name)
         password_hash = await self._passwords.hash(new)
-        with self._registry.store.changing() as tx:
-            users.set_password(tx, user.id, password_hash, self._registry.now_unix())
-            users.end_sessions(tx, user.id)
-            self._registry.note(tx, logged_in.actor, "password.changed", user.id)
+        await asyncio.to_thread(self._set_password, logged_in, password_hash)
 
     def is_csrf_token(self, logged_in: LoggedIn, token: str | None) -> bool:
         """Whether a request was made by a page that was told the session's token."""
         return hmac.compare_digest((token or "").encode(), logged_in.csrf_token.encode())
+
+    def _set_password(self, logged_in: LoggedIn, password_hash: str) -> None:
+        with self._registry.store.changing() as tx:
+            user_id = logged_in.user.id
+            users.set_password(tx, user_id, password_hash, self._registry.now_unix())
+            users.end_sessions(tx, user_id)
+            self._registry.note(tx, logged_in.actor, "password.changed", user_id)
+
+    def _touch(self, digest: bytes, last_seen_unix: int) -> None:
+        # At worst a session ends a little early: not worth a failed call.
+        with contextlib.suppress(StoreError), self._registry.store.changing() as tx:
+            users.touch_session(tx, digest, last_seen_unix)
 
     def _csrf_token(self, session_id: str) -> str:
         """Made of the session's id, which a page of another site cannot read."""

@@ -1,5 +1,7 @@
 """How somebody becomes a user: by invitation, by himself where that is open, or not at all."""
 
+import asyncio
+
 from headrace.accounts.passwords import Passwords
 from headrace.accounts.registry import Registry, checked_name
 from headrace.accounts.roles import Actor, ActorKind, Role
@@ -54,7 +56,9 @@ class SignUps:
         invite = self._invite(secret)
         self._throttle.give_back(f"address {address}")
         password_hash = await self._passwords.hash(password)
-        return self._accept(invite, name=name, password_hash=password_hash, address=address)
+        return await asyncio.to_thread(
+            self._accept, invite, name=name, password_hash=password_hash, address=address
+        )
 
     async def by_oneself(self, *, email: str, name: str, password: str, address: str) -> UserRecord:
         """Make a user, and his own organisation. Raises Forbidden where sign-up is not open,
@@ -63,7 +67,9 @@ class SignUps:
         self._check_open()
         checked_email(email)
         password_hash = await self._passwords.hash(password)
-        return self._found_own(email=email, name=name, password_hash=password_hash, address=address)
+        return await asyncio.to_thread(
+            self._found_own, email=email, name=name, password_hash=password_hash, address=address
+        )
 
     def by_identity(self, *, email: str, name: str, address: str) -> UserRecord:
         """Make a user of somebody for whom an identity provider speaks, if he may come in.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from headrace.accounts.keys import base62
 from headrace.accounts.registry import Registry, checked_name
 from headrace.accounts.roles import Actor, Permission, Role
-from headrace.errors import InvalidRequest, UnknownObject
+from headrace.errors import Forbidden, InvalidRequest, UnknownObject
 from headrace.store import InviteRecord, Transaction, UserRecord, api_keys, invites, users
 
 MAX_USERS = 1_000  # of an organisation
@@ -102,6 +102,8 @@ class Users:
         would be left.
         """
         actor.require(Permission.USERS_WRITE)
+        if user_id == actor.id:
+            raise Forbidden("Nobody changes his own role.", param="role")
         with self._registry.store.changing() as tx:
             record = _found(tx, actor, user_id)
             actor.require_over(Role(record.role))

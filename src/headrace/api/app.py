@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace.accounts import AccountService, Anyone
 from headrace.api.body import BodyReader
+from headrace.api.managers import Managers
 from headrace.api.middleware import (
     BodyLimit,
     CleanPath,
@@ -20,15 +21,21 @@ from headrace.api.middleware import (
     Problems,
     RequestId,
 )
+from headrace.api.organisation import Organisation
+from headrace.api.organisation_calls import CALLS
+from headrace.api.peer import Peer
 from headrace.api.pipeline import Pipeline
 from headrace.api.record import OTHER, Record
 from headrace.api.routes import api_routes
+from headrace.api.sessions import SessionRoutes
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.clock import Clock
 from headrace.config import Config
 from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
 from headrace.gateway.base import Provider
 from headrace.telemetry.metrics import Metrics, ReadStats
+
+SMALL_BODY_BYTES = 16 * 1024  # of log-ins and of what manages accounts
 
 
 class App:
@@ -76,6 +83,7 @@ def build_app(
         clock,
         request_timeout_s=config.api.request_timeout_s,
         strict_params=config.api.strict_params,
+        end_revoked_streams=config.accounts.end_revoked_streams,
     )
     metrics = Metrics(read_stats)
     routes = [
@@ -86,11 +94,13 @@ def build_app(
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
+        *(() if accounts is None else _account_routes(accounts, config, clock)),
         *pages,
     ]
     middleware = [
         Middleware(CleanPath),
         Middleware(RequestId),
+        Middleware(Peer, trusted=config.api.trusted_proxies),
         Middleware(Record, clock=clock, metrics=metrics, route_of=_namer(routes)),
         Middleware(Cors, origins=config.api.cors_origins, local_only=not with_keys),
         Middleware(Problems),
@@ -104,6 +114,16 @@ def build_app(
     )
     inner.router.redirect_slashes = False
     return App(inner, pipeline)
+
+
+def _account_routes(accounts: AccountService, config: Config, clock: Clock) -> Sequence[BaseRoute]:
+    """What manages accounts; a server without keys has none to manage."""
+    managers = Managers(accounts, config.accounts.console_hosts)
+    bodies = BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=SMALL_BODY_BYTES)
+    return [
+        *Organisation(accounts, managers, bodies, clock).routes(CALLS),
+        *SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s).routes(),
+    ]
 
 
 def _namer(routes: Sequence[BaseRoute]) -> Callable[[Scope], str]:

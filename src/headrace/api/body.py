@@ -31,7 +31,7 @@ class BodyReader:
     """Reads bodies under the limits of a server."""
 
     timeout_s: float
-    max_bytes: int  # once expanded
+    max_bytes: int  # as it comes, and once expanded
 
     async def read(self, scope: Scope, receive: Receive) -> Body:
         """The whole body.
@@ -45,7 +45,7 @@ class BodyReader:
         is_gzip = _is_gzip(headers)
         try:
             async with asyncio.timeout(self.timeout_s):
-                data = await _collect(receive)
+                data = await _collect(receive, self.max_bytes)
         except TimeoutError as exc:
             raise RequestTimeout(f"the body did not arrive within {self.timeout_s:g} s") from exc
         if is_gzip:
@@ -87,12 +87,16 @@ def _expand(data: bytes, max_bytes: int) -> bytes:
     return expanded
 
 
-async def _collect(receive: Receive) -> bytes:
+async def _collect(receive: Receive, max_bytes: int) -> bytes:
     pieces: list[bytes] = []
+    left = max_bytes
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise HungUp
         pieces.append(message.get("body", b""))
+        left -= len(pieces[-1])
+        if left < 0:
+            raise RequestTooLarge(f"the body is larger than {max_bytes} bytes")
         if not message.get("more_body", False):
             return b"".join(pieces)

@@ -17,7 +17,7 @@ from headrace.api.completion_answers import (
 )
 from headrace.api.completion_schemas import CompletionCall, completion_call
 from headrace.api.connection import Connection
-from headrace.api.headers import header, key_of
+from headrace.api.headers import caller_of, header
 from headrace.api.pipeline import Answer, C, Pipeline, Reading
 from headrace.api.problems import as_ours
 from headrace.api.record import Completion
@@ -70,7 +70,7 @@ class Generation(ABC, Generic[C]):
         tally: Tally = scope["state"]["completion"].tally
         complete = self._means.pipeline.complete
         try:
-            async with complete(key_of(scope), body, _wishes(scope), self.reading) as answer:
+            async with complete(caller_of(scope), body, _wishes(scope), self.reading) as answer:
                 _note(scope, answer)
                 tally.choices = sum(request.n for request in answer.call.requests)
                 if answer.call.stream:

@@ -1,8 +1,18 @@
-"""Reads the headers of an exchange."""
+"""Reads the headers of an exchange: one of them, or who calls."""
 
+from dataclasses import dataclass
 from typing import cast
 
 from starlette.types import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, in the words of the exchange: nothing of it is verified yet."""
+
+    secret: str | None = None  # of `Authorization: Bearer SECRET`
+    address: str = ""
+    route: str = ""  # the path that the router matched
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -13,7 +23,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def key_of(scope: Scope) -> str | None:
-    """The secret of `Authorization: Bearer SECRET`."""
+def caller_of(scope: Scope) -> Caller:
+    """Who calls. `middleware.Peer` has found the address."""
     scheme, _, secret = (header(scope, b"authorization") or "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
+    return Caller(
+        secret=secret.strip() if scheme.lower() == "bearer" else None,
+        address=scope["state"]["address"],
+        route=scope["path"],
+    )

@@ -16,6 +16,7 @@ from headrace.errors import Forbidden, HeadraceError, InvalidRequest, RequestToo
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\])(?::[0-9]{1,5})?", re.ASCII)
 _SHARED = ("/v1/", "/public/")  # what other origins may call
+_OWN = "/v1/organization/"  # but for this
 _EXPOSED = "x-request-id, retry-after, x-should-retry, x-ignored-params"
 
 
@@ -65,6 +66,8 @@ class RequestId:
 class Cors:
     """Lets browsers' scripts of other origins call /v1 and /public, never with credentials.
 
+    What manages accounts is not theirs to call.
+
     With keys those of the settings may, as a rule all: the key decides. Without keys only pages of
     this machine may.
     """
@@ -76,7 +79,7 @@ class Cors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or add the headers to the answer."""
-        is_ours = scope["type"] == "http" and scope["path"].startswith(_SHARED)
+        is_ours = scope["type"] == "http" and _is_shared(scope["path"])
         origin = header(scope, b"origin") if is_ours else None
         allowed_origin = None if origin is None else self._allowed(origin)
         if allowed_origin is None:
@@ -211,6 +214,10 @@ class BodyLimit:
         return RequestTooLarge(
             f"the body is larger than {self._max_bytes} bytes: shorten the messages"
         )
+
+
+def _is_shared(path: str) -> bool:
+    return path.startswith(_SHARED) and not path.startswith(_OWN)
 
 
 def _is_loopback(url: str) -> bool:

@@ -4,100 +4,44 @@ Bodies come from the wire models, statuses from `problems`; answers are in `open
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from headrace import __version__
-from headrace.api.body import MSGPACK_TYPES
 from headrace.api.completion_schemas import CompletionRequest
+from headrace.api.managers import COOKIE
 from headrace.api.model_lists import FORMATS
-from headrace.api.openapi_schemas import SCHEMAS, ref
+from headrace.api.openapi_schemas import SCHEMAS
+from headrace.api.operation import ANY, KEYED, Operation, query
+from headrace.api.organisation_openapi import ORGANISATION_OPERATIONS, ORGANISATION_SCHEMAS
 from headrace.api.schemas import ChatCompletionRequest
 from headrace.api.tokenize_schemas import DetokenizeBody, TokenizeBody
 
-JSON = "application/json"
 EVENTS = "text/event-stream"
 TEXT = "text/plain"
 
-_ANY = (400, 403, 413, 500)  # of every address: Host, Origin, Content-Length, a fault of ours
-_KEYED = (401, 503)  # the database of keys may not answer
 _WITH_BODY = (404, 408, 415)  # its model, its time, its type
-_COMPLETING = (429,)
-
-_ALLOWS_BODY = (
-    "JSON or msgpack, plain or with `Content-Encoding: gzip`. A field that is null is absent. "
-    "Known hints of other vendors are accepted beside these fields and named in "
-    "`x-ignored-params`; all others are refused."
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method of one address."""
-
-    summary: str
-    answer: str = ""  # the schema of a 200's JSON; "": none
-    body: type[BaseModel] | None = None
-    others: Mapping[int, str] = field(default_factory=dict[int, str])  # status -> type, no schema
-    statuses: tuple[int, ...] = _ANY  # of errors
-    parameters: tuple[Mapping[str, Any], ...] = ()
-    has_key: bool = True
-
-    def written(self) -> dict[str, Any]:
-        """As the document has it."""
-        responses: dict[str, Any] = {}
-        if self.answer:
-            responses["200"] = _response(200, {JSON: {"schema": ref(self.answer)}})
-        for status, media_type in self.others.items():
-            entry = responses.setdefault(str(status), _response(status, {}))
-            if media_type:
-                entry["content"][media_type] = {"schema": {"type": "string"}}
-        for status in sorted(self.statuses):
-            responses[str(status)] = _response(status, {JSON: {"schema": ref("Error")}})
-        written: dict[str, Any] = {"summary": self.summary, "responses": responses}
-        if self.parameters:
-            written["parameters"] = list(self.parameters)
-        if self.body is not None:
-            kinds = (JSON, *(kind.decode() for kind in MSGPACK_TYPES))
-            schema = {"schema": ref(self.body.__name__)}
-            content = dict.fromkeys(kinds, schema)
-            written["requestBody"] = {
-                "required": True,
-                "description": _ALLOWS_BODY,
-                "content": content,
-            }
-        written["security"] = [{"key": []}] if self.has_key else []
-        return written
-
-
-def _response(status: int, content: dict[str, Any]) -> dict[str, Any]:
-    return {"description": HTTPStatus(status).phrase, "content": content}
-
-
-def _query(name: str, schema: Mapping[str, Any], about: str) -> Mapping[str, Any]:
-    return {"name": name, "in": "query", "schema": schema, "description": about}
 
 
 def _reads(summary: str, answer: str, body: type[BaseModel]) -> Operation:
-    statuses = _ANY + _KEYED + _WITH_BODY
+    statuses = ANY + KEYED + _WITH_BODY
     return Operation(summary=summary, answer=answer, body=body, statuses=statuses)
 
 
 def _completes(summary: str, answer: str, body: type[BaseModel]) -> Operation:
     plain = _reads(summary, answer, body)
-    return replace(plain, others={200: EVENTS}, statuses=plain.statuses + _COMPLETING)
+    return replace(plain, others={200: EVENTS})
 
 
 def _lists(summary: str, *, has_key: bool) -> Operation:
     return Operation(
         summary=summary,
         answer="ModelList",
-        statuses=_ANY + (_KEYED if has_key else ()),
+        statuses=ANY + (KEYED if has_key else ()),
         parameters=(_FORMAT,),
         has_key=has_key,
     )
@@ -107,17 +51,17 @@ def _shows(*, has_key: bool) -> Operation:
     return Operation(
         summary="One of them",
         answer="Model",
-        statuses=(*_ANY, *(_KEYED if has_key else ()), 404),
+        statuses=(*ANY, *(KEYED if has_key else ()), 404),
         parameters=(_ID, _FORMAT),
         has_key=has_key,
     )
 
 
 def _open(summary: str, answer: str = "Status", *, errors: tuple[int, ...] = ()) -> Operation:
-    return Operation(summary=summary, answer=answer, statuses=_ANY + errors, has_key=False)
+    return Operation(summary=summary, answer=answer, statuses=ANY + errors, has_key=False)
 
 
-_FORMAT = _query("format", {"enum": list(FORMATS)}, "for whom the models are described")
+_FORMAT = query("format", {"enum": list(FORMATS)}, "for whom the models are described")
 _ID = {
     "name": "model_id",
     "in": "path",
@@ -150,6 +94,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             has_key=False,
         )
     },
+    **ORGANISATION_OPERATIONS,
 }
 
 
@@ -181,7 +126,10 @@ def document() -> dict[str, Any]:
             for path, methods in OPERATIONS.items()
         },
         "components": {
-            "schemas": {**definitions["$defs"], **SCHEMAS},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {**definitions["$defs"], **SCHEMAS, **ORGANISATION_SCHEMAS},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
         },
     }

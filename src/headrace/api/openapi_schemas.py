@@ -5,8 +5,8 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-_TEXT: Schema = {"type": "string"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
 _SECONDS: Schema = {"type": "number"}
 _NUMBER: Schema = {"type": "number"}
 _FINISH: Schema = {"enum": ["stop", "length", "tool_calls", "content_filter"]}
@@ -17,7 +17,7 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _object(properties: Schema, *, optional: Schema | None = None) -> Schema:
+def object_of(properties: Schema, *, optional: Schema | None = None) -> Schema:
     """An object that has all of `properties`, maybe those of `optional`, and maybe more."""
     return {
         "type": "object",
@@ -26,56 +26,58 @@ def _object(properties: Schema, *, optional: Schema | None = None) -> Schema:
     }
 
 
-def _array(items: Schema) -> Schema:
+def array_of(items: Schema) -> Schema:
+    """A list."""
     return {"type": "array", "items": items}
 
 
-def _or_null(schema: Schema) -> Schema:
+def or_null(schema: Schema) -> Schema:
+    """That, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _answer(kind: str, choice: str) -> Schema:
-    return _object(
+    return object_of(
         {
-            "id": _TEXT,
+            "id": TEXT,
             "object": {"const": kind},
-            "created": _COUNT,
-            "model": _TEXT,
+            "created": COUNT,
+            "model": TEXT,
             "system_fingerprint": {"type": "string", "pattern": "^fp_[0-9a-f]{20}$"},
-            "choices": _array(ref(choice)),
+            "choices": array_of(ref(choice)),
             "usage": ref("Usage"),
             "time_info": ref("TimeInfo"),
         },
-        optional={"service_tier": _TEXT, "service_tier_used": _TEXT},
+        optional={"service_tier": TEXT, "service_tier_used": TEXT},
     )
 
 
-_ERROR = {"message": _TEXT, "type": _TEXT, "param": _TEXT, "code": _TEXT}
+_ERROR = {"message": TEXT, "type": TEXT, "param": TEXT, "code": TEXT}
 
 _LOGPROB = {
-    "token": _TEXT,
+    "token": TEXT,
     "logprob": _NUMBER,
-    "bytes": _or_null(_array({"type": "integer", "minimum": 0, "maximum": 255})),
+    "bytes": or_null(array_of({"type": "integer", "minimum": 0, "maximum": 255})),
 }
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Error": _object({**_ERROR, "error": _object(_ERROR)}),
-    "Usage": _object(
+    "Error": object_of({**_ERROR, "error": object_of(_ERROR)}),
+    "Usage": object_of(
         {
-            "prompt_tokens": _COUNT,
-            "completion_tokens": _COUNT,
-            "total_tokens": _COUNT,
-            "prompt_tokens_details": _object({"cached_tokens": _COUNT}),
-            "completion_tokens_details": _object(
+            "prompt_tokens": COUNT,
+            "completion_tokens": COUNT,
+            "total_tokens": COUNT,
+            "prompt_tokens_details": object_of({"cached_tokens": COUNT}),
+            "completion_tokens_details": object_of(
                 {
-                    "reasoning_tokens": _COUNT,
-                    "accepted_prediction_tokens": _COUNT,
-                    "rejected_prediction_tokens": _COUNT,
+                    "reasoning_tokens": COUNT,
+                    "accepted_prediction_tokens": COUNT,
+                    "rejected_prediction_tokens": COUNT,
                 }
             ),
         }
     ),
-    "TimeInfo": _object(
+    "TimeInfo": object_of(
         {
             "queue_time": _SECONDS,
             "prompt_time": _SECONDS,
@@ -85,63 +87,65 @@ SCHEMAS: Mapping[str, Schema] = {
         }
     ),
     "ChatCompletion": _answer("chat.completion", "ChatChoice"),
-    "ChatChoice": _object(
+    "ChatChoice": object_of(
         {
-            "index": _COUNT,
-            "message": _object(
+            "index": COUNT,
+            "message": object_of(
                 {"role": {"const": "assistant"}},
                 optional={
-                    "content": _or_null(_TEXT),
-                    "reasoning": _TEXT,
-                    "tool_calls": _array(ref("ToolCall")),
+                    "content": or_null(TEXT),
+                    "reasoning": TEXT,
+                    "tool_calls": array_of(ref("ToolCall")),
                 },
             ),
             "finish_reason": _FINISH,
-            "logprobs": _or_null(ref("Logprobs")),
+            "logprobs": or_null(ref("Logprobs")),
         },
         optional={"reasoning_logprobs": ref("Logprobs")},
     ),
-    "Logprobs": _object({"content": _array(ref("Logprob"))}),
-    "ToolCall": _object(
+    "Logprobs": object_of({"content": array_of(ref("Logprob"))}),
+    "ToolCall": object_of(
         {
-            "id": _TEXT,
+            "id": TEXT,
             "type": {"const": "function"},
-            "function": _object({"name": _TEXT, "arguments": _TEXT}),
+            "function": object_of({"name": TEXT, "arguments": TEXT}),
         }
     ),
-    "Logprob": _object({**_LOGPROB, "top_logprobs": _array(_object(_LOGPROB))}),
+    "Logprob": object_of({**_LOGPROB, "top_logprobs": array_of(object_of(_LOGPROB))}),
     "Completion": _answer("text_completion", "CompletionChoice"),
-    "CompletionChoice": _object(
+    "CompletionChoice": object_of(
         {
-            "index": _COUNT,
-            "text": _TEXT,
+            "index": COUNT,
+            "text": TEXT,
             "finish_reason": _FINISH,
-            "logprobs": _or_null(
-                _object(
+            "logprobs": or_null(
+                object_of(
                     {
-                        "tokens": _array(_TEXT),
-                        "token_logprobs": _array(_or_null(_NUMBER)),
-                        "top_logprobs": _array(
-                            _or_null({"type": "object", "additionalProperties": _NUMBER})
+                        "tokens": array_of(TEXT),
+                        "token_logprobs": array_of(or_null(_NUMBER)),
+                        "top_logprobs": array_of(
+                            or_null({"type": "object", "additionalProperties": _NUMBER})
                         ),
-                        "text_offset": _array(_COUNT),
+                        "text_offset": array_of(COUNT),
                     }
                 )
             ),
         },
-        optional={"tokens": _array(_COUNT)},
+        optional={"tokens": array_of(COUNT)},
     ),
-    "Tokenized": _object(
+    "Tokenized": object_of(
         {
-            "count": _COUNT,
-            "max_model_len": _COUNT,
-            "tokens": _array(_COUNT),
-            "token_strs": _or_null(_array(_TEXT)),
+            "count": COUNT,
+            "max_model_len": COUNT,
+            "tokens": array_of(COUNT),
+            "token_strs": or_null(array_of(TEXT)),
         }
     ),
-    "Detokenized": _object({"prompt": _TEXT}),
-    "Model": _object({"id": _TEXT, "created": _COUNT}, optional={"owned_by": _TEXT, "root": _TEXT}),
-    "ModelList": _object({"data": _array(ref("Model"))}, optional={"object": {"const": "list"}}),
-    "Status": _object({"status": _TEXT}),
-    "Document": _object({"openapi": _TEXT, "info": {}, "paths": {}, "components": {}}),
+    "Detokenized": object_of({"prompt": TEXT}),
+    "Model": object_of({"id": TEXT, "created": COUNT}, optional={"owned_by": TEXT, "root": TEXT}),
+    "ModelList": object_of(
+        {"data": array_of(ref("Model"))}, optional={"object": {"const": "list"}}
+    ),
+    "Status": object_of({"status": TEXT}),
+    "Document": object_of({"openapi": TEXT, "info": {}, "paths": {}, "components": {}}),
 }

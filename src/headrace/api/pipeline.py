@@ -9,7 +9,9 @@ from uuid import uuid4
 from headrace.accounts import Account
 from headrace.api.answers import AnswerHead
 from headrace.api.body import Body
+from headrace.api.headers import Caller
 from headrace.api.offload import off_loop
+from headrace.api.revocation import while_active
 from headrace.api.strict_json import MAX_IDS, MAX_VALUES, parse_object
 from headrace.api.terms import ServiceTier, Wishes, terms_of
 from headrace.api.tokenize_schemas import detokenize_request, tokenize_request
@@ -25,8 +27,12 @@ MAX_SHOWN_CHARS = 128  # of a model's name nobody knows
 class Doorkeeper(Protocol):
     """Knows callers by their keys."""
 
-    def authenticate(self, secret: str | None) -> Account:
-        """The account of a key. Raises MissingKey or Unauthenticated."""
+    def authenticate(self, secret: str | None, *, address: str, route: str) -> Account:
+        """The account of a key. Raises MissingKey, Unauthenticated, Forbidden, TooManyAttempts."""
+        ...
+
+    def is_active(self, account: Account) -> bool:
+        """Whether the key of an account would still be recognised."""
         ...
 
 
@@ -101,16 +107,19 @@ class Pipeline:
         *,
         request_timeout_s: float = 0.0,
         strict_params: bool = False,
+        end_revoked_streams: bool = False,
     ) -> None:
         """`request_timeout_s`: no answer may take longer; 0: no limit.
 
-        `strict_params` refuses fields that would be accepted and mean nothing.
+        `strict_params` refuses fields that would be accepted and mean nothing;
+        `end_revoked_streams` ends an answer that runs when its key is revoked.
         """
         self._provider = provider
         self._doorkeeper = doorkeeper
         self._clock = clock
         self._request_timeout_s = request_timeout_s
         self._strict_params = strict_params
+        self._end_revoked_streams = end_revoked_streams
         self._is_draining = False
 
     @property
@@ -124,7 +133,7 @@ class Pipeline:
 
     @asynccontextmanager
     async def complete(
-        self, key: str | None, body: Body, wishes: Wishes, route: Reading[C]
+        self, caller: Caller, body: Body, wishes: Wishes, route: Reading[C]
     ) -> AsyncGenerator[Answer[C], None]:
         """Answer the request in `body`, read as its route does; leaving the block ends the answer.
 
@@ -133,8 +142,8 @@ class Pipeline:
         503).
         """
         document = await parse_object(body, route.max_values)
-        account = self._doorkeeper.authenticate(key)
-        self._check_model(document)
+        account = self._account(caller)
+        self._check_model(document, account)
         answer_id = f"{route.prefix}{uuid4()}"
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
         card = _find(self._provider.models, call.requests[0].model)
@@ -147,6 +156,9 @@ class Pipeline:
         requests = [replace(each, tenant=account.key_id, terms=terms) for each in call.requests]
         async with aclosing(stream_all(self._provider, requests)) as events:
             first = await anext(events)
+            rest = events
+            if self._end_revoked_streams:
+                rest = while_active(lambda: self._doorkeeper.is_active(account), events)
             yield Answer(
                 account=account,
                 call=call,
@@ -158,26 +170,25 @@ class Pipeline:
                 ),
                 admitted_s=self._clock.now_s(),
                 first=first,
-                events=events,
+                events=rest,
                 ignored=ignored,
             )
 
-    async def tokenize(self, key: str | None, body: Body) -> Tokenized:
+    async def tokenize(self, caller: Caller, body: Body) -> Tokenized:
         """The tokens of the prompt in `body`; the checks as in `complete`."""
-        return await self._provider.tokenize(await self._small(key, body, tokenize_request))
+        return await self._provider.tokenize(await self._small(caller, body, tokenize_request))
 
-    async def detokenize(self, key: str | None, body: Body) -> str:
+    async def detokenize(self, caller: Caller, body: Body) -> str:
         """The text of the token ids in `body`; the checks as in `complete`."""
-        asked = await self._small(key, body, detokenize_request)
+        asked = await self._small(caller, body, detokenize_request)
         return await self._provider.detokenize(asked.model, asked.token_ids)
 
     async def _small(
-        self, key: str | None, body: Body, read: Callable[[dict[str, Any]], Asked]
+        self, caller: Caller, body: Body, read: Callable[[dict[str, Any]], Asked]
     ) -> Asked:
         """What a body asks for that takes no turn at the engine."""
         document = await parse_object(body, MAX_IDS)
-        self._doorkeeper.authenticate(key)
-        self._check_model(document)
+        self._check_model(document, self._account(caller))
         return await off_loop(read, document, size=len(body.data))
 
     @property
@@ -189,20 +200,30 @@ class Pipeline:
         """One of them. Raises UnknownModel."""
         return _find(self._provider.models, model_id)
 
-    def models(self, key: str | None) -> tuple[ModelCard, ...]:
-        """The models this key may use. Raises MissingKey or Unauthenticated."""
-        self._doorkeeper.authenticate(key)
-        return self._provider.models
+    def models(self, caller: Caller) -> tuple[ModelCard, ...]:
+        """The models this caller may use. Raises as `Doorkeeper.authenticate` does."""
+        return self._models_of(self._account(caller))
 
-    def model(self, key: str | None, model_id: str) -> ModelCard:
-        """One of them. Raises MissingKey, Unauthenticated or UnknownModel."""
-        return _find(self.models(key), model_id)
+    def model(self, caller: Caller, model_id: str) -> ModelCard:
+        """One of them. Raises as `models`, and UnknownModel."""
+        return _find(self.models(caller), model_id)
 
-    def _check_model(self, document: dict[str, Any]) -> None:
-        """An unknown model is 404 before anything else; none at all is for the field checks."""
+    def _account(self, caller: Caller) -> Account:
+        return self._doorkeeper.authenticate(
+            caller.secret, address=caller.address, route=caller.route
+        )
+
+    def _models_of(self, account: Account) -> tuple[ModelCard, ...]:
+        if account.scopes.models is None:
+            return self._provider.models
+        return tuple(c for c in self._provider.models if account.scopes.allows_model(c.id))
+
+    def _check_model(self, document: dict[str, Any], account: Account) -> None:
+        """A model that is unknown, or that the account may not use, is 404 before anything else;
+        none at all is for the field checks."""
         name = document.get("model")
         if isinstance(name, str) and name:
-            _find(self._provider.models, name)
+            _find(self._models_of(account), name)
 
 
 def _unsupported(names: tuple[str, ...]) -> InvalidRequest:

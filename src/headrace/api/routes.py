@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from headrace.api.answers import JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.generation import ChatCompletions, Completing, Completions
-from headrace.api.headers import key_of
+from headrace.api.headers import caller_of
 from headrace.api.model_lists import form_of, list_of, model_object, public_object
 from headrace.api.pipeline import Pipeline
 from headrace.api.sse import KEEP_ALIVE_S
@@ -49,7 +49,7 @@ def api_routes(
 def _token_routes(pipeline: Pipeline, bodies: BodyReader) -> Sequence[BaseRoute]:
     async def tokenize(request: Request) -> Response:
         body = await bodies.read(request.scope, request.receive)
-        found = await pipeline.tokenize(key_of(request.scope), body)
+        found = await pipeline.tokenize(caller_of(request.scope), body)
         return JsonResponse(
             {
                 "count": len(found.token_ids),
@@ -61,7 +61,7 @@ def _token_routes(pipeline: Pipeline, bodies: BodyReader) -> Sequence[BaseRoute]
 
     async def detokenize(request: Request) -> Response:
         body = await bodies.read(request.scope, request.receive)
-        return JsonResponse({"prompt": await pipeline.detokenize(key_of(request.scope), body)})
+        return JsonResponse({"prompt": await pipeline.detokenize(caller_of(request.scope), body)})
 
     return (
         Route("/v1/tokenize", tokenize, methods=["POST"]),
@@ -97,8 +97,8 @@ class _Models:
 
 def _model_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
     return _Models(
-        all=lambda request: pipeline.models(key_of(request.scope)),
-        one=lambda request, model_id: pipeline.model(key_of(request.scope), model_id),
+        all=lambda request: pipeline.models(caller_of(request.scope)),
+        one=lambda request, model_id: pipeline.model(caller_of(request.scope), model_id),
         form=model_object,
         headers={},
     ).routes("/v1/models")

@@ -1,0 +1,124 @@
+"""The console's own addresses: log in, log out, who am I, sign up, another password."""
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from headrace.accounts import AccountService, NewSession
+from headrace.accounts.roles import PERMISSIONS, Role
+from headrace.api.answers import JsonResponse
+from headrace.api.body import BodyReader
+from headrace.api.managers import COOKIE, Managers, set_cookie
+from headrace.api.organisation_objects import Object, user_object
+from headrace.api.organisation_schemas import (
+    B,
+    LoginBody,
+    PasswordBody,
+    SignUpBody,
+    read_body,
+)
+from headrace.api.strict_json import parse_object
+from headrace.errors import InvalidRequest
+from headrace.store import UserRecord
+
+ROOT = "/console/api"
+
+
+class SessionRoutes:
+    """Begins, shows and ends sessions."""
+
+    def __init__(
+        self, accounts: AccountService, managers: Managers, bodies: BodyReader, *, max_s: int
+    ) -> None:
+        """`max_s`: how long the browser keeps a session's id."""
+        self._accounts = accounts
+        self._managers = managers
+        self._bodies = bodies
+        self._max_s = max_s
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """All of them."""
+        return (
+            Route(f"{ROOT}/login", self._log_in, methods=["POST"]),
+            Route(f"{ROOT}/logout", self._log_out, methods=["POST"]),
+            Route(f"{ROOT}/me", self._me),
+            Route(f"{ROOT}/signup", self._sign_up, methods=["POST"]),
+            Route(f"{ROOT}/password", self._change_password, methods=["POST"]),
+        )
+
+    async def _log_in(self, request: Request) -> Response:
+        self._managers.check_page(request)
+        body = await self._read(request, LoginBody)
+        session = await self._accounts.sessions.log_in(
+            body.email, body.password, address=request.state.address
+        )
+        return await self._begun(request, session)
+
+    async def _log_out(self, request: Request) -> Response:
+        self._managers.logged_in(request)
+        await asyncio.to_thread(self._accounts.sessions.log_out, self._managers.session_id(request))
+        response = JsonResponse({"status": "logged_out"})
+        set_cookie(response.headers, request.scope, "", max_age_s=0)
+        return response
+
+    async def _me(self, request: Request) -> Response:
+        found = self._managers.logged_in(request)
+        return JsonResponse(self._identity(found.user, found.csrf_token))
+
+    async def _sign_up(self, request: Request) -> Response:
+        self._managers.check_page(request)
+        body = await self._read(request, SignUpBody)
+        address = request.state.address
+        if body.invite is not None and body.email is None:
+            user = await self._accounts.sign_ups.by_invitation(
+                body.invite, name=body.name, password=body.password, address=address
+            )
+        elif body.email is not None and body.invite is None:
+            user = await self._accounts.sign_ups.by_oneself(
+                email=body.email, name=body.name, password=body.password, address=address
+            )
+        else:
+            raise InvalidRequest("email: send either email or invite", param="email")
+        return await self._begin(request, user)
+
+    async def _change_password(self, request: Request) -> Response:
+        found = self._managers.logged_in(request)
+        body = await self._read(request, PasswordBody)
+        await self._accounts.sessions.change_password(found, body.old_password, body.new_password)
+        return await self._begin(request, found.user)
+
+    async def _read(self, request: Request, kind: type[B]) -> B:
+        body = await self._bodies.read(request.scope, request.receive)
+        return read_body(kind, await parse_object(body))
+
+    async def _begin(self, request: Request, user: UserRecord) -> Response:
+        session = await asyncio.to_thread(
+            self._accounts.sessions.begin, user, address=request.state.address
+        )
+        return await self._begun(request, session)
+
+    async def _begun(self, request: Request, session: NewSession) -> Response:
+        """A new id for each session: one that a page planted before means nothing after."""
+        before = request.cookies.get(COOKIE)
+        if before:
+            await asyncio.to_thread(self._accounts.sessions.log_out, before)
+        response = JsonResponse(self._identity(session.user, session.csrf_token))
+        set_cookie(response.headers, request.scope, session.id, max_age_s=self._max_s)
+        return response
+
+    def _identity(self, user: UserRecord, csrf_token: str) -> Object:
+        organisation = self._accounts.organisation(user.organisation_id)
+        return {
+            "object": "session",
+            "user": user_object(user),
+            "organization": {
+                "id": organisation.id,
+                "name": organisation.name,
+                "tier": organisation.tier,
+            },
+            "permissions": sorted(PERMISSIONS[Role(user.role)]),
+            "csrf_token": csrf_token,
+        }
