@@ -17,6 +17,8 @@ KEYED = (401, 429, 503)  # wrong keys slow down; the database of keys may not an
 
 _ALLOWS_BODY = (
     "JSON or msgpack, plain or with `Content-Encoding: gzip`. A field that is null is absent. "
+)
+_ALLOWS_HINTS = (
     "Known hints of other vendors are accepted beside these fields and named in "
     "`x-ignored-params`; all others are refused."
 )
@@ -34,6 +36,11 @@ class Operation:
     parameters: tuple[Mapping[str, Any], ...] = ()
     has_key: bool = True
     has_session: bool = False  # that of a user serves as well, or alone
+
+    @property
+    def is_inference(self) -> bool:
+        """Whether a key of a project, and nothing else, opens it."""
+        return self.has_key and not self.has_session
 
     def written(self) -> dict[str, Any]:
         """As the document has it."""
@@ -55,7 +62,7 @@ class Operation:
             content = dict.fromkeys(kinds, schema)
             written["requestBody"] = {
                 "required": True,
-                "description": _ALLOWS_BODY,
+                "description": _ALLOWS_BODY + (_ALLOWS_HINTS if self.is_inference else ""),
                 "content": content,
             }
         ways = {"key": self.has_key, "session": self.has_session}
@@ -68,4 +75,5 @@ def _response(status: int, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def query(name: str, schema: Mapping[str, Any], about: str) -> Mapping[str, Any]:
+    """A parameter of the query."""
     return {"name": name, "in": "query", "schema": schema, "description": about}
