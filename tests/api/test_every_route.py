@@ -133,7 +133,7 @@ def test_a_bad_body_is_refused(path: str, stream: bool, world: World) -> None:
         (415, "unsupported_media_type", text, {"content_type": "multipart/form-data; boundary=x"}),
         (415, "unsupported_media_type", text, {"content_encoding": "br"}),
     ):
-        got = world.send(path, body=body, **headers)
+        got = world.send(path, body=body, as_=world.credentials(path, "post") | headers)
         check(got, path, "post", status, code)
     assert world.provider.requests == []
 

@@ -3,6 +3,7 @@
 from headrace.accounts.account import Account, Anyone, KeyLimits, Scopes
 from headrace.accounts.api_keys import ApiKey, ApiKeys, KeyDraft, NewKey
 from headrace.accounts.keys import digest_of, generate_key, is_well_formed
+from headrace.accounts.organisations import Organisations
 from headrace.accounts.passwords import check_password, hash_password
 from headrace.accounts.pepper import load_pepper
 from headrace.accounts.projects import Projects
@@ -30,6 +31,7 @@ __all__ = [
     "NewInvite",
     "NewKey",
     "NewSession",
+    "Organisations",
     "Permission",
     "Projects",
     "Role",

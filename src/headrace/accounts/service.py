@@ -5,12 +5,12 @@ import hmac
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Self
 
 from headrace.accounts.account import Account, read_limits, read_scopes
 from headrace.accounts.api_keys import ApiKey, ApiKeys, KeyDraft, NewKey
 from headrace.accounts.keys import is_well_formed
+from headrace.accounts.organisations import Organisations, operator_in
 from headrace.accounts.passwords import Passwords
 from headrace.accounts.pepper import load_pepper
 from headrace.accounts.projects import Projects
@@ -35,11 +35,9 @@ from headrace.errors import Forbidden, InvalidRequest, MissingKey, StoreError, U
 from headrace.store import (
     AuditRecord,
     KeyRecord,
-    OrganisationRecord,
     SqliteStore,
     api_keys,
     audit,
-    organisations,
     users,
 )
 
@@ -71,6 +69,7 @@ class AccountService:
         self._last_minute: dict[str, int] = {}  # key id -> minute noted in the database
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accounts")
         self.keys = ApiKeys(registry)
+        self.organisations = Organisations(registry)
         self.projects = Projects(registry, self.keys)
         self.users = Users(registry, invite_s=config.invite_s)
         self.sign_ups = SignUps(registry, self.users, self._passwords, throttle, config.sign_up)
@@ -155,13 +154,6 @@ class AccountService:
             record = api_keys.one(tx, account.organisation_id, account.key_id)
         return record is not None and self._is_in_force(record)
 
-    def organisation(self, organisation_id: str) -> OrganisationRecord:
-        """The organisation of an account or an actor."""
-        with self._store.reading() as tx:
-            found = organisations.one(tx, organisation_id)
-        assert found is not None, "organisations are never deleted"
-        return found
-
     def audit_log(self, actor: Actor, *, after: str | None, limit: int) -> tuple[AuditRecord, ...]:
         """Who changed what in the actor's organisation, newest first, older than `after`."""
         actor.require(Permission.AUDIT_READ)
@@ -186,7 +178,9 @@ class AccountService:
         active key has this id or name.
         """
         key = self._active(id_or_name)
-        return self.keys.rotate(_over(key), key.project_id, key.id, overlap_s=overlap_s)
+        return self.keys.rotate(
+            operator_in(key.organisation_id), key.project_id, key.id, overlap_s=overlap_s
+        )
 
     def revoke(self, id_or_name: str) -> ApiKey:
         """End an active key, for every server on this database, from the next request on.
@@ -194,26 +188,11 @@ class AccountService:
         Raises InvalidRequest when no active key has this id or name.
         """
         key = self._active(id_or_name)
-        return self.keys.revoke(_over(key), key.project_id, key.id)
+        return self.keys.revoke(operator_in(key.organisation_id), key.project_id, key.id)
 
     def list(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first, revoked ones included."""
         return self.keys.everybodys()
-
-    def set_tier(self, organisation_id: str, tier: Tier) -> None:
-        """Change the tier of an organisation. Raises InvalidRequest when there is none."""
-        with self._store.changing() as tx:
-            if not organisations.set_tier(tx, organisation_id, tier.value):
-                raise InvalidRequest(
-                    f"no organisation has the id '{organisation_id}'", param="organisation"
-                )
-            actor = _operator_in(organisation_id)
-            self._registry.note(tx, actor, "organization.updated", organisation_id, tier=tier.value)
-
-    def organisations(self) -> tuple[OrganisationRecord, ...]:
-        """All organisations, oldest first."""
-        with self._store.reading() as tx:
-            return organisations.everything(tx)
 
     def _recognised(self, secret: str | None, address: str) -> KeyRecord:
         if not secret:
@@ -263,11 +242,3 @@ class AccountService:
         # A date for people to read: not worth a failed call.
         with contextlib.suppress(StoreError), self._store.changing() as tx:
             api_keys.touch(tx, key_id, last_used_unix)
-
-
-def _over(key: ApiKey) -> Actor:
-    return _operator_in(key.organisation_id)
-
-
-def _operator_in(organisation_id: str) -> Actor:
-    return replace(OPERATOR, organisation_id=organisation_id)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from headrace.accounts.keys import base62
+from headrace.accounts.organisations import operator_in
 from headrace.accounts.registry import Registry, checked_name
 from headrace.accounts.roles import Actor, Permission, Role
 from headrace.errors import Forbidden, InvalidRequest, UnknownObject
@@ -126,6 +127,27 @@ class Users:
             api_keys.revoke_of_owner(tx, actor.organisation_id, user_id, self._registry.now_unix())
             users.remove(tx, user_id)
             self._registry.note(tx, actor, "user.deleted", user_id, email=record.email)
+
+    def reset_password(self, email: str, password_hash: str) -> UserRecord:
+        """Another password for a user who forgot his, by the operator; his sessions end.
+
+        Raises InvalidRequest when nobody has this address.
+        """
+        now = self._registry.now_unix()
+        with self._registry.store.changing() as tx:
+            record = users.by_email(tx, email.strip())
+            if record is None:
+                raise InvalidRequest("no user has this e-mail address", param="email")
+            users.set_password(tx, record.id, password_hash, now)
+            users.end_sessions(tx, record.id)
+            actor = operator_in(record.organisation_id)
+            self._registry.note(tx, actor, "password.changed", record.id)
+        return record
+
+    def everybody(self) -> tuple[UserRecord, ...]:
+        """All users of all organisations, oldest first: the operator's."""
+        with self._registry.store.reading() as tx:
+            return users.everything(tx)
 
     def invites(self, actor: Actor) -> tuple[InviteRecord, ...]:
         """The invitations of the organisation, oldest first, in whatever state."""

@@ -110,7 +110,7 @@ class SessionRoutes:
         return response
 
     def _identity(self, user: UserRecord, csrf_token: str) -> Object:
-        organisation = self._accounts.organisation(user.organisation_id)
+        organisation = self._accounts.organisations.one(user.organisation_id)
         return {
             "object": "session",
             "user": user_object(user),

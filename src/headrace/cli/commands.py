@@ -15,6 +15,8 @@ COMMANDS = {
     "demo": "headrace.cli.demo:demo",
     "chat": "headrace.cli.chat:chat",
     "keys": "headrace.cli.keys:keys_app",
+    "users": "headrace.cli.users:users_app",
+    "organisations": "headrace.cli.organisations:organisations_app",
     "bench": "headrace.cli.bench:bench_app",
     "wafer": "headrace.cli.wafer:wafer_app",
     "doctor": "headrace.cli.doctor:doctor",

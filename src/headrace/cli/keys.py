@@ -50,10 +50,14 @@ def list_(as_json: Json = False) -> None:
 
 
 @keys_app.command()
-def rotate(key: Which, as_json: Json = False) -> None:
+def rotate(
+    key: Which,
+    overlap: Annotated[int, typer.Option(help="seconds that the old one goes on")] = 0,
+    as_json: Json = False,
+) -> None:
     """Replace a key by a new one of the same name and tier; the old one ends at once."""
     with _service() as service:
-        _print_new(service.rotate(key), as_json)
+        _print_new(service.rotate(key, overlap_s=overlap), as_json)
 
 
 @keys_app.command()
@@ -87,8 +91,14 @@ def _row(key: ApiKey) -> tuple[str, ...]:
         f"{key.prefix}…{key.last4}",
         key.id,
         _date(key.last_used_unix),
-        "active" if key.is_active else "revoked",
+        _state(key),
     )
+
+
+def _state(key: ApiKey) -> str:
+    if not key.is_active:
+        return "revoked"
+    return "active" if key.expires_unix is None else f"ends {_date(key.expires_unix)}"
 
 
 def _date(unix: int | None) -> str:

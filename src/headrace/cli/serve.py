@@ -5,17 +5,21 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace import config as settings
 from headrace.cli.output import DTYPE_HELP, loading_bars, print_json, say
 from headrace.cli.start import end_of_start
-from headrace.config import Config, LogFormat, LogLevel
+from headrace.config import LOOPBACK_HOSTS, Config, LogFormat, LogLevel
 from headrace.engine.launch import Launched
+from headrace.errors import ConfigError
 from headrace.telemetry.logs import set_up_logging
 from headrace.types import Dtype
+
+if TYPE_CHECKING:
+    from headrace.accounts import AccountService
 
 
 def serve(
@@ -78,6 +82,8 @@ def run_server(
     sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
     accounts = AccountService.open(config, clock) if config.api.auth else None
     try:
+        if accounts is not None:
+            _check_wide_bind(config.api.host, accounts)
         if not models and not config.models:
             models = [bundled_model()]
         provider = build_local(models, config, clock, launched)
@@ -125,6 +131,14 @@ def run_server(
         sock.close()
         if accounts is not None:
             accounts.close()
+
+
+def _check_wide_bind(host: str, accounts: "AccountService") -> None:
+    if host not in LOOPBACK_HOSTS and not accounts.has_owner():
+        raise ConfigError(
+            f"host '{host}' is open to other machines, and nobody administers this server yet: "
+            "headrace users create EMAIL --admin"
+        )
 
 
 def _stop_at_eof(stop: Callable[[], None]) -> None:

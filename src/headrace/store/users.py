@@ -32,6 +32,7 @@ _USERS = "SELECT users.id, organisation_id, email, name, role, users.created_uni
 _USER = _USERS + " WHERE organisation_id = ? AND id = ?"
 _USER_BY_EMAIL = _USERS + " WHERE email = ?"
 _USERS_OF = _USERS + " WHERE organisation_id = ? ORDER BY created_unix, id"
+_EVERYBODY = _USERS + " ORDER BY created_unix, id"
 _SESSION = (
     "SELECT users.id, organisation_id, email, name, role, users.created_unix, digest,"
     " sessions.created_unix, last_seen_unix, expires_unix"
@@ -71,6 +72,11 @@ def by_email(tx: Transaction, email: str) -> UserRecord | None:
 def of_organisation(tx: Transaction, organisation_id: str) -> tuple[UserRecord, ...]:
     """The users of an organisation, oldest first."""
     return tuple(_user(row) for row in tx.execute(_USERS_OF, (organisation_id,)).fetchall())
+
+
+def everything(tx: Transaction) -> tuple[UserRecord, ...]:
+    """All users of all organisations, oldest first."""
+    return tuple(_user(row) for row in tx.execute(_EVERYBODY).fetchall())
 
 
 def count_role(tx: Transaction, organisation_id: str, role: str) -> int:

@@ -1,0 +1,51 @@
+"""Organisations: what one is, and its tier, which only the operator changes."""
+
+from dataclasses import replace
+
+from headrace.accounts.registry import Registry
+from headrace.accounts.roles import OPERATOR, Actor
+from headrace.accounts.tiers import Tier
+from headrace.errors import InvalidRequest
+from headrace.store import OrganisationRecord, organisations
+
+
+class Organisations:
+    """All of them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def one(self, organisation_id: str) -> OrganisationRecord:
+        """The organisation of an account or an actor."""
+        with self._registry.store.reading() as tx:
+            found = organisations.one(tx, organisation_id)
+        assert found is not None, "organisations are never deleted"
+        return found
+
+    def all(self) -> tuple[OrganisationRecord, ...]:
+        """Oldest first."""
+        with self._registry.store.reading() as tx:
+            return organisations.everything(tx)
+
+    def set_tier(self, organisation_id: str, tier: Tier) -> OrganisationRecord:
+        """Change a tier, in force from the next request on. Raises InvalidRequest for no id."""
+        with self._registry.store.changing() as tx:
+            if not organisations.set_tier(tx, organisation_id, tier.value):
+                raise InvalidRequest(
+                    f"no organisation has the id '{organisation_id}': see "
+                    "`headrace organisations list`",
+                    param="organisation",
+                )
+            self._registry.note(
+                tx,
+                operator_in(organisation_id),
+                "organization.updated",
+                organisation_id,
+                tier=tier.value,
+            )
+        return self.one(organisation_id)
+
+
+def operator_in(organisation_id: str) -> Actor:
+    """The operator, at work in an organisation."""
+    return replace(OPERATOR, organisation_id=organisation_id)
