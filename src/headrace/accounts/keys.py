@@ -45,7 +45,7 @@ def is_well_formed(key: str) -> bool:
 
 def digest_of(key: str, pepper: bytes) -> bytes:
     """What the database keeps of a key: HMAC-SHA-256 under the server's pepper, 32 bytes."""
-    return hmac.digest(pepper, key.encode("utf-8"), hashlib.sha256)
+    return hmac.digest(pepper, key.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def _checksum(stem: str) -> str:
