@@ -2,6 +2,7 @@
 
 from headrace.accounts.account import Account, Anyone, KeyLimits, Scopes
 from headrace.accounts.api_keys import ApiKey, ApiKeys, KeyDraft, NewKey
+from headrace.accounts.identity import Flow, Identities, Identity
 from headrace.accounts.keys import digest_of, generate_key, is_well_formed
 from headrace.accounts.organisations import Organisations
 from headrace.accounts.passwords import check_password, hash_password
@@ -25,6 +26,9 @@ __all__ = [
     "ApiKey",
     "ApiKeys",
     "Entitlement",
+    "Flow",
+    "Identities",
+    "Identity",
     "KeyDraft",
     "KeyLimits",
     "LoggedIn",

@@ -9,6 +9,7 @@ from typing import Self
 
 from headrace.accounts.account import Account, read_limits, read_scopes
 from headrace.accounts.api_keys import ApiKey, ApiKeys, KeyDraft, NewKey
+from headrace.accounts.identity import Identities
 from headrace.accounts.keys import is_well_formed
 from headrace.accounts.organisations import Organisations, operator_in
 from headrace.accounts.passwords import Passwords
@@ -64,7 +65,7 @@ class AccountService:
         self._store = store
         self._clock = clock
         self._registry = registry = Registry(store, pepper, clock, token_bytes)
-        self._throttle = throttle = Throttle(clock)
+        self.throttle = throttle = Throttle(clock)
         self._passwords = Passwords()
         self._last_minute: dict[str, int] = {}  # key id -> minute noted in the database
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accounts")
@@ -73,6 +74,7 @@ class AccountService:
         self.projects = Projects(registry, self.keys)
         self.users = Users(registry, invite_s=config.invite_s)
         self.sign_ups = SignUps(registry, self.users, self._passwords, throttle, config.sign_up)
+        self.identities = Identities(registry, self.sign_ups)
         self.sessions = Sessions(
             registry,
             self._passwords,
@@ -200,7 +202,7 @@ class AccountService:
         record = self._find(secret)
         if record is None:
             # Only who fails is slowed down: guests of one address do not lock each other out.
-            self._throttle.take(f"keys {address}")
+            self.throttle.take(f"keys {address}")
             raise Unauthenticated
         return record
 

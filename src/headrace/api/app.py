@@ -116,14 +116,25 @@ def build_app(
     return App(inner, pipeline)
 
 
-def _account_routes(accounts: AccountService, config: Config, clock: Clock) -> Sequence[BaseRoute]:
+def _account_routes(
+    accounts: AccountService,
+    config: Config,
+    clock: Clock,
+) -> Sequence[BaseRoute]:
     """What manages accounts; a server without keys has none to manage."""
     managers = Managers(accounts, config.accounts.console_hosts)
     bodies = BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=SMALL_BODY_BYTES)
-    return [
+    sessions = SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s)
+    routes = [
         *Organisation(accounts, managers, bodies, clock).routes(CALLS),
-        *SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s).routes(),
+        *sessions.routes(),
     ]
+    if config.accounts.oidc_issuer:
+        from headrace.api.oidc import Issuer, OidcRoutes  # a client of HTTP takes a while to load
+
+        issuer = Issuer.of(config.accounts)
+        routes += OidcRoutes(accounts, managers, sessions, issuer).routes()
+    return routes
 
 
 def _namer(routes: Sequence[BaseRoute]) -> Callable[[Scope], str]:

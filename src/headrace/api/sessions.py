@@ -100,14 +100,24 @@ class SessionRoutes:
         )
         return await self._begun(request, session)
 
+    async def let_in(self, request: Request, response: Response, user: UserRecord) -> None:
+        """Begin a session of somebody who was recognised, and give it to his browser."""
+        session = await asyncio.to_thread(
+            self._accounts.sessions.begin, user, address=request.state.address
+        )
+        await self._give(request, response, session)
+
     async def _begun(self, request: Request, session: NewSession) -> Response:
+        response = JsonResponse(self._identity(session.user, session.csrf_token))
+        await self._give(request, response, session)
+        return response
+
+    async def _give(self, request: Request, response: Response, session: NewSession) -> None:
         """A new id for each session: one that a page planted before means nothing after."""
         before = request.cookies.get(COOKIE)
         if before:
             await asyncio.to_thread(self._accounts.sessions.log_out, before)
-        response = JsonResponse(self._identity(session.user, session.csrf_token))
         set_cookie(response.headers, request.scope, session.id, max_age_s=self._max_s)
-        return response
 
     def _identity(self, user: UserRecord, csrf_token: str) -> Object:
         organisation = self._accounts.organisations.one(user.organisation_id)
