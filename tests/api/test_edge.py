@@ -265,6 +265,7 @@ def test_the_log_has_one_line_a_request_without_prompt_or_key(
     assert not any(word in said for word in (secret, secret[10:20], "prompt-text", "answer-text"))
 
 
+@pytest.mark.guards("D39")
 def test_a_path_cannot_forge_a_log_line(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, logger="headrace"):
         call(app_of(ScriptedProvider()), "GET", "/x\nrequest id=forged status=200")

@@ -7,7 +7,7 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import ConfigError
-from headrace.store import SqliteStore, migrations
+from headrace.store import KeyRecord, SqliteStore, api_keys, migrations
 from headrace.store.migrations import MIGRATIONS, migrate
 
 
@@ -48,6 +48,35 @@ def test_each_old_version_arrives_at_the_same_schema(
         migrate(fresh, now_unix=1)
         assert schema(connection) == schema(fresh)
         assert versions(connection) == versions(fresh)
+
+
+def test_keys_of_before_organisations_go_on(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "MIGRATIONS", MIGRATIONS[:1])
+        migrate(connection, now_unix=1)
+    connection.execute(
+        "INSERT INTO api_keys VALUES ('key_1', 'a', 'developer', 'hr-abcd', 'wxyz',"
+        " zeroblob(32), 7, NULL, 9), ('key_2', 'a', 'free', 'hr-abcd', 'wxyz', randomblob(32),"
+        " 5, 6, NULL)"
+    )
+    migrate(connection, now_unix=2)
+    first = api_keys.by_digest(connection, bytes(32))
+    assert first == KeyRecord(
+        id="key_1",
+        organisation_id="org_default",
+        project_id="proj_default",
+        name="a",
+        tier="developer",
+        prefix="hr-abcd",
+        last4="wxyz",
+        digest=bytes(32),
+        created_unix=7,
+        last_used_unix=9,
+        organisation_tier="enterprise",
+    )
+    assert [key.revoked_unix for key in api_keys.everything(connection)] == [6, None]
 
 
 def test_a_failing_step_leaves_the_file_as_it_was(

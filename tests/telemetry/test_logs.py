@@ -83,6 +83,7 @@ def test_a_trace_in_text_cannot_begin_a_line() -> None:
     assert "\\r\\x1b[2J" in rest[-1]
 
 
+@pytest.mark.guards("D39")
 @given(name=st.text(max_size=9), value=st.text(), key=st.sampled_from(["path", "model", "event"]))
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_nothing_breaks_the_line(form: str, name: str, value: str, key: str) -> None:

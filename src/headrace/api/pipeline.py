@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from headrace.api.answers import AnswerHead
 from headrace.api.body import Body
 from headrace.api.headers import Caller
 from headrace.api.offload import off_loop
-from headrace.api.revocation import while_active
+from headrace.api.revocation import RECHECK_S, while_active
 from headrace.api.strict_json import MAX_IDS, MAX_VALUES, parse_object
 from headrace.api.terms import ServiceTier, Wishes, terms_of
 from headrace.api.tokenize_schemas import detokenize_request, tokenize_request
@@ -158,7 +159,8 @@ class Pipeline:
             first = await anext(events)
             rest = events
             if self._end_revoked_streams:
-                rest = while_active(lambda: self._doorkeeper.is_active(account), events)
+                is_active = partial(self._doorkeeper.is_active, account)
+                rest = while_active(is_active, events, recheck_s=RECHECK_S)
             yield Answer(
                 account=account,
                 call=call,

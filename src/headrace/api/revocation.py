@@ -13,7 +13,7 @@ async def while_active(
     is_active: Callable[[], bool],
     events: AsyncGenerator[TokenEvent, None],
     *,
-    recheck_s: float = RECHECK_S,
+    recheck_s: float,
 ) -> AsyncGenerator[TokenEvent, None]:
     """`events`, until they end or a key is revoked or expires, whether any come or not.
 

@@ -83,7 +83,7 @@ def run_server(
     accounts = AccountService.open(config, clock) if config.api.auth else None
     try:
         if accounts is not None:
-            _check_wide_bind(config.api.host, accounts)
+            check_wide_bind(config.api.host, accounts)
         if not models and not config.models:
             models = [bundled_model()]
         provider = build_local(models, config, clock, launched)
@@ -133,7 +133,8 @@ def run_server(
             accounts.close()
 
 
-def _check_wide_bind(host: str, accounts: "AccountService") -> None:
+def check_wide_bind(host: str, accounts: "AccountService") -> None:
+    """Raises ConfigError for an address beyond this machine while nobody administers it."""
     if host not in LOOPBACK_HOSTS and not accounts.has_owner():
         raise ConfigError(
             f"host '{host}' is open to other machines, and nobody administers this server yet: "
