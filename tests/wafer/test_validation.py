@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from headrace.wafer.cycles import Pace
+from headrace.wafer.machine import WSE2
 from headrace.wafer.published import of_table, waferllm
-from headrace.wafer.validation import Row, fit, validate
+from headrace.wafer.validation import CONTEXT, Row, fit, validate
 from headrace.wafer.waferllm import MODELS, decode_layer
 
 ROWS = validate()
@@ -18,8 +19,8 @@ def section(name: str) -> list[Row]:
 
 def test_the_constants_come_out_of_the_rows() -> None:
     found = fit()
-    assert found.decode.relay_cycles == pytest.approx(24.1, abs=0.1)
-    assert found.decode.issue_cycles == pytest.approx(22.9, abs=0.2)
+    assert found.decode.relay_cycles == pytest.approx(WSE2.relay_cycles.value, abs=0.05)
+    assert found.decode.issue_cycles == pytest.approx(WSE2.vector_issue_cycles.value, abs=0.05)
     assert found.prefill_element == pytest.approx(2.48, abs=0.01)
     assert found.prefill_outer == pytest.approx(72.4, abs=0.1)
 
@@ -28,7 +29,7 @@ def test_nine_decode_rows_are_held_out_and_within_three_percent() -> None:
     held = [row for row in section("decode") if not row.is_fitted]
     assert len(held) == 9
     assert all(abs(row.error) < 0.03 for row in held)
-    assert sum(abs(row.error) for row in held) / 9 == pytest.approx(0.009, abs=0.001)
+    assert sum(abs(row.error) for row in held) / 9 == pytest.approx(0.013, abs=0.001)
 
 
 def test_held_out_prefill_rows_are_within_five_percent() -> None:
@@ -66,17 +67,19 @@ def test_a_fit_on_other_rows_gives_another_answer() -> None:
             assert theirs.modelled != ours.modelled
 
 
-def test_the_time_of_a_layer_goes_where_the_paper_says() -> None:
-    """A layer of LLaMA3-8B on 420 x 420: relays and hops first, useful work last but one."""
-    found = decode_layer(
-        MODELS["LLaMA3-8B"], 420, 4_096, Pace(relay_cycles=24.1, issue_cycles=22.8, simd_width=4)
-    )
+def test_the_time_of_a_layer_goes_into_reductions() -> None:
+    """A layer of LLaMA3-8B on 420 x 420 cores: relays and hops first, useful work last but one.
+
+    The reference's fit of a formula with halves of groups gave 41, 33, 21, 4 and 2 %.
+    """
+    found = decode_layer(MODELS["LLaMA3-8B"], 420, CONTEXT, Pace.of(WSE2))
     shares = {
         name: getattr(found, name) / found.total
-        for name in ("hops", "relays", "issue", "arithmetic", "words")
+        for name in ("relays", "hops", "issue", "arithmetic", "words")
     }
-    expected = {"hops": 0.33, "relays": 0.41, "issue": 0.21, "arithmetic": 0.04, "words": 0.02}
-    assert shares == pytest.approx(expected, abs=0.012)
+    expected = {"relays": 0.37, "hops": 0.35, "issue": 0.23, "arithmetic": 0.04, "words": 0.02}
+    assert shares == pytest.approx(expected, abs=0.006)
+    assert found.total == pytest.approx(12_700, rel=0.01)
 
 
 def test_every_published_row_is_used() -> None:
