@@ -7,8 +7,10 @@ import pytest
 from headrace.wafer.cycles import Pace
 from headrace.wafer.machine import WSE2
 from headrace.wafer.published import of_table, waferllm
+from headrace.wafer.served import assumptions, layer_works
 from headrace.wafer.validation import CONTEXT, Row, fit, validate
 from headrace.wafer.waferllm import MODELS, decode_layer
+from headrace.wafer.work import Reduction, Vectors
 
 ROWS = validate()
 
@@ -55,6 +57,50 @@ def test_the_rest_of_the_table() -> None:
     held = next(row for row in section("Cerebras at launch") if not row.is_fitted)
     assert "70B" in held.name
     assert held.is_hit
+
+
+def test_what_was_served_since_is_held_to_its_goal_and_named_with_its_precision() -> None:
+    rows = {row.name.partition(",")[0]: row for row in section("Cerebras since")}
+    for name in ("gpt-oss-120B", "GLM-4.7", "Kimi K2.6"):
+        assert abs(rows[name].error) < 0.20
+        assert "bits on" in rows[name].name
+        assert "assumed" in rows[name].name
+    assert not any(row.is_fitted for row in rows.values())
+    missed = [name for name, row in rows.items() if not row.is_hit]
+    assert missed == ["Qwen3-235B-A22B", "Qwen3-Coder-480B-A35B"]
+    assert all("drafts" in rows[name].note for name in missed)
+
+
+def test_what_may_have_had_drafts_is_an_interval_that_says_something() -> None:
+    rows = section("Cerebras, perhaps with drafts")
+    assert [row.published for row in rows] == [2_100, 969, 2_600]
+    for row in rows:
+        assert row.interval is not None
+        low, high = row.interval
+        assert low < row.published < high < 3 * low
+        assert row.is_hit
+        assert not replace(row, is_too_wide=True).is_hit
+        assert not replace(row, published=high + 1).is_hit
+
+
+def test_what_is_served_is_counted_by_the_works() -> None:
+    """gpt-oss by hand: seven sums a layer, four experts striped over 223 x 223 cores."""
+    served = next(s for s in assumptions().served if s.model == "gpt-oss-120B")
+    works = list(layer_works(served, 128, has_experts=True))
+    sums = [work.elements for work in works if isinstance(work, Reduction)]
+    # 2,880 -> 13 a core; q 4,096 -> 19, k and v 512 -> 3, and the squares; one token for eight
+    # heads; 3 x 8 values with maximum and sum of eight heads; 13; a router's score, squares; four
+    # experts' 13 twice, squares; 13.
+    assert sums == [19 + 3 + 3 + 1, 8, 24 + 16, 13, 2, 2 * 4 * 13 + 1, 13]
+    steps = [(work.count, work.length) for work in works if isinstance(work, Vectors)]
+    assert steps[-3:] == [(13, 52), (13, 52), (52, 13)]
+
+
+def test_the_gain_of_drafts_is_the_one_of_the_formula() -> None:
+    """70B at 550 tok/s, 80 stages, drafts of 100 us: the reference's four numbers."""
+    speculation = assumptions().speculation
+    gains = [550 * speculation.gain(a, 80, 1 / 550) for a in (0.6, 0.7, 0.8, 0.9)]
+    assert gains == pytest.approx([998, 1_209, 1_554, 2_266], rel=0.002)
 
 
 def test_a_fit_on_other_rows_gives_another_answer() -> None:

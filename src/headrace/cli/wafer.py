@@ -153,7 +153,7 @@ def validate(
                     "issue_cycles": found.decode.issue_cycles,
                     "prefill_cycles_per_four_elements": found.prefill_element,
                     "prefill_cycles_per_outer_iteration": found.prefill_outer,
-                    "cerebras_efficiency": found.cerebras,
+                    "launch_efficiency": found.launch,
                 },
                 "rows": [
                     {
@@ -162,6 +162,7 @@ def validate(
                         "unit": row.unit,
                         "published": row.published,
                         "modelled": row.modelled,
+                        "interval": row.interval,
                         "error": row.error,
                         "goal": row.goal,
                         "is_fitted": row.is_fitted,
@@ -182,7 +183,7 @@ def validate(
         f"Fitted: relay {found.decode.relay_cycles:.1f} and issue {found.decode.issue_cycles:.1f} "
         f"cycles on three decode rows; {found.prefill_element:.2f} cycles for four elements and "
         f"{found.prefill_outer:.1f} for an outer iteration on six prefill rows; efficiency "
-        f"{found.cerebras:.2f} on one served row. All other rows are held out."
+        f"{found.launch:.2f} on one served row. All other rows are held out."
     )
     console.print(
         f"{sum(row.is_hit for row in rows)} of {len(rows)} rows are within their goal; "
@@ -198,14 +199,22 @@ def _validated(section: str, rows: list[Row]) -> Table:
         table.add_row(
             row.name,
             f"{_shown(row.published)} {row.unit}",
-            _shown(row.modelled),
-            f"{row.error:+.1%}",
-            f"{row.goal:.1%}" if row.goal >= 5e-4 else "last digit",
+            _shown(row.modelled)
+            if row.interval is None
+            else " to ".join(_shown(end) for end in row.interval),
+            f"{row.error:+.1%}" if row.interval is None else "",
+            _goal(row),
             ("fitted" if row.is_fitted else "held out") + ("" if row.is_hit else ", MISS"),
         )
     table.caption = "\n".join(sorted({row.note for row in rows if row.note})) or None
     table.caption_justify = "left"
     return table
+
+
+def _goal(row: Row) -> str:
+    if row.interval is not None:
+        return "within"
+    return f"{row.goal:.1%}" if row.goal >= 5e-4 else "last digit"
 
 
 def _shown(number: float) -> str:
