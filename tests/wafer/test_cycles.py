@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.wafer.cycles import Cycles, Pace, all_reduce, nearest_groups, time_of, vectors
+from headrace.wafer.cycles import Cycles, Pace, all_reduce, time_of, vectors
 from headrace.wafer.rectangle import Rectangle
 from headrace.wafer.work import Passage, passage, product
 
@@ -84,13 +84,6 @@ def test_a_passage_counted_by_hand(after: Rectangle, words: int, hops: int) -> N
     assert got == Passage(name="hand-over", words=words, hops=hops)
     took = time_of([got], columns=1, rows=1, pace=PACE)
     assert took == Cycles(words=float(words), hops=float(hops), relays=20.0)
-
-
-@pytest.mark.parametrize(
-    ("cores", "groups"), [(1, 1), (7, 1), (16, 4), (20, 4), (210, 14), (750, 25)]
-)
-def test_groups_divide_the_line_and_lie_near_the_root(cores: int, groups: int) -> None:
-    assert nearest_groups(cores) == groups
 
 
 def test_causes_add_up_and_scale() -> None:

@@ -6,7 +6,6 @@ relays, for the routers passed, and for the words that follow each other through
 here knows of events: `events` moves every word, and has to come to the same.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -156,13 +155,6 @@ def multicast(cores: int, elements: int, pace: Pace) -> Cycles:
     if cores == 1:
         return Cycles()
     return _step(0, cores - 1, pace) + Cycles(words=float(words_of(elements)))
-
-
-def nearest_groups(cores: int) -> int:
-    """The divisor of `cores` nearest its square root, the larger of two: fewest relays."""
-    root = math.sqrt(cores)
-    divisors = (n for n in range(1, cores + 1) if cores % n == 0)
-    return min(divisors, key=lambda n: (abs(n - root), -n))
 
 
 def _gathered(cores: int, words: Cycles, pace: Pace) -> Cycles:

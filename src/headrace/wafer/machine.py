@@ -44,11 +44,9 @@ class Machine:
     reserved_colours: Fact[int]  # of these, for copies to and from the host
     clock_hz: Fact[float]
     simd_width: Fact[int]  # 16-bit multiply-adds per cycle
-    word_bytes: Fact[int]  # what a link carries at once
     hop_cycles: Fact[int]  # router to router
     ramp_cycles: Fact[int]  # core to its router, each way
     queue_words: Fact[int]  # room for a colour where it enters a router, and a core
-    link_words_per_cycle: Fact[float]  # one direction, all colours together
     vector_issue_cycles: Fact[float]  # O: what each vector instruction costs before its elements
     relay_cycles: Fact[float]  # BETA: ramps and software of each dependent receive, add, forward
     read_ports: Fact[int]  # of SRAM, per core and cycle
@@ -94,11 +92,9 @@ WSE2 = Machine(
     reserved_colours=Fact(4, "colours", "A", "two axes take 20 of 24; the rest left to the host"),
     clock_hz=Fact(1.1e9, "Hz", "M", "maximum; HPDC 2024 used 850 MHz"),
     simd_width=Fact(4, "multiply-adds", "H", "Next Platform, vendor"),
-    word_bytes=Fact(4, "B", "H", _HOT_CHIPS),
     hop_cycles=Fact(1, "cycles", "H", _HOT_CHIPS),
     ramp_cycles=Fact(2, "cycles", "M", "HPDC 2024, read in summary"),
     queue_words=Fact(4, "words", "A", "nothing public; enough for a ramp at full rate"),
-    link_words_per_cycle=Fact(1.0, "words/cycle", "H", _HOT_CHIPS),
     vector_issue_cycles=Fact(25.0, "cycles", "L", _FIT),
     relay_cycles=Fact(22.3, "cycles", "L", _FIT),
     read_ports=Fact(2, "ports", "H", _HOT_CHIPS),

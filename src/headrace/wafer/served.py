@@ -227,8 +227,8 @@ def _attended(sums: _Sums, queries: int, tokens: int, group: int) -> Iterator[Wo
     yield sums.reduction("scores", tokens * group)
     fused = sums.served.fused
     if not fused:
-        yield Reduction(name="maximum", axis="y", elements=group)
-        yield Reduction(name="sum", axis="y", elements=group)
+        yield Reduction(name="softmax maximum", axis="y", elements=group)
+        yield Reduction(name="softmax sum", axis="y", elements=group)
     yield Vectors(name="values", count=tokens, length=queries)
     yield sums.reduction("values", queries + (2 * group if fused else 0))
 

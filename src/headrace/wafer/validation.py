@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headrace.wafer.cycles import Pace, all_reduce, multicast, nearest_groups, time_of, vectors
+from headrace.wafer.collectives import default_groups
+from headrace.wafer.cycles import Pace, all_reduce, multicast, time_of, vectors
 from headrace.wafer.machine import WSE2
 from headrace.wafer.published import Measurement, of_table
 from headrace.wafer.served import Served, When, assumptions, token_s
@@ -227,9 +228,7 @@ def _gemv(found: Fit) -> Iterator[Row]:
     for row in of_table(6, "MeshGEMV"):
         size = 1024 * int(row.model.partition(",")[2].partition("K")[0])
         works = product("GEMV", size, size, reduce="y", columns=GEMV_SIDE, rows=GEMV_SIDE)
-        whole = time_of(
-            works, columns=GEMV_SIDE, rows=GEMV_SIDE, pace=found.decode, groups=nearest_groups
-        )
+        whole = time_of(works, columns=GEMV_SIDE, rows=GEMV_SIDE, pace=found.decode)
         yield _row(
             "MeshGEMV",
             row,
@@ -243,7 +242,7 @@ def _gemv(found: Fit) -> Iterator[Row]:
 def _gemv_note(size: int, published_ms: float, pace: Pace) -> str:
     """What the row would ask for: no multicast behind the sum, and relays of less software."""
     local = -(-size // GEMV_SIDE)
-    summed = all_reduce(GEMV_SIDE, nearest_groups(GEMV_SIDE), local, pace)
+    summed = all_reduce(GEMV_SIDE, default_groups(GEMV_SIDE), local, pace)
     spread = multicast(GEMV_SIDE // 2 + 1, local, pace)
     besides = vectors(local, local, pace).total + summed.total - spread.total
     asked = published_ms * 1e-3 * WSE2.clock_hz.value

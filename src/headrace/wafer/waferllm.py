@@ -8,7 +8,8 @@ no embedding, head, sampling or hand-over in it. Operations in WaferLLM's order.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace.wafer.cycles import Cycles, Pace, nearest_groups, time_of
+from headrace.wafer.collectives import default_groups
+from headrace.wafer.cycles import Cycles, Pace, time_of
 from headrace.wafer.work import Reduction, Vectors, Work
 
 # Groups of a line, by its length: of the repository's configurations.
@@ -49,8 +50,8 @@ MODELS = {
 
 
 def groups_of(side: int) -> int:
-    """Groups of a line of `side` cores; where none is published, the divisor nearest the root."""
-    return _GROUPS.get(side) or nearest_groups(side)
+    """Groups of a line of `side` cores; where none is published, the root of it."""
+    return _GROUPS.get(side) or default_groups(side)
 
 
 def decode_works(model: DenseModel, side: int, context: int) -> Iterator[Work]:
@@ -62,8 +63,8 @@ def decode_works(model: DenseModel, side: int, context: int) -> Iterator[Work]:
     yield Reduction(name="q, k, v", axis="y", elements=3 * dim)
     yield Vectors(name="scores", count=dim, length=tokens)
     yield Reduction(name="scores", axis="x", elements=tokens)
-    yield Reduction(name="maximum", axis="y", elements=1)
-    yield Reduction(name="sum", axis="y", elements=1)
+    yield Reduction(name="softmax maximum", axis="y", elements=1)
+    yield Reduction(name="softmax sum", axis="y", elements=1)
     yield Vectors(name="values", count=tokens, length=dim)
     yield Reduction(name="values", axis="y", elements=dim)
     yield Vectors(name="output", count=dim, length=dim)

@@ -11,7 +11,7 @@ from headrace.wafer.rectangle import Rectangle
 from headrace.wafer.shapes import Axis
 
 ELEMENT_BYTES = 2  # of a number on the fabric, and of an operand in SRAM
-WORD_ELEMENTS = 2  # in a word of the fabric
+WORD_ELEMENTS = 2  # in a word of the fabric, 32 bits (Hot Chips 34)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

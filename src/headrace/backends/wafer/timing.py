@@ -12,6 +12,9 @@ from itertools import groupby
 from headrace.backends.wafer.stages import PlacedMatrix, ProgramStage, stages_of
 from headrace.model.program import Attend, Embed, Head, HeadLinear, Linear, Norm, Op, Program
 from headrace.wafer.cycles import Cycles, Pace, time_of
+from headrace.wafer.events import Run
+from headrace.wafer.kernels import simulated
+from headrace.wafer.machine import Machine, whole
 from headrace.wafer.placement import Placement
 from headrace.wafer.rectangle import Rectangle
 from headrace.wafer.work import Multicast, Passage, Reduction, Vectors, Work, passage
@@ -119,7 +122,13 @@ def _attention(op: Attend, rectangle: Rectangle, context: int) -> Iterator[Work]
     values = -(-op.kv_heads * value_dim // columns)
     yield Vectors(name="scores", count=keys * group, length=tokens)
     yield Reduction(name="scores", axis="x", elements=tokens * op.heads)
-    yield Reduction(name="maximum", axis="y", elements=op.heads)
-    yield Reduction(name="sum", axis="y", elements=op.heads)
+    yield Reduction(name="softmax maximum", axis="y", elements=op.heads)
+    yield Reduction(name="softmax sum", axis="y", elements=op.heads)
     yield Vectors(name="values", count=tokens, length=values * group)
     yield Reduction(name="values", axis="y", elements=values * group)
+
+
+def by_events(stage: StageWork, machine: Machine) -> Run:
+    """The stage's works word by word, with the machine's constants in whole cycles."""
+    sides = stage.rectangle.columns, stage.rectangle.rows
+    return simulated(whole(machine), *sides, stage.works)
