@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from headrace.accounts import AccountService
+from headrace.accounts import AccountService, Anyone
 from headrace.api import HttpServer, address, bind, build_app
+from headrace.api.wafer_replay import replay_route
 from headrace.clock import SystemClock
 from headrace.config import Config
 from headrace.console import pages
-from tests.scripted import ScriptedProvider
+from tests.scripted import CARD, ScriptedProvider
+from tests.tiny_llama import tiny_program
 
 Serve = Callable[..., str]
 
@@ -34,7 +36,9 @@ async def _nothing() -> None:
 def _running(
     provider: ScriptedProvider, accounts: AccountService | None, config: Config, **options: Any
 ) -> Iterator[str]:
-    app = build_app(provider, accounts, config, SystemClock(), pages=pages(), **options)
+    replay = replay_route({CARD.id: tiny_program()}, accounts or Anyone())
+    served = (*pages(), replay)
+    app = build_app(provider, accounts, config, SystemClock(), pages=served, **options)
     is_ready = threading.Event()
     server = HttpServer(app, drain_s=5, on_ready=is_ready.set, on_limit=_nothing)
     sock = bind("127.0.0.1", 0)

@@ -292,5 +292,9 @@ class OutOfSram(PlacementError):
         self.missing_bytes = missing_bytes
 
 
+class DeadlockError(PlacementError):
+    """Cores of a simulated machine wait for words that nobody sends."""
+
+
 class OutOfColours(PlacementError):
     """Too few static routes a router."""

@@ -4,10 +4,12 @@ import pytest
 
 from headrace.backends.wafer.capacity import placed
 from headrace.backends.wafer.stages import stages_of
-from headrace.backends.wafer.timing import stage_cycles, token_cycles
-from headrace.wafer.cycles import Cycles, Pace
-from headrace.wafer.machine import mesh
+from headrace.backends.wafer.timing import stage_works, token_cycles, token_works
+from headrace.wafer.cycles import Cycles, Pace, time_of
+from headrace.wafer.kernels import simulated
+from headrace.wafer.machine import mesh, whole
 from headrace.wafer.rectangle import Rectangle
+from headrace.wafer.work import Reduction
 from tests.tiny_llama import tiny_program
 
 PROGRAM = tiny_program(
@@ -26,14 +28,16 @@ def total(stages: dict[str, Cycles]) -> float:
 
 
 def test_a_layer_counted_by_hand() -> None:
-    """On 4 x 4 cores: 2 groups of 2, so 1 + 1 + 1 relays and 4 hops a sum."""
+    """On 4 x 4 cores: 2 groups of 2, so 1 + 1 + 1 relays; 3 hops to the last core, 3 back."""
     relay, issue = 20.0, 10.0
-    pace = Pace(relay_cycles=relay, issue_cycles=issue, simd_width=4)
+    pace = Pace(relay_cycles=relay, issue_cycles=issue, lanes=4)
     layer = stages_of(PROGRAM)[1]
-    got = stage_cycles(layer, Rectangle(x=0, y=0, columns=4, rows=4), 8, pace)
-    # Sums: two norms, seven products, scores, maximum, sum, values.
-    sums = 2 + 7 + 4
-    assert got.hops == sums * 4
+    works = list(stage_works(layer, Rectangle(x=0, y=0, columns=4, rows=4), 8))
+    got = time_of(works, columns=4, rows=4, pace=pace)
+    # Sums: two norms; q, k, v; scores, maximum, sum, values; output; gate, up; down.
+    sums = 2 + 1 + 4 + 1 + 1 + 1
+    assert sums == sum(isinstance(work, Reduction) for work in works)
+    assert got.hops == sums * 6
     assert got.relays == pytest.approx(sums * 3 * relay)
     # Local sizes: 32 -> 8, 16 -> 4, 64 -> 16, of 8 tokens 2 a row.
     # Vectors: q, k, v 8 each, o 8, gate and up 8 each, down 16; scores 4 x 2, values 2.
@@ -41,8 +45,31 @@ def test_a_layer_counted_by_hand() -> None:
     assert got.issue == pytest.approx(steps * issue)
     # Elements over four lanes: q 8, k 4, v 4, o 8, gate and up 16, down 8; scores 2, values 8.
     assert got.arithmetic == 8 * 2 + 8 + 8 + 8 * 2 + 8 * 4 * 2 + 16 * 2 + 8 * 1 + 2 * 2
-    # Words are three times half the numbers: 1, 1; 8, 4, 4, 8, 16, 16, 8; scores 2 x 4; 4, 4; 8.
-    assert got.words == 3 * (1 + 1 + 4 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 2 + 2 + 4)
+    # With chains from one side only, words follow each other twice: at the root, and at the end.
+    # Half the numbers: 1, 1; 8 + 4 + 4; scores 2 x 4, 4, 4; 8; 8; 16 + 16; 8.
+    assert got.words == 2 * (1 + 1 + 8 + 4 + 2 + 2 + 4 + 4 + 16 + 4)
+
+
+@pytest.mark.parametrize("sides", [(4, 4), (7, 5), (16, 16)])
+def test_a_layer_takes_as_long_by_events(sides: tuple[int, int]) -> None:
+    columns, rows = sides
+    machine = whole(mesh(columns, rows))
+    layer = stages_of(PROGRAM)[1]
+    works = list(stage_works(layer, Rectangle(x=0, y=0, columns=columns, rows=rows), 40))
+    expected = time_of(works, columns=columns, rows=rows, pace=Pace.of(machine)).total
+    got = simulated(machine, columns, rows, works).cycles
+    assert got == pytest.approx(expected, rel=0.02)
+
+
+def test_regions_are_handed_over_to() -> None:
+    """A token visits all of them, and what was drawn goes back to where the next one begins."""
+    placement = placed(PROGRAM, mesh(16, 16), 1)
+    stages = token_works(PROGRAM, placement, 1)
+    assert len({stage.rectangle for stage in stages}) == len(stages) == 4
+    assert all(len(stage.entry) == 1 for stage in stages)
+    assert stages[0].entry[0].words <= 2, "a token's number"
+    shared = token_works(PROGRAM, placed(PROGRAM, mesh(1, 2), 1), 1)
+    assert sum(len(stage.entry) for stage in shared) == 2, "two cores, two regions, there and back"
 
 
 def test_a_longer_context_takes_longer_up_to_the_window() -> None:

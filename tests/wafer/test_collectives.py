@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headrace.wafer.collectives import all_max, all_reduce, best_pair
+from headrace.wafer.collectives import all_max, all_reduce, best_pairs
 from headrace.wafer.ring import ring_position, shifted_product
 
 SIDES = (1, 2, 3, 5, 7, 16, 33, 64)
@@ -33,12 +33,19 @@ def test_groups_meet_at_their_middles_first() -> None:
 
 
 @pytest.mark.parametrize("cores", SIDES)
-def test_the_best_pair_is_the_lowest_index_of_the_largest(cores: int) -> None:
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_the_best_pairs_are_the_largest_with_the_lowest_indices(cores: int, count: int) -> None:
     rng = np.random.default_rng(cores)
-    values = rng.integers(0, 3, cores).astype(np.float32)
-    indices = rng.permutation(cores).astype(np.int64)
-    expected = max(zip(values, indices, strict=True), key=lambda pair: (pair[0], -pair[1]))
-    assert best_pair(values, indices) == (float(expected[0]), int(expected[1]))
+    values = rng.integers(0, 4, (cores, 5)).astype(np.float32)
+    indices = rng.permutation(cores * 5).reshape(cores, 5)
+    indices[-1, 2:] = -1  # the last core has fewer
+    held = [
+        (float(value), int(index))
+        for value, index in zip(values.ravel(), indices.ravel(), strict=True)
+        if index >= 0
+    ]
+    expected = sorted(held, key=lambda pair: (-pair[0], pair[1]))[:count]
+    assert best_pairs(values, indices, count) == expected
 
 
 @pytest.mark.parametrize("cores", range(2, 20))

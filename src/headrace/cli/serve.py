@@ -90,7 +90,9 @@ def run_server(
 
         import uvloop
 
+        from headrace.accounts import Anyone
         from headrace.api import HttpServer, build_app
+        from headrace.api.wafer_replay import replay_route
         from headrace.console import pages
 
         app = build_app(
@@ -99,7 +101,7 @@ def run_server(
             config,
             clock,
             read_stats=lambda: provider.stats,
-            pages=pages(),
+            pages=(*pages(), replay_route(provider.programs, accounts or Anyone())),
         )
 
         def on_ready() -> None:

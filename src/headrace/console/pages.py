@@ -20,7 +20,8 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
-_PAGES = {"/console": "index.html", "/docs": "docs.html"}
+_PAGES = {"/console": "index.html", "/console/wafer": "wafer.html", "/docs": "docs.html"}
+_STYLE = "text/css; charset=utf-8"
 _SCRIPT = "text/javascript; charset=utf-8"
 _ASSETS = {
     "app.js": _SCRIPT,
@@ -28,7 +29,10 @@ _ASSETS = {
     "meter.js": _SCRIPT,
     "snippets.js": _SCRIPT,
     "view.js": _SCRIPT,
-    "style.css": "text/css; charset=utf-8",
+    "wafer.js": _SCRIPT,
+    "wafer_mesh.js": _SCRIPT,
+    "wafer.css": _STYLE,
+    "style.css": _STYLE,
     "mark.svg": "image/svg+xml",
 }
 

@@ -24,6 +24,7 @@ from headrace.gateway.echo import Echo
 from headrace.gateway.grammar import answer_grammar
 from headrace.gateway.prompts import Prompts
 from headrace.model import LanguageModel
+from headrace.model.program import Program
 from headrace.model.reasoning import ReasoningReader
 from headrace.types import (
     ReasoningFormat,
@@ -78,6 +79,11 @@ class LocalModel:
                 thinks=self._model.reasoning is not None,
             )
         return self._card
+
+    @property
+    def program(self) -> Program:
+        """What it computes."""
+        return self._model.program
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
@@ -244,6 +250,11 @@ class LocalProvider:
     def ready(self) -> bool:
         """Whether every engine serves."""
         return all(model.engine.is_ready for model in self._models.values())
+
+    @property
+    def programs(self) -> Mapping[str, Program]:
+        """What the models compute, by their own names."""
+        return {name: model.program for name, model in self._models.items()}
 
     @property
     def stats(self) -> Mapping[str, Stats]:

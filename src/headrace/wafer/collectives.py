@@ -6,6 +6,7 @@ value to what arrives; the groups' middle cores form the same two chains towards
 which multicasts the result. Arrays are [..., P, n], one value of n numbers for each core of a line.
 """
 
+import heapq
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -17,6 +18,7 @@ from headrace.wafer.rectangle import dealt
 
 F32 = NDArray[np.float32]
 T = TypeVar("T")
+Pair = tuple[float, int]  # a value and its index
 Combine = Callable[[F32, F32], F32]
 
 
@@ -43,14 +45,19 @@ def all_max(values: F32, groups: int | None = None) -> F32:
     return tree(values, np.maximum, groups)
 
 
-def best_pair(values: F32, indices: NDArray[np.int64]) -> tuple[float, int]:
-    """The largest of [P] values with its index; among equals the lowest index.
+def best_pairs(values: F32, indices: NDArray[np.int64], count: int) -> list[Pair]:
+    """The `count` largest of [P, n] values with their indices, largest first, lowest index first.
 
-    Each core of the line sends its own best as a pair, which the tree's cores compare.
+    An index below 0 is no number of a core's. Each core of the line sends its own best as pairs,
+    and the tree's cores keep the best of what they have and what comes.
     """
-    pairs = list(zip(values.tolist(), indices.tolist(), strict=True))
-    parts = [part for part in dealt(len(pairs), default_groups(len(pairs))) if part]
-    return _to_middle([_to_middle(pairs[p.start : p.stop], _better) for p in parts], _better)
+    own = [_best_of_core(*core, count) for core in zip(values, indices, strict=True)]
+    parts = [part for part in dealt(len(own), default_groups(len(own))) if part]
+
+    def better(held: list[Pair], arrived: list[Pair]) -> list[Pair]:
+        return heapq.nsmallest(count, (*held, *arrived), key=_rank)
+
+    return _to_middle([_to_middle(own[p.start : p.stop], better) for p in parts], better)
 
 
 def multicast(value: F32, cores: int) -> F32:
@@ -58,8 +65,14 @@ def multicast(value: F32, cores: int) -> F32:
     return np.broadcast_to(value[..., None, :], (*value.shape[:-1], cores, value.shape[-1]))
 
 
-def _better(own: tuple[float, int], arrived: tuple[float, int]) -> tuple[float, int]:
-    return max(own, arrived, key=lambda pair: (pair[0], -pair[1]))
+def _best_of_core(values: F32, indices: NDArray[np.int64], count: int) -> list[Pair]:
+    held = np.flatnonzero(indices >= 0)
+    best = held[np.lexsort((indices[held], -values[held]))][:count]
+    return list(zip(values[best].tolist(), indices[best].tolist(), strict=True))
+
+
+def _rank(pair: Pair) -> tuple[float, int]:
+    return -pair[0], pair[1]
 
 
 def _to_middle(values: Sequence[T], combine: Callable[[T, T], T]) -> T:

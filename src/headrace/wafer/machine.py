@@ -44,12 +44,11 @@ class Machine:
     reserved_colours: Fact[int]  # of these, for copies to and from the host
     clock_hz: Fact[float]
     simd_width: Fact[int]  # 16-bit multiply-adds per cycle
-    word_bytes: Fact[int]  # what a link carries at once
     hop_cycles: Fact[int]  # router to router
     ramp_cycles: Fact[int]  # core to its router, each way
-    link_words_per_cycle: Fact[float]  # one direction, all colours together
+    queue_words: Fact[int]  # room for a colour where it enters a router, and a core
     vector_issue_cycles: Fact[float]  # O: what each vector instruction costs before its elements
-    relay_cycles: Fact[float]  # BETA: receive, add, forward, per dependent relay
+    relay_cycles: Fact[float]  # BETA: ramps and software of each dependent receive, add, forward
     read_ports: Fact[int]  # of SRAM, per core and cycle
     write_ports: Fact[int]
     port_bytes: Fact[int]
@@ -93,12 +92,11 @@ WSE2 = Machine(
     reserved_colours=Fact(4, "colours", "A", "two axes take 20 of 24; the rest left to the host"),
     clock_hz=Fact(1.1e9, "Hz", "M", "maximum; HPDC 2024 used 850 MHz"),
     simd_width=Fact(4, "multiply-adds", "H", "Next Platform, vendor"),
-    word_bytes=Fact(4, "B", "H", _HOT_CHIPS),
     hop_cycles=Fact(1, "cycles", "H", _HOT_CHIPS),
     ramp_cycles=Fact(2, "cycles", "M", "HPDC 2024, read in summary"),
-    link_words_per_cycle=Fact(1.0, "words/cycle", "H", _HOT_CHIPS),
-    vector_issue_cycles=Fact(22.8, "cycles", "L", _FIT),
-    relay_cycles=Fact(24.1, "cycles", "L", _FIT),
+    queue_words=Fact(4, "words", "A", "nothing public; enough for a ramp at full rate"),
+    vector_issue_cycles=Fact(25.0, "cycles", "L", _FIT),
+    relay_cycles=Fact(22.3, "cycles", "L", _FIT),
     read_ports=Fact(2, "ports", "H", _HOT_CHIPS),
     write_ports=Fact(1, "ports", "H", _HOT_CHIPS),
     port_bytes=Fact(8, "B", "H", _HOT_CHIPS),
@@ -114,6 +112,19 @@ WSE3 = replace(
     simd_width=Fact(8, "multiply-adds", "H", "Next Platform, vendor"),
     power_w=Fact(23_000.0, "W", "M", "peak; 15-23 kW quoted"),
 )
+
+
+def whole(machine: Machine) -> Machine:
+    """The machine with its fitted constants in whole cycles, as events take them."""
+    return replace(
+        machine,
+        vector_issue_cycles=_rounded(machine.vector_issue_cycles),
+        relay_cycles=_rounded(machine.relay_cycles),
+    )
+
+
+def _rounded(fact: Fact[float]) -> Fact[float]:
+    return replace(fact, value=float(round(fact.value)), source=f"{fact.source}, rounded")
 
 
 def mesh(columns: int, rows: int) -> Machine:

@@ -8,7 +8,9 @@ no embedding, head, sampling or hand-over in it. Operations in WaferLLM's order.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace.wafer.cycles import Cycles, Pace, all_reduce, nearest_groups, vectors
+from headrace.wafer.collectives import default_groups
+from headrace.wafer.cycles import Cycles, Pace, time_of
+from headrace.wafer.work import Reduction, Vectors, Work
 
 # Groups of a line, by its length: of the repository's configurations.
 _GROUPS = {
@@ -48,32 +50,37 @@ MODELS = {
 
 
 def groups_of(side: int) -> int:
-    """Groups of a line of `side` cores; where none is published, the divisor nearest the root."""
-    return _GROUPS.get(side) or nearest_groups(side)
+    """Groups of a line of `side` cores; where none is published, the root of it."""
+    return _GROUPS.get(side) or default_groups(side)
+
+
+def decode_works(model: DenseModel, side: int, context: int) -> Iterator[Work]:
+    """One layer of one token on `side` x `side` cores, `context` tokens behind it."""
+    dim, ffn, tokens = (-(-n // side) for n in (model.dim, model.ffn, context))
+    yield Reduction(name="norm", axis="y", elements=1)
+    for name in ("q", "k", "v"):
+        yield Vectors(name=name, count=dim, length=dim)
+    yield Reduction(name="q, k, v", axis="y", elements=3 * dim)
+    yield Vectors(name="scores", count=dim, length=tokens)
+    yield Reduction(name="scores", axis="x", elements=tokens)
+    yield Reduction(name="softmax maximum", axis="y", elements=1)
+    yield Reduction(name="softmax sum", axis="y", elements=1)
+    yield Vectors(name="values", count=tokens, length=dim)
+    yield Reduction(name="values", axis="y", elements=dim)
+    yield Vectors(name="output", count=dim, length=dim)
+    yield Reduction(name="output", axis="x", elements=dim)
+    yield Reduction(name="norm", axis="y", elements=1)
+    for name in ("gate", "up"):
+        yield Vectors(name=name, count=dim, length=ffn)
+    yield Reduction(name="gate, up", axis="y", elements=2 * ffn)
+    yield Vectors(name="down", count=ffn, length=dim)
+    yield Reduction(name="down", axis="x", elements=dim)
 
 
 def decode_layer(model: DenseModel, side: int, context: int, pace: Pace) -> Cycles:
-    """One layer of one token on `side` x `side` cores, `context` tokens behind it."""
-    products = Cycles()
-    for inputs, outputs in _products(model, side, context):
-        products += vectors(inputs, outputs, pace)
-    dim, ffn, tokens = (-(-n // side) for n in (model.dim, model.ffn, context))
-    reduced = (
-        1,  # norm
-        3 * dim,  # q, k, v
-        tokens,  # scores
-        1,  # their maximum
-        1,  # their sum
-        dim,  # values
-        dim,  # output projection
-        1,  # norm
-        2 * ffn,  # gate, up
-        dim,  # down
-    )
-    collectives = Cycles()
-    for elements in reduced:
-        collectives += all_reduce(side, groups_of(side), elements, pace)
-    return products + collectives
+    """What these works take."""
+    works = decode_works(model, side, context)
+    return time_of(works, columns=side, rows=side, pace=pace, groups=groups_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +92,11 @@ class PrefillWork:
 
 
 def prefill_layer(model: DenseModel, side: int, tokens: int) -> PrefillWork:
-    """Shifted products of `tokens` rows: `side` steps, each of every local input and output."""
+    """Shifted products of `tokens` rows, those of a decode step: `side` steps of each."""
     rows = -(-tokens // side)
     elements = outer = 0.0
-    for inputs, outputs in _products(model, side, tokens):
-        elements += side * inputs * outputs * rows / 4
-        outer += side * inputs
+    for work in decode_works(model, side, tokens):
+        if isinstance(work, Vectors):
+            elements += side * work.count * work.length * rows / 4
+            outer += side * work.count
     return PrefillWork(elements, outer)
-
-
-def _products(model: DenseModel, side: int, context: int) -> Iterator[tuple[int, int]]:
-    """Local inputs and outputs of each product of a layer."""
-    dim, ffn, tokens = (-(-n // side) for n in (model.dim, model.ffn, context))
-    yield from ((dim, dim),) * 3  # q, k, v
-    yield dim, tokens  # scores
-    yield tokens, dim  # values
-    yield dim, dim  # output projection
-    yield from ((dim, ffn),) * 2  # gate, up
-    yield ffn, dim  # down

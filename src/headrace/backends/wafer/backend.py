@@ -40,7 +40,7 @@ from headrace.model.program import (
     Tap,
     Weight,
 )
-from headrace.wafer.collectives import best_pair
+from headrace.wafer.collectives import best_pairs
 from headrace.wafer.machine import Machine
 from headrace.wafer.placement import Placement
 from headrace.wafer.rectangle import Rectangle
@@ -241,17 +241,24 @@ class WaferBackend:
         return np.stack(found)
 
     def _drawn(self, logits: F32, batch: Batch) -> NDArray[np.int32]:
-        """Likeliest tokens are found on the fabric; other draws are made where the logits meet."""
-        drawn = sample(logits, batch.sampling, batch.positions[batch.sample_rows] + 1)
+        """The likeliest token, or the `top_k` that are drawn among, are found on the fabric.
+
+        Draws among all tokens are made where the logits meet: top-p needs all of them in order.
+        """
+        sampling = batch.sampling
         head = next(op for op in self._program.ops if isinstance(op, Head))
         vocab = self._tiles[head.weight].output_indices
-        for m in np.flatnonzero(batch.sampling.temperature == 0):
-            row = adjusted(logits[m], batch.sampling, int(m))
-            parts = np.where(vocab >= 0, row[vocab], np.float32(-np.inf))
-            best = parts.argmax(axis=1)
-            cores = np.arange(len(vocab))
-            drawn[m] = best_pair(parts[cores, best], vocab[cores, best])[1]
-        return drawn
+        among = logits.copy()
+        for m, top_k in enumerate(sampling.top_k.tolist()):
+            count = 1 if sampling.temperature[m] == 0 else top_k
+            if count <= 0:
+                continue
+            row = adjusted(logits[m], sampling, m)
+            best = best_pairs(np.where(vocab >= 0, row[vocab], -np.inf), vocab, count)
+            kept = [index for _, index in best]
+            among[m] = -np.inf
+            among[m, kept] = logits[m, kept]
+        return sample(among, sampling, batch.positions[batch.sample_rows] + 1)
 
 
 def _attention_cores(op: Attend, ops: tuple[Op, ...], rectangle: Rectangle) -> AttentionCores:

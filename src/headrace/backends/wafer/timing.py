@@ -1,72 +1,118 @@
-"""How long a token takes on the machine: closed forms of these kernels, operation by operation.
+"""What a token is on the machine, work by work, and how long that takes.
 
-What is counted is what these kernels do: each matrix is reduced by itself, and scores of all heads
-go over the whole line. Rotations, activations and residuals stay on a core and are part of what a
-vector instruction costs; going from one region to the next, and from one axis to the other, is not
-counted.
+What is counted is what these kernels do: matrices that read the same vector are reduced together,
+scores of all heads go over the whole line. Rotations, activations and residuals stay on a core and
+are part of what a vector instruction costs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from headrace.backends.wafer.stages import ProgramStage, stages_of
-from headrace.model.program import Attend, Embed, Head, HeadLinear, Linear, Norm, Program
-from headrace.wafer.collectives import default_groups
-from headrace.wafer.cycles import Cycles, Pace, all_reduce, vectors
+from headrace.backends.wafer.stages import PlacedMatrix, ProgramStage, stages_of
+from headrace.model.program import Attend, Embed, Head, HeadLinear, Linear, Norm, Op, Program
+from headrace.wafer.cycles import Cycles, Pace, time_of
+from headrace.wafer.events import Run
+from headrace.wafer.kernels import simulated
+from headrace.wafer.machine import Machine, whole
 from headrace.wafer.placement import Placement
 from headrace.wafer.rectangle import Rectangle
+from headrace.wafer.work import Multicast, Passage, Reduction, Vectors, Work, passage
 
 _PAIR = 4  # 16-bit numbers of a value in float32 with its index
 
 
-def token_cycles(program: Program, placement: Placement, context: int) -> dict[str, Cycles]:
-    """One decoded token with `context` tokens to attend to, itself included: cycles by stage."""
-    pace = Pace.of(placement.machine)
-    found: dict[str, Cycles] = {}
-    for stage in stages_of(program):
-        # What has no matrix of its own, a tied embedding, lies with the head.
-        name = stage.name if stage.matrices else "head"
-        rectangle = placement.region_of(name).rectangle
-        found[stage.name] = stage_cycles(stage, rectangle, context, pace)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageWork:
+    """What a stage's region does for a token."""
+
+    name: str
+    rectangle: Rectangle
+    entry: tuple[Passage, ...]  # how the vector comes from the region before; none: it is there
+    works: tuple[Work, ...]
+
+    def cycles(self, pace: Pace) -> Cycles:
+        """How long all of it takes."""
+        sides = self.rectangle.columns, self.rectangle.rows
+        return time_of((*self.entry, *self.works), columns=sides[0], rows=sides[1], pace=pace)
+
+
+def token_works(program: Program, placement: Placement, context: int) -> list[StageWork]:
+    """One decoded token with `context` tokens to attend to, itself included, stage by stage.
+
+    Regions follow each other; the token drawn at last goes back to where the next one begins.
+    """
+    found: list[StageWork] = []
+    stages = stages_of(program)
+    # What has no matrix of its own, a tied embedding, lies with the head.
+    places = [placement.region_of(s.name if s.matrices else "head").rectangle for s in stages]
+    width = next(op.table.shape[1] for op in program.ops if isinstance(op, Embed))
+    for number, (stage, rectangle) in enumerate(zip(stages, places, strict=True)):
+        before = places[number - 1]  # of the first: the last, whose token it is
+        entry: tuple[Passage, ...] = ()
+        if before != rectangle:
+            entry = (passage("hand-over", before, rectangle, width if number else _PAIR),)
+        works = tuple(stage_works(stage, rectangle, context))
+        found.append(StageWork(name=stage.name, rectangle=rectangle, entry=entry, works=works))
     return found
 
 
-def stage_cycles(stage: ProgramStage, rectangle: Rectangle, context: int, pace: Pace) -> Cycles:
-    """What one stage takes on `rectangle`."""
-    return sum(_of_stage(stage, rectangle, context, pace), Cycles())
+def token_cycles(program: Program, placement: Placement, context: int) -> dict[str, Cycles]:
+    """What `token_works` take with the machine's own constants: cycles by stage."""
+    pace = Pace.of(placement.machine)
+    return {work.name: work.cycles(pace) for work in token_works(program, placement, context)}
 
 
-def _of_stage(
-    stage: ProgramStage, rectangle: Rectangle, context: int, pace: Pace
-) -> Iterator[Cycles]:
+def stage_works(stage: ProgramStage, rectangle: Rectangle, context: int) -> Iterator[Work]:
+    """What one stage does on `rectangle`."""
     matrices = iter(stage.matrices)
-    for number, op in enumerate(stage.ops):
+    numbered = list(enumerate(stage.ops))
+    for _, part in groupby(numbered, key=lambda one: _together(one[0], one[1])):
+        number, op = first = next(part)
         match op:
             case Embed():
                 if stage.matrices:
                     next(matrices)
-                yield _multicast(-(-op.table.shape[1] // rectangle.rows), rectangle.columns)
+                local = -(-op.table.shape[1] // rectangle.rows)
+                yield Multicast(name="embedding", axis="x", elements=local)
             case Norm():
-                side = rectangle.side(stage.norms[number].axis)
-                yield all_reduce(side, default_groups(side), 1, pace)
+                yield Reduction(name="norm", axis=stage.norms[number].axis, elements=1)
             case Linear() | HeadLinear() | Head():
-                for _ in range(len(op.weights) if isinstance(op, HeadLinear) else 1):
-                    placed = next(matrices)
-                    reduce = rectangle.side(placed.inputs.axis)
-                    across = rectangle.side(placed.outputs.axis)
-                    local = -(-len(placed.outputs.order) // across)
-                    inputs = -(-len(placed.inputs.order) // reduce)
-                    yield vectors(inputs, local, pace)
-                    yield all_reduce(reduce, default_groups(reduce), local, pace)
+                ops = [one for _, one in (first, *part)]
+                placed = [next(matrices) for one in ops for _ in range(_matrices_of(one))]
+                yield from _products(placed, rectangle)
                 if isinstance(op, Head):
-                    columns = rectangle.columns
-                    yield all_reduce(columns, default_groups(columns), _PAIR, pace)
+                    yield Reduction(name="likeliest", axis="x", elements=_PAIR)
             case Attend():
-                yield from _attention(op, rectangle, context, pace)
+                yield from _attention(op, rectangle, context)
             case _:
                 pass
 
 
-def _attention(op: Attend, rectangle: Rectangle, context: int, pace: Pace) -> Iterator[Cycles]:
+def _together(number: int, op: Op) -> tuple[str, str | int]:
+    """The same for neighbouring linears that read one vector."""
+    return ("linear", op.inp) if isinstance(op, Linear) else ("", number)
+
+
+def _matrices_of(op: Op) -> int:
+    return len(op.weights) if isinstance(op, HeadLinear) else 1
+
+
+def _products(placed: Sequence[PlacedMatrix], rectangle: Rectangle) -> Iterator[Work]:
+    """Their multiply-adds one after the other, then one sum of all they made."""
+    names = [one.weight.name.removesuffix(".weight").rpartition(".")[2] for one in placed]
+    elements = 0
+    for name, one in zip(names, placed, strict=True):
+        local = -(-len(one.outputs.order) // rectangle.side(one.outputs.axis))
+        inputs = -(-len(one.inputs.order) // rectangle.side(one.inputs.axis))
+        yield Vectors(name=name, count=inputs, length=local)
+        elements += local
+    yield Reduction(
+        name=", ".join(dict.fromkeys(names)), axis=placed[0].inputs.axis, elements=elements
+    )
+
+
+def _attention(op: Attend, rectangle: Rectangle, context: int) -> Iterator[Work]:
     columns, rows = rectangle.columns, rectangle.rows
     seen = context if op.window is None else min(context, op.window)
     tokens = -(-seen // rows)
@@ -74,14 +120,15 @@ def _attention(op: Attend, rectangle: Rectangle, context: int, pace: Pace) -> It
     keys = -(-op.kv_heads * op.head_dim // columns)
     value_dim = op.head_dim if op.value_dim is None else op.value_dim
     values = -(-op.kv_heads * value_dim // columns)
-    yield vectors(keys * group, tokens, pace)  # scores
-    yield all_reduce(columns, default_groups(columns), tokens * op.heads, pace)
-    yield all_reduce(rows, default_groups(rows), op.heads, pace)  # their maximum
-    yield all_reduce(rows, default_groups(rows), op.heads, pace)  # their sum
-    yield vectors(tokens, values * group, pace)
-    yield all_reduce(rows, default_groups(rows), values * group, pace)
+    yield Vectors(name="scores", count=keys * group, length=tokens)
+    yield Reduction(name="scores", axis="x", elements=tokens * op.heads)
+    yield Reduction(name="softmax maximum", axis="y", elements=op.heads)
+    yield Reduction(name="softmax sum", axis="y", elements=op.heads)
+    yield Vectors(name="values", count=tokens, length=values * group)
+    yield Reduction(name="values", axis="y", elements=values * group)
 
 
-def _multicast(elements: int, cores: int) -> Cycles:
-    """`elements` 16-bit numbers from one core of a line to all."""
-    return Cycles(hops=float(cores), words=float(-(-elements // 2)))
+def by_events(stage: StageWork, machine: Machine) -> Run:
+    """The stage's works word by word, with the machine's constants in whole cycles."""
+    sides = stage.rectangle.columns, stage.rectangle.rows
+    return simulated(whole(machine), *sides, stage.works)

@@ -14,6 +14,13 @@ export async function listModels(key) {
   return (await response.json()).data;
 }
 
+/** One token's way across a mesh: { model, models, replay }. */
+export async function waferReplay(key, model, mesh) {
+  const asked = new URLSearchParams({ mesh, ...(model && { model }) });
+  const response = await call(`/console/wafer/replay.json?${asked}`, { headers: headersFor(key) });
+  return response.json();
+}
+
 /**
  * Stream one chat. Yields { text } for each token, and { finish, usage, timeInfo } at the end.
  * Throws ApiError; aborting `signal` throws an AbortError.
