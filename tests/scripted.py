@@ -110,6 +110,11 @@ class ScriptedProvider:
             self.running -= 1
             self.cancelled += not is_over
 
+    async def prepared(self, request: Request) -> Request:
+        """The request as it came: its prompt has no tokens."""
+        self._check(request.model)
+        return request
+
     async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """A token for each byte of the text."""
         self._check(asked.model)

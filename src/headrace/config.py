@@ -14,6 +14,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headrace.errors import ConfigError
 from headrace.types import Dtype
@@ -134,6 +135,47 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TierConfig:
+    """What the accounts of a tier may use, `[tiers.NAME]` in the file; 0 of a limit: none.
+
+    Requests and tokens are those of an organisation and model; days are those of
+    `limits.time_zone`.
+    """
+
+    requests_per_minute: int = 0
+    requests_per_hour: int = 0
+    requests_per_day: int = 0
+    tokens_per_minute: int = 0  # of prompts and answers
+    tokens_per_hour: int = 0
+    tokens_per_day: int = 0
+    concurrent_requests: int = 0
+    context_tokens: int = 0  # longest prompt and answer together; 0: the model's own
+    cached_percent: int = 100  # of a cached prompt token that counts: 0 to 100
+    weight: float = 1.0  # part of the service, relative to the other tiers'
+    may_go_first: bool = False  # whether service_tier "priority" is theirs to ask for
+
+
+TIERS: Mapping[str, TierConfig] = {
+    "free": TierConfig(
+        requests_per_minute=30,
+        tokens_per_minute=60_000,
+        tokens_per_day=1_000_000,
+        context_tokens=8_192,
+    ),
+    "developer": TierConfig(requests_per_minute=1_000, tokens_per_minute=1_000_000, weight=2.0),
+    "enterprise": TierConfig(weight=4.0, may_go_first=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsConfig:
+    """How limits are kept."""
+
+    enabled: bool = True  # without keys there are none to limit
+    time_zone: str = "UTC"  # whose midnights end a day: a name like "Europe/Berlin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All of it."""
 
@@ -142,11 +184,20 @@ class Config:
     api: ApiConfig = field(default_factory=ApiConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    tiers: Mapping[str, TierConfig] = field(default_factory=lambda: dict(TIERS))  # by name
     log: LogConfig = field(default_factory=LogConfig)
 
 
 Section = TypeVar(
-    "Section", bound=ApiConfig | EngineConfig | AccountsConfig | LogConfig | ModelConfig
+    "Section",
+    bound=ApiConfig
+    | EngineConfig
+    | AccountsConfig
+    | LimitsConfig
+    | TierConfig
+    | LogConfig
+    | ModelConfig,
 )
 
 
@@ -231,11 +282,27 @@ def _apply(config: Config, values: Mapping[str, Any], *, origin: str) -> Config:
         if section_name == "home" and not field_name:
             config = replace(config, home=Path(str(value)).expanduser())
             continue
-        if not isinstance(section, ApiConfig | EngineConfig | AccountsConfig | LogConfig):
+        if section_name == "tiers":
+            config = replace(config, tiers=_tiers(config.tiers, field_name, value, origin))
+            continue
+        if not isinstance(
+            section, ApiConfig | EngineConfig | AccountsConfig | LimitsConfig | LogConfig
+        ):
             raise ConfigError(f"unknown setting '{name}' ({origin})")
         changes: Any = {section_name: _with(section, section_name, field_name, value, origin)}
         config = replace(config, **changes)
     return config
+
+
+def _tiers(
+    tiers: Mapping[str, TierConfig], name: str, value: object, origin: str
+) -> Mapping[str, TierConfig]:
+    tier, _, field_name = name.partition(".")
+    if tier not in tiers:
+        raise ConfigError(
+            f"unknown setting 'tiers.{name}' ({origin}): tiers are {', '.join(tiers)}"
+        )
+    return {**tiers, tier: _with(tiers[tier], f"tiers.{tier}", field_name, value, origin)}
 
 
 def _with(
@@ -299,6 +366,12 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+_TIER_RANGES: dict[str, tuple[float, float]] = {
+    "cached_percent": (0, 100),
+    "weight": (0.01, 1_000),
+}
+_LIMIT_RANGE = 0, 1 << 53
+
 _MODEL_RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 2),
     "top_p": (1e-9, 1),
@@ -331,11 +404,31 @@ def _check(config: Config) -> None:
                 f"{exc}"
             ) from exc
     _check_models(config.models)
+    _check_tiers(config)
     if not config.api.auth and config.api.host not in LOOPBACK_HOSTS:
         raise ConfigError(
             f"--no-auth needs a loopback host, not '{config.api.host}': "
             "use --host 127.0.0.1, or keep keys on"
         )
+
+
+def _check_tiers(config: Config) -> None:
+    for tier, values in config.tiers.items():
+        for each in fields(values):
+            low, high = _TIER_RANGES.get(each.name, _LIMIT_RANGE)
+            value = getattr(values, each.name)
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"setting 'tiers.{tier}.{each.name}' must be between {low} and {high}, "
+                    f"not {value}"
+                )
+    try:
+        ZoneInfo(config.limits.time_zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError) as exc:
+        raise ConfigError(
+            f"setting 'limits.time_zone' must be a zone like 'Europe/Berlin', not "
+            f"{config.limits.time_zone!r}"
+        ) from exc
 
 
 def _check_models(models: Mapping[str, ModelConfig]) -> None:

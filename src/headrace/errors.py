@@ -15,6 +15,10 @@ HeadraceError
 └── ConfigError             wrong settings or files, found at start: CheckpointError, PlacementError
 """
 
+import math
+
+_LONGEST_WAIT_S = 366 * 86_400
+
 
 class HeadraceError(Exception):
     """Base of all of ours. `kind` and `code` go on the wire; `param` names the offending field."""
@@ -222,6 +226,34 @@ class QueueSlow(CapacityError):
     param = "queue"
 
 
+class RateLimited(CapacityError):
+    """A limit of the caller's is used up. Says which, how far, and for how long."""
+
+    param = "quota"
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        whose: str,
+        limit: int,
+        used: int,
+        requested: int,
+        wait_s: float,
+        unit: str,
+    ) -> None:
+        """`bucket`: "tokens per minute"; `whose`: "organisation" or "key"."""
+        self.kind = f"too_many_{unit}_error"
+        self.code = "token_quota_exceeded" if unit == "tokens" else "request_quota_exceeded"
+        self.wait_s = wait_s
+        super().__init__(
+            f"{bucket[:1].upper()}{bucket[1:]} limit exceeded - too many {unit}. The {whose}'s "
+            f"limit is {limit:,}: {used:,} used, {requested:,} requested; try again in "
+            f"{_seconds(wait_s)}.",
+            retry_after_s=min(math.ceil(wait_s), _LONGEST_WAIT_S),
+        )
+
+
 class Draining(CapacityError):
     """The server is starting or stopping and takes no new work."""
 
@@ -298,3 +330,7 @@ class DeadlockError(PlacementError):
 
 class OutOfColours(PlacementError):
     """Too few static routes a router."""
+
+
+def _seconds(wait_s: float) -> str:
+    return f"{wait_s:.3g} s" if wait_s < 100 else f"{min(math.ceil(wait_s), _LONGEST_WAIT_S):,} s"

@@ -3,7 +3,7 @@
 Wire objects live in `api.schemas`; frames between front and engine live in `engine.messages`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -176,6 +176,8 @@ class Request:
     reasoning: Reasoning = Reasoning()
     tenant: str = ""  # who asks: cached prefixes are shared within a tenant only
     terms: Terms = Terms()
+    prompt_ids: Sequence[int] | None = None  # the prompt as the model reads it, once it was made
+    context_tokens: int | None = None  # prompt and answer together at most; None: the model's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

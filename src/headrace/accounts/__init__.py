@@ -12,11 +12,10 @@ from headrace.accounts.roles import OPERATOR, Actor, ActorKind, Permission, Role
 from headrace.accounts.service import AccountService
 from headrace.accounts.sessions import LoggedIn, NewSession, Sessions
 from headrace.accounts.sign_up import SignUps
-from headrace.accounts.tiers import ENTITLEMENTS, Entitlement, Tier
+from headrace.accounts.tiers import Tier
 from headrace.accounts.users import NewInvite, Users
 
 __all__ = [
-    "ENTITLEMENTS",
     "OPERATOR",
     "Account",
     "AccountService",
@@ -25,7 +24,6 @@ __all__ = [
     "Anyone",
     "ApiKey",
     "ApiKeys",
-    "Entitlement",
     "Flow",
     "Identities",
     "Identity",

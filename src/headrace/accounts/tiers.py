@@ -1,7 +1,5 @@
-"""The tiers of accounts, and what each is entitled to."""
+"""The tiers of accounts; what each may use is data, `[tiers.NAME]` in the settings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -11,18 +9,3 @@ class Tier(StrEnum):
     FREE = "free"
     DEVELOPER = "developer"
     ENTERPRISE = "enterprise"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entitlement:
-    """What the accounts of a tier get of a server that others use too."""
-
-    weight: float  # part of the service, relative to the other tiers'
-    may_go_first: bool  # whether service_tier "priority" is theirs to ask for
-
-
-ENTITLEMENTS: Mapping[Tier, Entitlement] = {
-    Tier.FREE: Entitlement(weight=1.0, may_go_first=False),
-    Tier.DEVELOPER: Entitlement(weight=2.0, may_go_first=False),
-    Tier.ENTERPRISE: Entitlement(weight=4.0, may_go_first=True),
-}

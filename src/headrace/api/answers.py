@@ -1,6 +1,6 @@
 """What goes out: models, usage, and whole answers. `sse` has the streamed ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -54,13 +54,17 @@ class Tally:
     completion_tokens: int = 0
     timing: Timing | None = None
     failure: HeadraceError | None = None  # why there will be no finish
+    count: Callable[[int], None] | None = None  # who wants to know of tokens as they come
     _ended: int = 0
     _finish: FinishReason | None = None
     _usage: Usage | None = None
 
     def add(self, event: TokenEvent) -> None:
         """Count one event."""
-        self.completion_tokens += len(event.token_ids)
+        tokens = len(event.token_ids)
+        self.completion_tokens += tokens
+        if self.count is not None and tokens:
+            self.count(tokens)
         if event.usage is not None:
             self._usage = event.usage
         if event.finish is not None:

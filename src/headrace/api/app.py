@@ -11,7 +11,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from headrace.accounts import AccountService, Anyone
+from headrace.admission import Desk
 from headrace.api.body import BodyReader
+from headrace.api.limit_headers import RateLimits
 from headrace.api.managers import Managers
 from headrace.api.middleware import (
     BodyLimit,
@@ -77,9 +79,16 @@ def build_app(
     engines say about themselves, by model.
     """
     with_keys = accounts is not None
+    desk = Desk(
+        clock,
+        config.tiers,
+        time_zone=config.limits.time_zone,
+        is_open=accounts is None or not config.limits.enabled,
+    )
     pipeline = Pipeline(
         provider,
         accounts or Anyone(),
+        desk,
         clock,
         request_timeout_s=config.api.request_timeout_s,
         strict_params=config.api.strict_params,
@@ -102,6 +111,7 @@ def build_app(
         Middleware(RequestId),
         Middleware(Peer, trusted=config.api.trusted_proxies),
         Middleware(Record, clock=clock, metrics=metrics, route_of=_namer(routes)),
+        Middleware(RateLimits),
         Middleware(Cors, origins=config.api.cors_origins, local_only=not with_keys),
         Middleware(Problems),
         Middleware(HostCheck, local_only=not with_keys),

@@ -70,14 +70,20 @@ class Generation(ABC, Generic[C]):
         tally: Tally = scope["state"]["completion"].tally
         complete = self._means.pipeline.complete
         try:
-            async with complete(caller_of(scope), body, _wishes(scope), self.reading) as answer:
+            async with complete(
+                caller_of(scope), body, _wishes(scope), self.reading, scope["state"]
+            ) as answer:
                 _note(scope, answer)
                 tally.choices = sum(request.n for request in answer.call.requests)
+                tally.count = answer.admission.count
                 if answer.call.stream:
                     await self._send_stream(answer, stream, tally, scope)
                 else:
                     content = await self.whole(answer, tally)
+                    answer.admission.settle(tally.usage)
                     await JsonResponse(content, headers=_ignored(answer))(scope, receive, send)
+                if tally.is_complete:
+                    answer.admission.settle(tally.usage)
         except Exception as exc:
             tally.failure = as_ours(exc)
             raise

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.connection import HungUp
 from headrace.api.headers import header
+from headrace.api.limit_headers import HEADER_NAMES
 from headrace.api.problems import send_problem
 from headrace.config import LOOPBACK_HOSTS
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, RequestTooLarge
@@ -17,7 +18,9 @@ from headrace.errors import Forbidden, HeadraceError, InvalidRequest, RequestToo
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\])(?::[0-9]{1,5})?", re.ASCII)
 _SHARED = ("/v1/", "/public/")  # what other origins may call
 _OWN = "/v1/organization/"  # but for this
-_EXPOSED = "x-request-id, retry-after, x-should-retry, x-ignored-params"
+_EXPOSED = ", ".join(
+    ("x-request-id", "retry-after", "x-should-retry", "x-ignored-params", *HEADER_NAMES)
+)
 
 
 class CleanPath:

@@ -8,16 +8,17 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from headrace.accounts import Account
+from headrace.admission import Admission, Desk
 from headrace.api.answers import AnswerHead
 from headrace.api.body import Body
 from headrace.api.headers import Caller
 from headrace.api.offload import off_loop
 from headrace.api.revocation import RECHECK_S, while_active
 from headrace.api.strict_json import MAX_IDS, MAX_VALUES, parse_object
-from headrace.api.terms import ServiceTier, Wishes, terms_of
+from headrace.api.terms import ServiceTier, Wishes, patience_s, terms_of
 from headrace.api.tokenize_schemas import detokenize_request, tokenize_request
 from headrace.clock import Clock
-from headrace.errors import Draining, InvalidRequest, UnknownModel
+from headrace.errors import ContextTooLong, Draining, InvalidRequest, UnknownModel
 from headrace.gateway.base import ModelCard, Provider, Tokenized
 from headrace.gateway.several import stream_all
 from headrace.types import Request, TokenEvent
@@ -89,6 +90,7 @@ class Answer(Generic[C]):
     """An admitted request and its answer to come."""
 
     account: Account
+    admission: Admission  # counts tokens, and is settled with the usage
     call: C
     head: AnswerHead
     admitted_s: float  # on the clock's monotonic reading
@@ -104,6 +106,7 @@ class Pipeline:
         self,
         provider: Provider,
         doorkeeper: Doorkeeper,
+        desk: Desk,
         clock: Clock,
         *,
         request_timeout_s: float = 0.0,
@@ -117,6 +120,7 @@ class Pipeline:
         """
         self._provider = provider
         self._doorkeeper = doorkeeper
+        self._desk = desk
         self._clock = clock
         self._request_timeout_s = request_timeout_s
         self._strict_params = strict_params
@@ -134,13 +138,14 @@ class Pipeline:
 
     @asynccontextmanager
     async def complete(
-        self, caller: Caller, body: Body, wishes: Wishes, route: Reading[C]
+        self, caller: Caller, body: Body, wishes: Wishes, route: Reading[C], notes: dict[str, Any]
     ) -> AsyncGenerator[Answer[C], None]:
         """Answer the request in `body`, read as its route does; leaving the block ends the answer.
 
         The checks come in the order of the reference, and all before the first token: text (400),
-        key (401), model (404), fields (400), terms (400, 403), then the provider's own (400, 429,
-        503).
+        key (401), model (404), fields (400), terms (400, 403), context (400), limits (413, 429),
+        then the provider's own (400, 503). `notes["standings"]` gets what tells how the caller's
+        limits stand, as soon as it is known whose they are.
         """
         document = await parse_object(body, route.max_values)
         account = self._account(caller)
@@ -153,16 +158,33 @@ class Pipeline:
             raise _unsupported(ignored)
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
-        terms = terms_of(account, call.service_tier, wishes, self._request_timeout_s)
+        notes["standings"] = partial(self._desk.standings, account, card.root)
+        entitled = self._desk.entitled(account)
+        terms = terms_of(entitled, call.service_tier, wishes, self._request_timeout_s)
         requests = [replace(each, tenant=account.key_id, terms=terms) for each in call.requests]
-        async with aclosing(stream_all(self._provider, requests)) as events:
+        context = min(card.context_tokens, entitled.context_tokens or card.context_tokens)
+        requests = [_fitted(await self._provider.prepared(each), context) for each in requests]
+        prompt_tokens = sum(_prompt_tokens(each) for each in requests)
+        admission = await self._desk.admit(
+            account,
+            card.root,
+            prompt_tokens=prompt_tokens,
+            most_outputs=[_most_output(each, context) for each in requests for _ in range(each.n)],
+            patience_s=patience_s(wishes),
+        )
+        async with (
+            _released(admission),
+            aclosing(stream_all(self._provider, requests)) as events,
+        ):
             first = await anext(events)
+            admission.count(prompt_tokens)
             rest = events
             if self._end_revoked_streams:
                 is_active = partial(self._doorkeeper.is_active, account)
                 rest = while_active(is_active, events, recheck_s=RECHECK_S)
             yield Answer(
                 account=account,
+                admission=admission,
                 call=call,
                 head=AnswerHead(
                     id=answer_id,
@@ -226,6 +248,33 @@ class Pipeline:
         name = document.get("model")
         if isinstance(name, str) and name:
             _find(self._models_of(account), name)
+
+
+@asynccontextmanager
+async def _released(admission: Admission) -> AsyncGenerator[None, None]:
+    """Whatever happens inside, what was reserved and not used comes back."""
+    try:
+        yield
+    finally:
+        admission.release()
+
+
+def _prompt_tokens(request: Request) -> int:
+    return 0 if request.prompt_ids is None else len(request.prompt_ids)
+
+
+def _most_output(request: Request, context_tokens: int) -> int:
+    room = context_tokens - _prompt_tokens(request)
+    return room if request.max_tokens is None else min(request.max_tokens, room)
+
+
+def _fitted(request: Request, context_tokens: int) -> Request:
+    """The request with an answer that fits the context. Raises ContextTooLong for a long prompt."""
+    room = context_tokens - _prompt_tokens(request)
+    if room < 1:
+        field = "messages" if request.prompt is None else "prompt"
+        raise ContextTooLong(_prompt_tokens(request), context_tokens, param=field)
+    return replace(request, context_tokens=context_tokens)
 
 
 def _unsupported(names: tuple[str, ...]) -> InvalidRequest:

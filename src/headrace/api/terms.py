@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace.accounts import ENTITLEMENTS, Account
+from headrace.config import TierConfig
 from headrace.errors import Forbidden, InvalidRequest
 from headrace.types import Terms
 
@@ -33,13 +33,14 @@ class Wishes:
     queue_threshold: str = ""
 
 
-def terms_of(account: Account, tier: ServiceTier | None, wishes: Wishes, timeout_s: float) -> Terms:
+def terms_of(
+    entitled: TierConfig, tier: ServiceTier | None, wishes: Wishes, timeout_s: float
+) -> Terms:
     """The terms of one request; `timeout_s` is the server's limit, 0 for none.
 
     Raises Forbidden for a tier that is not the account's to ask for, InvalidRequest for a
     threshold out of range.
     """
-    entitled = ENTITLEMENTS[account.tier]
     priority = _PRIORITY.get(tier, 0)
     if priority > 0 and not entitled.may_go_first:
         raise Forbidden(
@@ -53,6 +54,12 @@ def terms_of(account: Account, tier: ServiceTier | None, wishes: Wishes, timeout
         timeout_s=_timeout_s(wishes.prefer, timeout_s),
         max_queue_s=_max_queue_s(wishes.queue_threshold) if tier in ("flex", "auto") else None,
     )
+
+
+def patience_s(wishes: Wishes) -> float:
+    """How long a caller would rather wait than be refused: as long as it waits for the answer."""
+    found = _WAIT.search(wishes.prefer)
+    return float(found[1]) if found else 0.0
 
 
 def _timeout_s(prefer: str, server_s: float) -> float | None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from headrace.api.answers import JsonResponse
-from headrace.api.headers import key_of
+from headrace.api.headers import caller_of
 from headrace.api.pipeline import Doorkeeper
 from headrace.api.wire import printable
 from headrace.errors import ConfigError, InvalidRequest, UnknownModel
@@ -40,7 +40,8 @@ def replay_route(programs: Mapping[str, Program], doorkeeper: Doorkeeper) -> Bas
         return replay(programs[model], machine_named(mesh), context)
 
     async def send(request: Request) -> Response:
-        doorkeeper.authenticate(key_of(request.scope))
+        caller = caller_of(request.scope)
+        doorkeeper.authenticate(caller.secret, address=caller.address, route=caller.route)
         asked = request.query_params
         model = asked.get("model") or next(iter(programs))
         if model not in programs:

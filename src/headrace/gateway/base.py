@@ -62,6 +62,13 @@ class Provider(Protocol):
         """
         ...
 
+    async def prepared(self, request: Request) -> Request:
+        """The request with its prompt's token ids, so that they can be counted before it runs.
+
+        Raises UnknownModel, or InvalidRequest when the model cannot read it.
+        """
+        ...
+
     async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """The token ids of a prompt. Raises UnknownModel or InvalidRequest."""
         ...

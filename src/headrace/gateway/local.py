@@ -96,11 +96,14 @@ class LocalModel:
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
-        prompt = await self.prompts.ids(request)
-        room = self.card.context_tokens - len(prompt)
+        prompt = request.prompt_ids
+        if prompt is None:
+            prompt = await self.prompts.ids(request)
+        context = min(self.card.context_tokens, request.context_tokens or self.card.context_tokens)
+        room = context - len(prompt)
         if room < 1:
             field = "messages" if request.prompt is None else "prompt"
-            raise errors.ContextTooLong(len(prompt), self.card.context_tokens, param=field)
+            raise errors.ContextTooLong(len(prompt), context, param=field)
         is_thinking = request.prompt is None and self._is_thinking(prompt)
         asked = self._submit(request, prompt, room, is_thinking=is_thinking)
         text = await self.prompts.echo(request, prompt)
@@ -277,6 +280,11 @@ class LocalProvider:
     def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Complete `request`; see `gateway.base.Provider.stream`."""
         return self._model(request.model).stream(request)
+
+    async def prepared(self, request: Request) -> Request:
+        """The request with its token ids; see `gateway.base.Provider.prepared`."""
+        ids = await self._model(request.model).prompts.ids(request)
+        return replace(request, prompt_ids=ids)
 
     async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """The token ids of a prompt; see `gateway.base.Provider.tokenize`."""

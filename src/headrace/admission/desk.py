@@ -1,0 +1,124 @@
+"""Admits requests: an account's tier and key become limits, and its history an estimate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from zoneinfo import ZoneInfo
+
+from headrace.accounts import Account
+from headrace.accounts.account import KeyLimits
+from headrace.admission.limiter import Ask, Hold, Limiter
+from headrace.admission.limits import Limits, Standing
+from headrace.admission.outputs import Outputs
+from headrace.admission.patience import Patience
+from headrace.clock import Clock
+from headrace.config import TierConfig
+from headrace.types import Usage
+
+_NO_LIMITS = Limits()
+
+
+class Admission:
+    """An admitted request's place: counted while it runs, settled when it ends, however it does."""
+
+    __slots__ = ("_cached_percent", "_hold", "_key_id", "_model", "_outputs")
+
+    def __init__(
+        self, hold: Hold, outputs: Outputs, key_id: str, model: str, cached_percent: int
+    ) -> None:
+        self._hold = hold
+        self._outputs = outputs
+        self._key_id = key_id
+        self._model = model
+        self._cached_percent = cached_percent
+
+    def count(self, tokens: int) -> None:
+        """So many more tokens were read or written."""
+        self._hold.count(tokens)
+
+    def settle(self, used: Usage) -> None:
+        """The request ended with this usage; what was reserved beyond it comes back."""
+        uncounted = used.cached_tokens * (100 - self._cached_percent) // 100
+        self._hold.settle(used.total_tokens - uncounted)
+        self._outputs.add(self._key_id, self._model, used.completion_tokens)
+
+    def release(self) -> None:
+        """It is over: what was counted stays used, if it was not settled before."""
+        self._hold.settle()
+
+
+class Desk:
+    """Who may run what, now."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        tiers: Mapping[str, TierConfig],
+        *,
+        time_zone: str = "UTC",
+        is_open: bool = False,
+    ) -> None:
+        """`is_open`: nobody has limits."""
+        self._tiers = tiers
+        self._limits = {
+            name: _NO_LIMITS if is_open else _limits_of_tier(tier) for name, tier in tiers.items()
+        }
+        self._is_open = is_open
+        self._outputs = Outputs()
+        self._limiter = Limiter(clock, ZoneInfo(time_zone))
+        self._patience = Patience(self._limiter, clock)
+
+    def entitled(self, account: Account) -> TierConfig:
+        """What an account's tier may use."""
+        return self._tiers[account.tier.value]
+
+    async def admit(
+        self,
+        account: Account,
+        model: str,
+        *,
+        prompt_tokens: int,
+        most_outputs: Sequence[int],
+        patience_s: float = 0.0,
+    ) -> Admission:
+        """A place for a request whose answers take `most_outputs` tokens each at most.
+
+        Raises RateLimited, after `patience_s` seconds of waiting at most, and RequestTooLarge.
+        """
+        expected = sum(self._outputs.expected(account.key_id, model, most) for most in most_outputs)
+        ask = self._ask(account, model, prompt_tokens, expected)
+        hold = await self._patience.reserve(ask, patience_s)
+        percent = self._tiers[account.tier.value].cached_percent
+        return Admission(hold, self._outputs, account.key_id, model, percent)
+
+    def standings(self, account: Account, model: str) -> list[Standing]:
+        """How an account's limits for a model stand."""
+        return self._limiter.standings(self._ask(account, model, 0, 0))
+
+    def _ask(self, account: Account, model: str, prompt_tokens: int, output_tokens: int) -> Ask:
+        return Ask(
+            organisation_id=account.organisation_id,
+            key_id=account.key_id,
+            model=model,
+            of_organisation=self._limits[account.tier.value],
+            of_key=_NO_LIMITS if self._is_open else _limits_of_key(account.limits),
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+        )
+
+
+_NAMES = tuple(field.name for field in fields(Limits))
+
+
+def _limits_of_tier(tier: TierConfig) -> Limits:
+    return Limits(**{name: getattr(tier, name) or None for name in _NAMES})
+
+
+def _limits_of_key(limits: KeyLimits) -> Limits:
+    """A key has no limits by the hour; its limit of 0 lets nothing pass."""
+    return Limits(
+        requests_per_minute=limits.requests_per_minute,
+        requests_per_day=limits.requests_per_day,
+        tokens_per_minute=limits.tokens_per_minute,
+        tokens_per_day=limits.tokens_per_day,
+        concurrent_requests=limits.concurrent_requests,
+    )

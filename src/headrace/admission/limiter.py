@@ -1,0 +1,243 @@
+"""Reserve, settle, release: all limits of a request, or none.
+
+A request reserves what it is likely to use. What it uses beyond is taken while it runs and never
+cuts it off: an overdrawn bucket delays the next one. What it did not use comes back when it ends,
+however it ends.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+
+from headrace.admission.limits import SPAN_NS, Limits, Span, Standing, Unit
+from headrace.admission.windows import NANO, Bucket, Calendar, Day, Window
+from headrace.clock import Clock
+from headrace.errors import RateLimited, RequestTooLarge
+
+_KEPT = 50_000  # pools without running requests; beyond, the one longest unused is forgotten
+_CONCURRENT_RETRY_S = 1.0  # when a running request will end is nobody's to know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a request wants, and whose limits it is held to."""
+
+    organisation_id: str
+    key_id: str
+    model: str
+    of_organisation: Limits  # for each model
+    of_key: Limits  # over all models
+    prompt_tokens: int
+    output_tokens: int  # expected
+
+
+class Hold:
+    """What one request has reserved. Whoever has it settles it, however the request ends."""
+
+    __slots__ = ("_is_over", "_limiter", "_pools", "reserved", "used")
+
+    def __init__(self, limiter: "Limiter", pools: "tuple[_Pool, ...]", tokens: int) -> None:
+        self._limiter = limiter
+        self._pools = pools
+        self._is_over = False
+        self.reserved = tokens
+        self.used = 0
+
+    def count(self, tokens: int) -> None:
+        """So many more tokens were used: beyond what is reserved they are taken at once."""
+        self.used += tokens
+        if self.used > self.reserved:
+            self._limiter.take(self._pools, self.used - self.reserved)
+            self.reserved = self.used
+
+    def settle(self, used_tokens: int | None = None) -> None:
+        """Give back what was not used, and the place. A second time does nothing.
+
+        `used_tokens`: what is charged in the end; without it, what was counted.
+        """
+        if self._is_over:
+            return
+        self._is_over = True
+        used = self.used if used_tokens is None else used_tokens
+        self._limiter.take(self._pools, used - self.reserved)
+        for pool in self._pools:
+            pool.running -= 1
+
+
+class Limiter:
+    """The limits of one process."""
+
+    def __init__(self, clock: Clock, zone: tzinfo = UTC) -> None:
+        self._clock = clock
+        calendar = Calendar(zone, unix_s=clock.unix_s(), now_ns=self._now_ns())
+        self._day_end_ns = calendar.day_end_ns
+        self._pools: OrderedDict[tuple[str, ...], _Pool] = OrderedDict()
+
+    def reserve(self, ask: Ask) -> Hold:
+        """Take one request and its tokens from every limit, or from none.
+
+        Raises RateLimited naming the limit that is longest in the way, and RequestTooLarge for a
+        prompt that no waiting would let pass.
+        """
+        now_ns = self._now_ns()
+        pools = tuple(self._pools_of(ask, now_ns))
+        tokens, refusal = _weighed(pools, ask, now_ns)
+        if refusal is not None:
+            raise refusal
+        for pool in pools:
+            pool.running += 1
+            pool.take(1, tokens, now_ns)
+        return Hold(self, pools, tokens)
+
+    def obstacle(self, ask: Ask) -> RateLimited | None:
+        """What `reserve` would raise now, without taking anything. Raises RequestTooLarge."""
+        now_ns = self._now_ns()
+        return _weighed(tuple(self._pools_of(ask, now_ns)), ask, now_ns)[1]
+
+    def take(self, pools: "tuple[_Pool, ...]", tokens: int) -> None:
+        """More tokens of a request that runs; negative: fewer."""
+        if tokens:
+            now_ns = self._now_ns()
+            for pool in pools:
+                pool.take(0, tokens, now_ns)
+
+    def standings(self, ask: Ask) -> list[Standing]:
+        """How all limits of a request stand; of two of one name, the one with less left."""
+        now_ns = self._now_ns()
+        found: dict[str, Standing] = {}
+        for pool in self._pools_of(ask, now_ns):
+            for standing in pool.standings(now_ns):
+                known = found.get(standing.name)
+                if known is None or standing.remaining < known.remaining:
+                    found[standing.name] = standing
+        return list(found.values())
+
+    def _pools_of(self, ask: Ask, now_ns: int) -> "Iterator[_Pool]":
+        organisation = ask.organisation_id or ask.key_id
+        if ask.of_organisation != _NONE:
+            name = ("organisation", organisation, ask.model)
+            yield self._pool(name, ask.of_organisation, now_ns)
+        if ask.of_key != _NONE:
+            yield self._pool(("key", ask.key_id), ask.of_key, now_ns)
+
+    def _pool(self, name: tuple[str, ...], limits: Limits, now_ns: int) -> "_Pool":
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = _Pool(name[0], limits, self._day_end_ns, now_ns)
+            if len(self._pools) > _KEPT:
+                self._forget_one()
+        elif pool.limits != limits:
+            pool.change(limits, self._day_end_ns, now_ns)
+        self._pools.move_to_end(name)
+        return pool
+
+    def _forget_one(self) -> None:
+        """The pool longest unused, among the few oldest that have nothing running."""
+        for name in list(self._pools)[:64]:
+            if not self._pools[name].running:
+                del self._pools[name]
+                return
+
+    def _now_ns(self) -> int:
+        return round(self._clock.now_s() * NANO)
+
+
+def _weighed(pools: "tuple[_Pool, ...]", ask: Ask, now_ns: int) -> tuple[int, RateLimited | None]:
+    """Tokens to reserve, no more than any limit has in all, and the limit longest in the way."""
+    tokens = ask.prompt_tokens + ask.output_tokens
+    for pool in pools:
+        tokens = min(tokens, pool.most_tokens(ask.prompt_tokens))
+    found = [pool.obstacle(tokens, now_ns) for pool in pools]
+    refusals = [refusal for refusal in found if refusal is not None]
+    return tokens, max(refusals, key=lambda refusal: refusal.wait_s, default=None)
+
+
+_NONE = Limits()
+_DayEnd = Callable[[int], int]
+
+
+class _Pool:
+    """The windows of one organisation and model, or of one key."""
+
+    __slots__ = ("_whose", "_windows", "limits", "running")
+
+    def __init__(self, whose: str, limits: Limits, day_end_ns: "_DayEnd", now_ns: int) -> None:
+        self._whose = whose
+        self._windows: dict[tuple[Unit, Span], Window] = {}
+        self.limits = Limits()
+        self.running = 0
+        self.change(limits, day_end_ns, now_ns)
+
+    def change(self, limits: Limits, day_end_ns: "_DayEnd", now_ns: int) -> None:
+        """Other limits from now on; what is used stays used."""
+        before = self._windows
+        self._windows = {}
+        for unit, span, limit in limits.of_windows():
+            if span == "day":
+                window: Window = Day(limit, day_end_ns, now_ns)
+            else:
+                window = Bucket(limit, SPAN_NS[span], now_ns)
+            known = before.get((unit, span))
+            if known is not None:
+                window.take(min(known.used(now_ns), 2 * limit), now_ns)
+            self._windows[unit, span] = window
+        self.limits = limits
+
+    def most_tokens(self, prompt_tokens: int) -> int:
+        """The most a request can reserve here. Raises RequestTooLarge if the prompt is more."""
+        limits = [w.limit for (unit, _), w in self._windows.items() if unit == "tokens"]
+        least = min(limits, default=1 << 62)
+        if prompt_tokens > least:
+            raise RequestTooLarge(
+                f"the prompt has {prompt_tokens:,} tokens, and the {self._whose}'s limit is "
+                f"{least:,}: shorten it, or ask for a larger limit",
+                param="messages",
+            )
+        return least
+
+    def obstacle(self, tokens: int, now_ns: int) -> RateLimited | None:
+        """The limit that is longest in the way of a request of so many tokens."""
+        most = self.limits.concurrent_requests
+        worst: RateLimited | None = None
+        if most is not None and self.running >= most:
+            worst = RateLimited(
+                bucket="concurrent requests",
+                whose=self._whose,
+                limit=most,
+                used=self.running,
+                requested=1,
+                wait_s=_CONCURRENT_RETRY_S,
+                unit="requests",
+            )
+        for (unit, span), window in self._windows.items():
+            cost = 1 if unit == "requests" else tokens
+            wait_ns = window.wait_ns(min(cost, window.limit), now_ns) if window.limit else 1 << 62
+            if wait_ns and (worst is None or wait_ns / NANO > worst.wait_s):
+                worst = RateLimited(
+                    bucket=f"{unit} per {span}",
+                    whose=self._whose,
+                    limit=window.limit,
+                    used=window.used(now_ns),
+                    requested=cost,
+                    wait_s=wait_ns / NANO,
+                    unit=unit,
+                )
+        return worst
+
+    def take(self, requests: int, tokens: int, now_ns: int) -> None:
+        for (unit, _), window in self._windows.items():
+            cost = requests if unit == "requests" else tokens
+            if cost:
+                window.take(cost, now_ns)
+
+    def standings(self, now_ns: int) -> Iterator[Standing]:
+        for (unit, span), window in self._windows.items():
+            yield Standing(
+                unit=unit,
+                span=span,
+                whose=self._whose,
+                limit=window.limit,
+                used=window.used(now_ns),
+                reset_s=window.reset_ns(now_ns) / NANO,
+            )
