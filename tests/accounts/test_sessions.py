@@ -79,6 +79,12 @@ def test_a_session_ends_however_much_it_is_used(accounts: AccountService, clock:
     assert not is_there(accounts, session.id)
 
 
+def test_of_many_sessions_the_newest_go_on(accounts: AccountService):
+    (ann,) = accounts.users.everybody()
+    begun = [accounts.sessions.begin(ann, address=HERE).id for _ in range(53)]
+    assert [is_there(accounts, each) for each in begun] == [False] * 3 + [True] * 50
+
+
 @pytest.mark.parametrize("session_id", [None, "", "x", "0" * 43, "\udcff"])
 def test_what_is_no_session_is_none(accounts: AccountService, session_id: str | None):
     with pytest.raises(NoSession):

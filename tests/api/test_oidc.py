@@ -273,7 +273,9 @@ def test_a_log_in_is_ended_by_the_browser_that_began_it(browser: Browser, issuer
     browser.begin()
     issuer.claims = good(issuer, browser)
     value = browser.cookie.partition("=")[2]
-    forged = f"headrace_oidc=a.{browser.nonce}.v.9999999999.{value.rpartition('.')[2]}"
+    forged = (
+        f"headrace_oidc={browser.state}.{browser.nonce}.v.9999999999.{value.rpartition('.')[2]}"
+    )
     for cookie in ("", "headrace_oidc=", "headrace_oidc=x", forged):
         assert browser.end(cookie=cookie).status == 401
     for state in ("", "another"):

@@ -22,8 +22,14 @@ def event(text: str) -> TokenEvent:
     return TokenEvent(choice=0, text=text)
 
 
+async def turns() -> None:
+    """Long enough for anything that is to happen at once."""
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+
+
 class Source:
-    """Three events, then nothing for ever if `waits`."""
+    """Three events, then nothing for a long time if `waits`."""
 
     def __init__(self, *, waits: bool) -> None:
         self.waits = waits
@@ -34,7 +40,7 @@ class Source:
             for text in "abc":
                 yield event(text)
             if self.waits:
-                await asyncio.Event().wait()
+                await turns()
         finally:
             self.is_closed = True
 
@@ -97,6 +103,8 @@ def test_a_running_stream_ends_if_so_configured(
         await got.wait_for(b"one")
         await hold.reached.wait()
         accounts.revoke("k")
+        await turns()
+        assert running.done() is ends
         if not ends:
             hold.release()
         await running

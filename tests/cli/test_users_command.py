@@ -83,7 +83,7 @@ def test_other_machines_are_served_once_somebody_administers(
             with pytest.raises(ConfigError, match="headrace users create"):
                 check_wide_bind(host, accounts)
     said(capsys, "users", "create", "m@example.com")
-    assert run(["serve", "--host", "0.0.0.0", "--port", "0", "--backend", "null"]) == 2
+    assert run(["serve", "/nonexistent", "--host", "0.0.0.0", "--port", "0"]) == 2
     assert "nobody administers" in capsys.readouterr().err
 
 

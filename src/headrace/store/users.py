@@ -28,6 +28,8 @@ class SessionRecord:
     expires_unix: int
 
 
+MAX_SESSIONS = 50  # of a user; chosen: more browsers than anybody has
+
 _USERS = "SELECT users.id, organisation_id, email, name, role, users.created_unix FROM users"
 _USER = _USERS + " WHERE organisation_id = ? AND id = ?"
 _USER_BY_EMAIL = _USERS + " WHERE email = ?"
@@ -114,8 +116,13 @@ def password_hash(tx: Transaction, user_id: str) -> str | None:
 
 
 def add_session(tx: Transaction, record: SessionRecord) -> None:
-    """Insert a session, and delete those that have ended."""
+    """Insert a session; delete those that have ended, and of the user's others the oldest."""
     tx.execute("DELETE FROM sessions WHERE expires_unix <= ?", (record.created_unix,))
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = ? AND digest NOT IN (SELECT digest FROM sessions"
+        " WHERE user_id = ? ORDER BY created_unix DESC, rowid DESC LIMIT ?)",
+        (record.user_id, record.user_id, MAX_SESSIONS - 1),
+    )
     tx.execute(
         "INSERT INTO sessions (digest, user_id, created_unix, last_seen_unix, expires_unix)"
         " VALUES (?, ?, ?, ?, ?)",
