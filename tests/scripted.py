@@ -62,8 +62,12 @@ class ScriptedProvider:
         card: ModelCard = CARD,
         aliases: tuple[str, ...] = (),
         greets: bool = True,
+        prompt_tokens: int = 0,
     ) -> None:
-        """`greets`: the first event is empty, as a local engine's is."""
+        """`greets`: the first event is empty, as a local engine's is.
+
+        `prompt_tokens`: of every prompt, once it is prepared.
+        """
         self.models = (card, *(replace(card, id=name, alias_of=card.id) for name in aliases))
         self.ready = True
         self.requests: list[Request] = []
@@ -72,6 +76,7 @@ class ScriptedProvider:
         self._script = script
         self._finish = finish
         self._greets = greets
+        self._prompt_tokens = prompt_tokens
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Play the script."""
@@ -103,7 +108,7 @@ class ScriptedProvider:
                 yield TokenEvent(
                     text="",
                     finish=self._finish,
-                    usage=Usage(prompt_tokens=7, completion_tokens=count),
+                    usage=Usage(prompt_tokens=self._prompt_tokens or 7, completion_tokens=count),
                     timing=Timing(queue_s=0.001, prompt_s=0.002, completion_s=0.004),
                 )
         finally:
@@ -111,9 +116,9 @@ class ScriptedProvider:
             self.cancelled += not is_over
 
     async def prepared(self, request: Request) -> Request:
-        """The request as it came: its prompt has no tokens."""
+        """The request with as many tokens of prompt as the script says."""
         self._check(request.model)
-        return request
+        return replace(request, prompt_ids=range(self._prompt_tokens))
 
     async def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """A token for each byte of the text."""

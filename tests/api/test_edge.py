@@ -13,7 +13,7 @@ from headrace.api import build_app
 from headrace.clock import ManualClock
 from headrace.config import Config
 from headrace.console import pages
-from headrace.errors import HeadraceError, QueueFull
+from headrace.errors import HeadraceError, QueueFull, RateLimited
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import CARD, ScriptedProvider
 
@@ -309,7 +309,11 @@ def test_every_error_has_a_status_of_its_family(kind: type[HeadraceError]):
         "UnknownModel": ("m",),
         "MethodNotAllowed": ("POST",),
     }
-    error = kind(*arguments.get(kind.__name__, ("what happened",)))
+    limit = {"bucket": "requests per day", "whose": "key", "unit": "requests", "wait_s": 0.5}
+    if kind.__name__ == "RateLimited":
+        error: HeadraceError = RateLimited(limit=2, used=2, requested=1, **limit)
+    else:
+        error = kind(*arguments.get(kind.__name__, ("what happened",)))
     nearest = next(k for k in kind.__mro__ if k in STATUS)
     assert nearest is not HeadraceError, f"{kind.__name__} has no row in problems.STATUS"
     assert 400 <= status_of(error) < 600

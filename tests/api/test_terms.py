@@ -2,14 +2,15 @@
 
 import pytest
 
-from headrace.accounts import AccountService, Anyone, Tier
+from headrace.accounts import AccountService, Tier
 from headrace.api.terms import Wishes, terms_of
+from headrace.config import TIERS
 from headrace.errors import DeadlineExceeded, QueueFull, QueueSlow
 from headrace.types import Terms
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import ScriptedProvider
 
-ANYONE = Anyone().authenticate(None)
+ENTITLED = TIERS["enterprise"]
 NOTHING = Wishes()
 
 
@@ -85,7 +86,7 @@ def test_the_weight_is_that_of_the_accounts_tier(accounts: AccountService) -> No
     ],
 )
 def test_the_sooner_limit_counts(prefer: str, server_s: float, timeout_s: float | None) -> None:
-    assert terms_of(ANYONE, None, Wishes(prefer=prefer), server_s).timeout_s == timeout_s
+    assert terms_of(ENTITLED, None, Wishes(prefer=prefer), server_s).timeout_s == timeout_s
 
 
 def test_the_header_and_the_setting_reach_the_engine() -> None:
@@ -99,10 +100,10 @@ def test_the_header_and_the_setting_reach_the_engine() -> None:
 
 def test_a_queue_threshold_is_for_flex_and_auto() -> None:
     wishes = Wishes(queue_threshold="250")
-    assert terms_of(ANYONE, "flex", wishes, 0).max_queue_s == 0.25
-    assert terms_of(ANYONE, "auto", wishes, 0).max_queue_s == 0.25
-    assert terms_of(ANYONE, "default", wishes, 0) == Terms(weight=4.0)
-    assert terms_of(ANYONE, None, Wishes(queue_threshold="rubbish"), 0) == Terms(weight=4.0)
+    assert terms_of(ENTITLED, "flex", wishes, 0).max_queue_s == 0.25
+    assert terms_of(ENTITLED, "auto", wishes, 0).max_queue_s == 0.25
+    assert terms_of(ENTITLED, "default", wishes, 0) == Terms(weight=4.0)
+    assert terms_of(ENTITLED, None, Wishes(queue_threshold="rubbish"), 0) == Terms(weight=4.0)
 
 
 @pytest.mark.parametrize("threshold", ["49", "20001", "-1", "1.5", "soon", "9" * 400, "٣٠٠"])

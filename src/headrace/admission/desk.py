@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from headrace.accounts import Account
 from headrace.accounts.account import KeyLimits
+from headrace.accounts.roles import DEFAULT_ORGANISATION
 from headrace.admission.limiter import Ask, Hold, Limiter
 from headrace.admission.limits import Limits, Standing
 from headrace.admission.outputs import Outputs
@@ -95,8 +96,10 @@ class Desk:
         return self._limiter.standings(self._ask(account, model, 0, 0))
 
     def _ask(self, account: Account, model: str, prompt_tokens: int, output_tokens: int) -> Ask:
+        # A key that the operator made has a tier of its own, and limits with it.
+        is_operators = account.organisation_id in ("", DEFAULT_ORGANISATION)
         return Ask(
-            organisation_id=account.organisation_id,
+            organisation_id=account.key_id if is_operators else account.organisation_id,
             key_id=account.key_id,
             model=model,
             of_organisation=self._limits[account.tier.value],

@@ -114,9 +114,8 @@ class Limiter:
         return list(found.values())
 
     def _pools_of(self, ask: Ask, now_ns: int) -> "Iterator[_Pool]":
-        organisation = ask.organisation_id or ask.key_id
         if ask.of_organisation != _NONE:
-            name = ("organisation", organisation, ask.model)
+            name = ("organisation", ask.organisation_id, ask.model)
             yield self._pool(name, ask.of_organisation, now_ns)
         if ask.of_key != _NONE:
             yield self._pool(("key", ask.key_id), ask.of_key, now_ns)

@@ -33,7 +33,7 @@ class Patience:
         Whoever comes later waits behind, and is refused where the first in line could not pass
         either. Raises RateLimited at once where the wait would be too long.
         """
-        name = ask.organisation_id or ask.key_id, ask.model
+        name = ask.organisation_id, ask.model
         if name not in self._lines and self._limiter.obstacle(ask) is None:
             return self._limiter.reserve(ask)
         line, place = self._lines[name], _Place(ask)
