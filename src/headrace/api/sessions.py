@@ -7,8 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from headrace.accounts import AccountService, NewSession
-from headrace.accounts.roles import PERMISSIONS, Role
+from headrace.accounts import PERMISSIONS, AccountService, NewSession, Role
 from headrace.api.answers import JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.managers import COOKIE, Managers, set_cookie
