@@ -69,8 +69,8 @@ class SignUps:
     def by_identity(self, *, email: str, name: str, address: str) -> UserRecord:
         """Make a user of somebody for whom an identity provider speaks, if he may come in.
 
-        Invitations of the server's own organisation count. Those of others need their secret: whoever
-        has an organisation could else draw in people who never heard of it. Raises Forbidden.
+        Invitations of the server's own organisation count. Those of others need their secret: by
+        them anybody could else draw in people who never heard of him. Raises Forbidden.
         """
         with self._registry.store.reading() as tx:
             invite = invites.of_email(tx, DEFAULT_ORGANISATION, email)
