@@ -163,16 +163,29 @@ def test_signing_up_is_slow_for_one_address(tmp_path: Path, clock: ManualClock):
             sign_up(accounts, "bob@example.com")
 
 
-def test_only_owners_are_over_owners(accounts: AccountService):
-    ann = user(accounts)
-    admin = Actor(
+def actor(role: Role) -> Actor:
+    return Actor(
         kind=ActorKind.USER,
         id="user-x",
         name="x",
         organisation_id="org_default",
-        role=Role.ADMIN,
+        role=role,
         address="",
     )
+
+
+@pytest.mark.guards("D27")
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.BILLING, Role.VIEWER])
+def test_only_owners_and_administrators_make_users(accounts: AccountService, role: Role):
+    with pytest.raises(Forbidden):
+        accounts.users.create(
+            actor(role), email="b@example.com", name="B", role=Role.VIEWER, password_hash=None
+        )
+
+
+def test_only_owners_are_over_owners(accounts: AccountService):
+    ann = user(accounts)
+    admin = actor(Role.ADMIN)
     with pytest.raises(Forbidden):
         accounts.users.create(
             admin, email="b@example.com", name="B", role=Role.OWNER, password_hash=HASH

@@ -1,5 +1,6 @@
 """Log-in through an identity provider that runs on loopback and says what a test wants."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -7,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -328,6 +330,27 @@ def test_an_invited_stranger_comes_in_with_his_role(
     assert browser.end().status == 302
     roles = {user.email: user.role for user in accounts.users.everybody()}
     assert roles["guest@example.com"] == "viewer"
+
+
+@pytest.mark.guards("D37")
+def test_another_organisations_invitation_draws_nobody_in(
+    tmp_path: Path, clock: ManualClock, issuer: Issuer
+) -> None:
+    settings = config_of(issuer, tmp_path, sign_up=SignUp.OPEN)
+    with office(tmp_path, clock, settings) as accounts:
+        work = accounts.sign_ups.by_oneself(
+            email="eve@example.com", name="Eve", password="long enough for Eve", address=""
+        )
+        eve = asyncio.run(work)
+        owner = replace(OPERATOR, organisation_id=eve.organisation_id)
+        accounts.users.invite(owner, "zoe@example.com", Role.MEMBER)
+        config = Config(home=tmp_path, accounts=settings)
+        browser = Browser(build_app(ScriptedProvider("x"), accounts, config, clock), clock)
+        browser.begin()
+        issuer.claims = good(issuer, browser) | {"email": "zoe@example.com"}
+        assert browser.end().status == 302
+        zoe = next(user for user in accounts.users.everybody() if user.email[0] == "z")
+        assert (zoe.role, zoe.organisation_id != eve.organisation_id) == ("owner", True)
 
 
 def test_without_an_issuer_there_is_no_such_address(tmp_path: Path, clock: ManualClock) -> None:

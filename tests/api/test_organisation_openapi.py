@@ -23,6 +23,7 @@ def test_the_answer_is_the_one_described(path: str, method: str, accounts: Accou
     world = World(accounts)
     got = world.send(path, method, world.good_body(path) if method == "post" else None)
     assert got.status == 200, got.json
+    assert got.headers.get("cache-control") == "no-store" or path.endswith("/logout")
     told = document()["paths"][path][method]["responses"]["200"]["content"]["application/json"]
     validate(got.json, told["schema"])
 

@@ -109,7 +109,7 @@ class AccountService:
         self.close()
 
     def authenticate(self, secret: str | None, *, address: str = "", route: str = "") -> Account:
-        """The account of a key. Takes some 30 µs and never waits for a writer.
+        """The account of a key. Takes some 20 µs and never waits for a writer.
 
         `address` is the caller's, `route` the path that was matched; a key that is held to some is
         refused without them. Raises MissingKey without a key, Unauthenticated for an unknown,

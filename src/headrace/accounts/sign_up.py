@@ -4,7 +4,7 @@ import asyncio
 
 from headrace.accounts.passwords import Passwords
 from headrace.accounts.registry import Registry, checked_name
-from headrace.accounts.roles import Actor, ActorKind, Role
+from headrace.accounts.roles import DEFAULT_ORGANISATION, Actor, ActorKind, Role
 from headrace.accounts.throttle import Throttle
 from headrace.accounts.tiers import Tier
 from headrace.accounts.users import Users, checked_email
@@ -39,11 +39,6 @@ class SignUps:
         self._throttle = throttle
         self._mode = mode
 
-    @property
-    def mode(self) -> SignUp:
-        """Who may."""
-        return self._mode
-
     async def by_invitation(
         self, secret: str, *, name: str, password: str, address: str
     ) -> UserRecord:
@@ -74,10 +69,11 @@ class SignUps:
     def by_identity(self, *, email: str, name: str, address: str) -> UserRecord:
         """Make a user of somebody for whom an identity provider speaks, if he may come in.
 
-        Raises Forbidden.
+        Invitations of the server's own organisation count. Those of others need their secret: by
+        them anybody could else draw in people who never heard of him. Raises Forbidden.
         """
         with self._registry.store.reading() as tx:
-            invite = invites.of_email(tx, email)
+            invite = invites.of_email(tx, DEFAULT_ORGANISATION, email)
         if self._mode is not SignUp.CLOSED and invite is not None and self._opens(invite):
             return self._accept(invite, name=name, password_hash=None, address=address)
         self._check_open()

@@ -25,6 +25,9 @@ class JsonResponse(Response):
         return msgspec.json.encode(content)
 
 
+PRIVATE = {"cache-control": "no-store"}  # headers of what nobody on the way may keep
+
+
 def usage_object(used: Usage) -> dict[str, Any]:
     """Tokens used. The details are integers even when unused: some clients' types need them."""
     return {

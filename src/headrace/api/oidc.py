@@ -26,7 +26,6 @@ from headrace.errors import ConfigError, WrongLogin
 FLOW_COOKIE = "headrace_oidc"
 _SCOPE = "openid email profile"
 _TIMEOUT_S = 10.0
-_FLOW_S = 600  # the cookie's life; what it holds ends by itself
 _MAX_BYTES = 1 << 20  # of what a provider answers
 
 
@@ -100,7 +99,7 @@ class OidcRoutes:
         }
         url = httpx.URL(described["authorization_endpoint"]).copy_merge_params(asked)
         response = RedirectResponse(str(url), status_code=302)
-        self._set_flow(response, request, self._accounts.identities.seal(flow), _FLOW_S)
+        self._set_flow(response, request, self._accounts.identities.seal(flow))
         return response
 
     async def _end(self, request: Request) -> Response:
@@ -115,7 +114,7 @@ class OidcRoutes:
         self._accounts.throttle.give_back(name)
         response = RedirectResponse("/console", status_code=302)
         await self._sessions.let_in(request, response, user)
-        self._set_flow(response, request, "", 0)
+        self._set_flow(response, request, "")
         return response
 
     async def _identity(self, flow: Flow, code: str) -> Identity:
@@ -172,11 +171,12 @@ class OidcRoutes:
             raise _refused()
         return cast("dict[str, Any]", said)
 
-    def _set_flow(self, response: Response, request: Request, value: str, max_age_s: int) -> None:
+    def _set_flow(self, response: Response, request: Request, value: str) -> None:
+        """Give the browser what it has to bring back, which ends by itself, or take it away."""
         response.set_cookie(
             FLOW_COOKIE,
             value,
-            max_age=max_age_s,
+            max_age=None if value else 0,
             path=f"{ROOT}/oidc",
             httponly=True,
             secure=request.state.is_secure,

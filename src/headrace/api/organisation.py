@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from headrace.accounts import AccountService, Actor
-from headrace.api.answers import JsonResponse
+from headrace.api.answers import PRIVATE, JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.managers import Managers
 from headrace.api.organisation_objects import Object, checked_limit, invite_object, page
@@ -93,7 +93,7 @@ class Organisation:
     def _route(self, path: str, by_method: Mapping[str, Call[Any]]) -> BaseRoute:
         async def endpoint(request: Request) -> Response:
             call = by_method["GET" if request.method == "HEAD" else request.method]
-            return JsonResponse(await self._answer(call, request))
+            return JsonResponse(await self._answer(call, request), headers=PRIVATE)
 
         return Route(path, endpoint, methods=list(by_method))
 

@@ -7,9 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from headrace.accounts import AccountService, NewSession
-from headrace.accounts.roles import PERMISSIONS, Role
-from headrace.api.answers import JsonResponse
+from headrace.accounts import PERMISSIONS, AccountService, NewSession, Role
+from headrace.api.answers import PRIVATE, JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.managers import COOKIE, Managers, set_cookie
 from headrace.api.organisation_objects import Object, user_object
@@ -66,7 +65,7 @@ class SessionRoutes:
 
     async def _me(self, request: Request) -> Response:
         found = self._managers.logged_in(request)
-        return JsonResponse(self._identity(found.user, found.csrf_token))
+        return JsonResponse(self._identity(found.user, found.csrf_token), headers=PRIVATE)
 
     async def _sign_up(self, request: Request) -> Response:
         self._managers.check_page(request)
@@ -108,7 +107,7 @@ class SessionRoutes:
         await self._give(request, response, session)
 
     async def _begun(self, request: Request, session: NewSession) -> Response:
-        response = JsonResponse(self._identity(session.user, session.csrf_token))
+        response = JsonResponse(self._identity(session.user, session.csrf_token), headers=PRIVATE)
         await self._give(request, response, session)
         return response
 

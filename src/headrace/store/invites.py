@@ -24,7 +24,7 @@ _INVITES = (
     " FROM invites"
 )
 _BY_DIGEST = _INVITES + " WHERE digest = ?"
-_OF_EMAIL = _INVITES + " WHERE email = ? ORDER BY created_unix DESC LIMIT 1"
+_OF_EMAIL = _INVITES + " WHERE organisation_id = ? AND email = ?"
 _ONE = _INVITES + " WHERE organisation_id = ? AND id = ?"
 _OF_ORGANISATION = _INVITES + " WHERE organisation_id = ? ORDER BY created_unix, id"
 
@@ -56,9 +56,9 @@ def by_digest(tx: Transaction, digest: bytes) -> InviteRecord | None:
     return None if row is None else _record(row)
 
 
-def of_email(tx: Transaction, email: str) -> InviteRecord | None:
-    """The newest invitation of an e-mail address, by whichever organisation."""
-    row = tx.execute(_OF_EMAIL, (email,)).fetchone()
+def of_email(tx: Transaction, organisation_id: str, email: str) -> InviteRecord | None:
+    """An organisation's invitation of an e-mail address, in whatever state."""
+    row = tx.execute(_OF_EMAIL, (organisation_id, email)).fetchone()
     return None if row is None else _record(row)
 
 
