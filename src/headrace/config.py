@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import date
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -134,6 +135,41 @@ class ModelConfig:
     hugging_face_id: str = ""  # likewise
 
 
+class Billing(StrEnum):
+    """How what requests cost is paid."""
+
+    NONE = "none"  # it costs nothing
+    CREDIT = "credit"  # before, from what the organisation has bought
+    INVOICE = "invoice"  # afterwards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceConfig:
+    """What a model costs, `[[prices]]` in the file: micro-dollars for a million tokens."""
+
+    model: str
+    input_micros: int
+    cached_input_micros: int | None = None  # of prompt tokens in the cache; None: as others
+    output_micros: int | None = None  # None: as the prompt
+    since: str = ""  # the day, UTC, from which it holds: "2026-11-26"; "": always
+
+
+# Of Cerebras' service at its launch (August 2024); what is cached is half of it (ours).
+PRICES = (
+    PriceConfig(model="llama3.1-8b", input_micros=100_000, cached_input_micros=50_000),
+    PriceConfig(model="llama3.1-70b", input_micros=600_000, cached_input_micros=300_000),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteringConfig:
+    """How use is written down."""
+
+    enabled: bool = True  # without keys there is nobody to write down
+    slots: int = 1_024  # requests that run at once
+    lease_micros: int = 1_000_000  # credit that is leased at a time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierConfig:
     """What the accounts of a tier may use, `[tiers.NAME]` in the file; 0 of a limit: none.
@@ -153,6 +189,7 @@ class TierConfig:
     cached_percent: int = 100  # of a cached prompt token that counts: 0 to 100
     weight: float = 1.0  # part of the service, relative to the other tiers'
     may_go_first: bool = False  # whether service_tier "priority" is theirs to ask for
+    billing: Billing = Billing.NONE  # who pays what their requests cost
 
 
 TIERS: Mapping[str, TierConfig] = {
@@ -162,8 +199,13 @@ TIERS: Mapping[str, TierConfig] = {
         tokens_per_day=1_000_000,
         context_tokens=8_192,
     ),
-    "developer": TierConfig(requests_per_minute=1_000, tokens_per_minute=1_000_000, weight=2.0),
-    "enterprise": TierConfig(weight=4.0, may_go_first=True),
+    "developer": TierConfig(
+        requests_per_minute=1_000,
+        tokens_per_minute=1_000_000,
+        weight=2.0,
+        billing=Billing.CREDIT,
+    ),
+    "enterprise": TierConfig(weight=4.0, may_go_first=True, billing=Billing.INVOICE),
 }
 
 
@@ -185,6 +227,8 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    metering: MeteringConfig = field(default_factory=MeteringConfig)
+    prices: tuple[PriceConfig, ...] = PRICES
     tiers: Mapping[str, TierConfig] = field(default_factory=lambda: dict(TIERS))  # by name
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -195,9 +239,11 @@ Section = TypeVar(
     | EngineConfig
     | AccountsConfig
     | LimitsConfig
+    | MeteringConfig
     | TierConfig
     | LogConfig
-    | ModelConfig,
+    | ModelConfig
+    | PriceConfig,
 )
 
 
@@ -216,7 +262,9 @@ def load(
     if file is not None:
         tree = _read_toml(file)
         models = _models(tree.pop("models", {}), file)
-        config = _apply(replace(config, models=models), _flatten(tree), origin=str(file))
+        prices = _prices(tree.pop("prices", None), file)
+        config = replace(config, models=models, prices=config.prices if prices is None else prices)
+        config = _apply(config, _flatten(tree), origin=str(file))
     variables = {
         name.removeprefix("HEADRACE_").lower().replace("__", "."): value
         for name, value in env.items()
@@ -259,6 +307,41 @@ def _models(tables: object, file: Path) -> dict[str, ModelConfig]:
     return models
 
 
+def _prices(tables: object, file: Path) -> tuple[PriceConfig, ...] | None:
+    """The `[[prices]]` tables, which replace ours; None: there are none."""
+    if tables is None:
+        return None
+    if not isinstance(tables, list):
+        raise ConfigError(f"setting 'prices' ({file}) must be a list of tables: [[prices]]")
+    found: list[PriceConfig] = []
+    for table in cast("list[object]", tables):
+        values = _table("prices", table, file)
+        missing = {"model", "input_micros"} - set(values)
+        if missing:
+            raise ConfigError(f"setting 'prices' ({file}): '{missing.pop()}' is missing")
+        price = PriceConfig(model=str(values["model"]), input_micros=0)
+        for key, value in values.items():
+            price = _with(price, "prices", key, value, str(file))
+        _check_price(price, file)
+        found.append(price)
+    return tuple(found)
+
+
+def _check_price(price: PriceConfig, file: Path) -> None:
+    for name in ("input_micros", "cached_input_micros", "output_micros"):
+        value = getattr(price, name)
+        if value is not None and not 0 <= value <= _LIMIT_RANGE[1]:
+            raise ConfigError(f"setting 'prices.{name}' ({file}) must not be negative: {value}")
+    if price.since:
+        try:
+            date.fromisoformat(price.since)
+        except ValueError as exc:
+            raise ConfigError(
+                f"setting 'prices.since' ({file}) must be a day like '2026-11-26', "
+                f"not '{price.since}'"
+            ) from exc
+
+
 def _table(name: str, value: object, file: Path) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ConfigError(f"setting '{name}' ({file}) must be a table, not {value!r}")
@@ -286,7 +369,8 @@ def _apply(config: Config, values: Mapping[str, Any], *, origin: str) -> Config:
             config = replace(config, tiers=_tiers(config.tiers, field_name, value, origin))
             continue
         if not isinstance(
-            section, ApiConfig | EngineConfig | AccountsConfig | LimitsConfig | LogConfig
+            section,
+            ApiConfig | EngineConfig | AccountsConfig | LimitsConfig | MeteringConfig | LogConfig,
         ):
             raise ConfigError(f"unknown setting '{name}' ({origin})")
         changes: Any = {section_name: _with(section, section_name, field_name, value, origin)}
@@ -356,6 +440,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "accounts.session_idle_s": (60, 366 * 86_400),
     "accounts.session_max_s": (60, 366 * 86_400),
     "accounts.invite_s": (60, 366 * 86_400),
+    "metering.slots": (1, 1 << 20),
+    "metering.lease_micros": (1, 1 << 53),
     "engine.threads": (0, 1_024),
     "engine.kv_tokens": (0, 1 << 40),
     "engine.context_tokens": (0, 1 << 30),
@@ -417,7 +503,7 @@ def _check_tiers(config: Config) -> None:
         for each in fields(values):
             low, high = _TIER_RANGES.get(each.name, _LIMIT_RANGE)
             value = getattr(values, each.name)
-            if not low <= value <= high:
+            if not isinstance(value, Billing) and not low <= value <= high:
                 raise ConfigError(
                     f"setting 'tiers.{tier}.{each.name}' must be between {low} and {high}, "
                     f"not {value}"

@@ -182,6 +182,14 @@ class MethodNotAllowed(RequestError):
         self.allowed = allowed
 
 
+class InsufficientCredit(RequestError):
+    """The organisation's credit does not pay for this request, or a key's budget is spent."""
+
+    kind = "payment_required_error"
+    code = "payment_required"
+    param = "quota"
+
+
 class RequestTimeout(RequestError):
     """The request's body did not arrive in time."""
 

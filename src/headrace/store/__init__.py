@@ -1,9 +1,10 @@
 """The only SQL: what must survive the process."""
 
-from headrace.store import api_keys, audit, invites, organisations, users
+from headrace.store import api_keys, audit, invites, ledger, organisations, users
 from headrace.store.api_keys import KeyRecord
 from headrace.store.audit import AuditRecord
 from headrace.store.invites import InviteRecord
+from headrace.store.ledger import LedgerRecord, UsageRecord
 from headrace.store.organisations import OrganisationRecord, ProjectRecord, ServiceAccountRecord
 from headrace.store.sqlite import SqliteStore, Transaction
 from headrace.store.users import SessionRecord, UserRecord
@@ -12,16 +13,19 @@ __all__ = [
     "AuditRecord",
     "InviteRecord",
     "KeyRecord",
+    "LedgerRecord",
     "OrganisationRecord",
     "ProjectRecord",
     "ServiceAccountRecord",
     "SessionRecord",
     "SqliteStore",
     "Transaction",
+    "UsageRecord",
     "UserRecord",
     "api_keys",
     "audit",
     "invites",
+    "ledger",
     "organisations",
     "users",
 ]

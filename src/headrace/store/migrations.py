@@ -195,6 +195,69 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             """,
         ),
     ),
+    (
+        "ledger",
+        (
+            """
+            CREATE TABLE ledger (
+                number          INTEGER PRIMARY KEY,
+                id              TEXT NOT NULL UNIQUE,
+                organisation_id TEXT NOT NULL,
+                at_unix         INTEGER NOT NULL,
+                kind            TEXT NOT NULL
+                                CHECK (kind IN ('top_up', 'grant', 'correction', 'usage')),
+                micros          INTEGER NOT NULL,
+                reference       TEXT NOT NULL,
+                note            TEXT NOT NULL,
+                UNIQUE (kind, reference)
+            ) STRICT
+            """,
+            "CREATE INDEX ledger_of_organisation ON ledger (organisation_id, number)",
+            """
+            CREATE TABLE usage_records (
+                number            INTEGER PRIMARY KEY,
+                request_id        TEXT NOT NULL UNIQUE,
+                organisation_id   TEXT NOT NULL,
+                project_id        TEXT NOT NULL,
+                key_id            TEXT NOT NULL,
+                tier              TEXT NOT NULL,
+                model             TEXT NOT NULL,
+                received_unix     REAL NOT NULL,
+                ended_unix        REAL NOT NULL,
+                prompt_tokens     INTEGER NOT NULL CHECK (prompt_tokens >= 0),
+                cached_tokens     INTEGER NOT NULL
+                                  CHECK (cached_tokens BETWEEN 0 AND prompt_tokens),
+                completion_tokens INTEGER NOT NULL CHECK (completion_tokens >= 0),
+                reasoning_tokens  INTEGER NOT NULL,
+                status            TEXT NOT NULL CHECK (status IN ('completed', 'interrupted')),
+                price_version     TEXT NOT NULL,
+                micros            INTEGER NOT NULL CHECK (micros >= 0)
+            ) STRICT
+            """,
+            "CREATE INDEX usage_of_organisation ON usage_records (organisation_id, ended_unix)",
+            "CREATE INDEX usage_of_key ON usage_records (key_id, ended_unix)",
+            """
+            CREATE TABLE leases (
+                id              INTEGER PRIMARY KEY,
+                organisation_id TEXT NOT NULL,
+                front           TEXT NOT NULL,
+                micros          INTEGER NOT NULL CHECK (micros > 0),
+                spent_micros    INTEGER NOT NULL CHECK (spent_micros BETWEEN 0 AND micros),
+                opened_unix     INTEGER NOT NULL,
+                is_open         INTEGER NOT NULL CHECK (is_open IN (0, 1))
+            ) STRICT
+            """,
+            "CREATE INDEX leases_open ON leases (organisation_id) WHERE is_open",
+            *(
+                f"""
+                CREATE TRIGGER {table}_is_never_{verb}d BEFORE {verb} ON {table}
+                BEGIN SELECT raise(ABORT, 'the ledger is append-only'); END
+                """
+                for table in ("ledger", "usage_records")
+                for verb in ("update", "delete")
+            ),
+        ),
+    ),
 )
 
 

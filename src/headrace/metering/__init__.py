@@ -1,0 +1,18 @@
+"""What was used, and what it costs: integers, exactly once, after any crash."""
+
+from headrace.metering.meter import Meter, Metered, Unmetered, new_entry_id, recover
+from headrace.metering.prices import FREE, Price, PriceList
+from headrace.metering.slots import Reservation, Slots
+
+__all__ = [
+    "FREE",
+    "Meter",
+    "Metered",
+    "Price",
+    "PriceList",
+    "Reservation",
+    "Slots",
+    "Unmetered",
+    "new_entry_id",
+    "recover",
+]

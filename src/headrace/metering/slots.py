@@ -1,0 +1,152 @@
+"""What runs, in a file mapped into memory: it outlives the process, and costs no system call.
+
+One slot a request: who pays, how much is reserved, and tokens delivered so far. A slot is written
+whole before its state says so, so whoever reads it after a crash reads all of it. What a power cut
+loses is bounded by the leases, which are on the disk.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from headrace.errors import ConfigError, QueueFull
+from headrace.types import Usage
+
+_MAGIC = b"headrace-slots-1"
+_SLOT_BYTES = 1_024
+_HEADER_BYTES = _SLOT_BYTES  # a slot's worth, so that slots do not cross pages
+_COUNTS = struct.Struct("<QQQQQ")  # prompt, completion, cached, reasoning tokens; state
+_STATE_AT = 32
+_LENGTH = struct.Struct("<I")
+_BLOB_AT = _COUNTS.size + _LENGTH.size
+
+FREE, RUNNING, ENDED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Everything a usage record needs besides tokens, known before the first of them."""
+
+    request_id: str
+    organisation_id: str
+    project_id: str
+    key_id: str
+    tier: str
+    model: str
+    price_version: str
+    input_micros: int
+    cached_micros: int
+    output_micros: int
+    lease_id: int  # 0: nothing was drawn from one
+    reserved_micros: int
+    received_unix: float
+
+
+class Slots:
+    """The slots of one server process. Raises ConfigError when the file cannot be used."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            size = os.fstat(self._file).st_size
+            wanted = max(size, _HEADER_BYTES + count * _SLOT_BYTES)
+            os.posix_fallocate(self._file, 0, wanted)  # a full disk shows now, not in a store
+            self._map = mmap.mmap(self._file, wanted)
+        except BlockingIOError as exc:
+            raise ConfigError(f"{path} is in use by another server") from exc
+        except OSError as exc:
+            raise ConfigError(f"{path} cannot be used: {exc}") from exc
+        if self._map[: len(_MAGIC)] not in (_MAGIC, bytes(len(_MAGIC))):
+            raise ConfigError(f"{path} is no file of ours: move it away")
+        self._map[: len(_MAGIC)] = _MAGIC
+        self._count = (wanted - _HEADER_BYTES) // _SLOT_BYTES
+        self._free = [i for i in range(self._count) if self._state(i) == FREE]
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._map.close()
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def take(self, reservation: Reservation) -> int:
+        """A slot for a request. Raises QueueFull when as many run as there are slots."""
+        if not self._free:
+            raise QueueFull("Too many requests run at once. Try again shortly.")
+        blob = msgspec.msgpack.encode(reservation)
+        if len(blob) > _SLOT_BYTES - _BLOB_AT:
+            raise ConfigError("a reservation is larger than its slot")
+        slot = self._free.pop()
+        at = self._at(slot)
+        _LENGTH.pack_into(self._map, at + _COUNTS.size, len(blob))
+        self._map[at + _BLOB_AT : at + _BLOB_AT + len(blob)] = blob
+        _COUNTS.pack_into(self._map, at, 0, 0, 0, 0, RUNNING)
+        return slot
+
+    def start(self, slot: int, prompt_tokens: int) -> None:
+        """The request runs: its prompt counts."""
+        struct.pack_into("<Q", self._map, self._at(slot), prompt_tokens)
+
+    def count(self, slot: int, completion_tokens: int) -> None:
+        """So many tokens were delivered by now."""
+        struct.pack_into("<Q", self._map, self._at(slot) + 8, completion_tokens)
+
+    def end(self, slot: int, used: Usage, *, is_whole: bool = True) -> None:
+        """The request ended with this usage: written before the client sees its end.
+
+        `is_whole`: not cut off.
+        """
+        at = self._at(slot)
+        struct.pack_into(
+            "<QQQQ",
+            self._map,
+            at,
+            used.prompt_tokens,
+            used.completion_tokens,
+            used.cached_tokens,
+            used.reasoning_tokens,
+        )
+        if is_whole:
+            struct.pack_into("<Q", self._map, at + _STATE_AT, ENDED)
+
+    def free(self, slot: int) -> None:
+        """Its record is on the disk."""
+        struct.pack_into("<Q", self._map, self._at(slot) + _STATE_AT, FREE)
+        self._free.append(slot)
+
+    def left_behind(self) -> Iterator[tuple[int, Reservation, Usage, bool]]:
+        """Slots in use: reservation, tokens, and whether the request had ended as a whole."""
+        for slot in range(self._count):
+            if self._state(slot) == FREE:
+                continue
+            at = self._at(slot)
+            prompt, completion, cached, reasoning, state = _COUNTS.unpack_from(self._map, at)
+            (length,) = _LENGTH.unpack_from(self._map, at + _COUNTS.size)
+            blob = self._map[at + _BLOB_AT : at + _BLOB_AT + length]
+            used = Usage(
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                cached_tokens=cached,
+                reasoning_tokens=reasoning,
+            )
+            yield slot, msgspec.msgpack.decode(blob, type=Reservation), used, state == ENDED
+
+    def _at(self, slot: int) -> int:
+        return _HEADER_BYTES + slot * _SLOT_BYTES
+
+    def _state(self, slot: int) -> int:
+        return struct.unpack_from("<Q", self._map, self._at(slot) + _STATE_AT)[0]

@@ -1,0 +1,165 @@
+"""The rows of money: a ledger and usage records, never changed; leases of credit.
+
+An organisation's balance is the sum of its ledger. What may be leased is that less what open leases
+still hold. All of it is whole micro-dollars.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+
+from headrace.store.sqlite import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRecord:
+    """One entry: positive is the organisation's, negative it owes."""
+
+    id: str
+    organisation_id: str
+    at_unix: int
+    kind: str  # top_up, grant, correction, usage
+    micros: int
+    reference: str  # of a usage entry: the request; else whatever its writer calls it
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRecord:
+    """One request, whole or interrupted."""
+
+    request_id: str
+    organisation_id: str
+    project_id: str
+    key_id: str
+    tier: str
+    model: str
+    received_unix: float
+    ended_unix: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    status: str  # completed, interrupted
+    price_version: str
+    micros: int  # what it cost
+
+
+_USAGE = ", ".join(field.name for field in fields(UsageRecord))
+_MARKS = ", ".join("?" for _ in fields(UsageRecord))
+
+
+def append(tx: Transaction, record: LedgerRecord) -> bool:
+    """Add an entry; False: one of this kind and reference is there, and nothing was done."""
+    done = tx.execute(
+        "INSERT INTO ledger (id, organisation_id, at_unix, kind, micros, reference, note)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        astuple(record),
+    )
+    return done.rowcount == 1
+
+
+def add_usage(tx: Transaction, record: UsageRecord) -> bool:
+    """Add a record; False: that request has one, and nothing was done."""
+    done = tx.execute(
+        f"INSERT INTO usage_records ({_USAGE}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING",
+        astuple(record),
+    )
+    return done.rowcount == 1
+
+
+def balance(tx: Transaction, organisation_id: str) -> int:
+    """The sum of an organisation's entries."""
+    (found,) = tx.execute(
+        "SELECT coalesce(sum(micros), 0) FROM ledger WHERE organisation_id = ?", (organisation_id,)
+    ).fetchone()
+    return found
+
+
+def held(tx: Transaction, organisation_id: str) -> int:
+    """What open leases hold and have not spent."""
+    (found,) = tx.execute(
+        "SELECT coalesce(sum(micros - spent_micros), 0) FROM leases"
+        " WHERE organisation_id = ? AND is_open",
+        (organisation_id,),
+    ).fetchone()
+    return found
+
+
+def open_lease(
+    tx: Transaction, organisation_id: str, front: str, micros: int, now_unix: int
+) -> int:
+    """A lease of `micros` for a server process; its number."""
+    done = tx.execute(
+        "INSERT INTO leases (organisation_id, front, micros, spent_micros, opened_unix, is_open)"
+        " VALUES (?, ?, ?, 0, ?, 1)",
+        (organisation_id, front, micros, now_unix),
+    )
+    assert done.lastrowid is not None
+    return done.lastrowid
+
+
+def extend_lease(tx: Transaction, lease_id: int, micros: int) -> None:
+    """So much more for an open lease."""
+    tx.execute("UPDATE leases SET micros = micros + ? WHERE id = ? AND is_open", (micros, lease_id))
+
+
+def spend(tx: Transaction, lease_id: int, micros: int) -> None:
+    """A request drew so much from a lease for good: its usage entry stands in the ledger now."""
+    tx.execute(
+        "UPDATE leases SET spent_micros = spent_micros + ? WHERE id = ? AND is_open",
+        (micros, lease_id),
+    )
+
+
+def close_leases_of(tx: Transaction, front: str) -> None:
+    """All leases of a server process that is no more."""
+    tx.execute("UPDATE leases SET is_open = 0 WHERE front = ? AND is_open", (front,))
+
+
+def spent_by_key(tx: Transaction, key_id: str, since_unix: float) -> int:
+    """What a key's requests have cost since then."""
+    (found,) = tx.execute(
+        "SELECT coalesce(sum(micros), 0) FROM usage_records WHERE key_id = ? AND ended_unix >= ?",
+        (key_id, since_unix),
+    ).fetchone()
+    return found
+
+
+def usage_of(
+    tx: Transaction, organisation_id: str, since_unix: float, until_unix: float
+) -> Iterator[UsageRecord]:
+    """An organisation's records of a stretch of time, oldest first."""
+    rows = tx.execute(
+        f"SELECT {_USAGE} FROM usage_records WHERE organisation_id = ?"
+        " AND ended_unix >= ? AND ended_unix < ? ORDER BY number",
+        (organisation_id, since_unix, until_unix),
+    )
+    names = [field.name for field in fields(UsageRecord)]
+    return (UsageRecord(**dict(zip(names, row, strict=True))) for row in rows)
+
+
+def entries_of(tx: Transaction, organisation_id: str) -> Iterator[LedgerRecord]:
+    """An organisation's entries, oldest first."""
+    rows = tx.execute(
+        "SELECT id, organisation_id, at_unix, kind, micros, reference, note FROM ledger"
+        " WHERE organisation_id = ? ORDER BY number",
+        (organisation_id,),
+    )
+    names = [field.name for field in fields(LedgerRecord)]
+    return (LedgerRecord(**dict(zip(names, row, strict=True))) for row in rows)
+
+
+def disagreements(tx: Transaction) -> Sequence[str]:
+    """Requests whose record and ledger entry are not of the same amount, or of which one lacks."""
+    rows = tx.execute(
+        """
+        SELECT request_id FROM usage_records
+        LEFT JOIN ledger ON kind = 'usage' AND reference = request_id
+        WHERE usage_records.micros != -coalesce(ledger.micros, 0)
+        UNION ALL
+        SELECT reference FROM ledger
+        LEFT JOIN usage_records ON request_id = reference
+        WHERE kind = 'usage' AND request_id IS NULL
+        """
+    ).fetchall()
+    return [row[0] for row in rows]
