@@ -44,8 +44,23 @@ class UsageRecord:
     micros: int  # what it cost
 
 
-_USAGE = ", ".join(field.name for field in fields(UsageRecord))
-_MARKS = ", ".join("?" for _ in fields(UsageRecord))
+# The columns are the fields of the records, in order; a test holds them to each other.
+_ADD_USAGE = (
+    "INSERT INTO usage_records (request_id, organisation_id, project_id, key_id, tier, model,"
+    " received_unix, ended_unix, prompt_tokens, cached_tokens, completion_tokens,"
+    " reasoning_tokens, status, price_version, micros)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_USAGE_OF = (
+    "SELECT request_id, organisation_id, project_id, key_id, tier, model,"
+    " received_unix, ended_unix, prompt_tokens, cached_tokens, completion_tokens,"
+    " reasoning_tokens, status, price_version, micros FROM usage_records"
+    " WHERE organisation_id = ? AND ended_unix >= ? AND ended_unix < ? ORDER BY number"
+)
+_ENTRIES_OF = (
+    "SELECT id, organisation_id, at_unix, kind, micros, reference, note FROM ledger"
+    " WHERE organisation_id = ? ORDER BY number"
+)
 
 
 def append(tx: Transaction, record: LedgerRecord) -> bool:
@@ -60,10 +75,7 @@ def append(tx: Transaction, record: LedgerRecord) -> bool:
 
 def add_usage(tx: Transaction, record: UsageRecord) -> bool:
     """Add a record; False: that request has one, and nothing was done."""
-    done = tx.execute(
-        f"INSERT INTO usage_records ({_USAGE}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING",
-        astuple(record),
-    )
+    done = tx.execute(_ADD_USAGE, astuple(record))
     return done.rowcount == 1
 
 
@@ -129,22 +141,14 @@ def usage_of(
     tx: Transaction, organisation_id: str, since_unix: float, until_unix: float
 ) -> Iterator[UsageRecord]:
     """An organisation's records of a stretch of time, oldest first."""
-    rows = tx.execute(
-        f"SELECT {_USAGE} FROM usage_records WHERE organisation_id = ?"
-        " AND ended_unix >= ? AND ended_unix < ? ORDER BY number",
-        (organisation_id, since_unix, until_unix),
-    )
+    rows = tx.execute(_USAGE_OF, (organisation_id, since_unix, until_unix))
     names = [field.name for field in fields(UsageRecord)]
     return (UsageRecord(**dict(zip(names, row, strict=True))) for row in rows)
 
 
 def entries_of(tx: Transaction, organisation_id: str) -> Iterator[LedgerRecord]:
     """An organisation's entries, oldest first."""
-    rows = tx.execute(
-        "SELECT id, organisation_id, at_unix, kind, micros, reference, note FROM ledger"
-        " WHERE organisation_id = ? ORDER BY number",
-        (organisation_id,),
-    )
+    rows = tx.execute(_ENTRIES_OF, (organisation_id,))
     names = [field.name for field in fields(LedgerRecord)]
     return (LedgerRecord(**dict(zip(names, row, strict=True))) for row in rows)
 

@@ -1,0 +1,86 @@
+"""A meter over a database in a folder, with money in it."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from headrace.accounts import Account, Tier
+from headrace.clock import ManualClock
+from headrace.config import TIERS, MeteringConfig, PriceConfig
+from headrace.metering import Meter, PriceList, new_entry_id
+from headrace.store import LedgerRecord, SqliteStore, UsageRecord, ledger
+
+# A tenth of a dollar for a million tokens of prompt, six tenths for those of an answer.
+PRICES = PriceList(
+    [
+        PriceConfig(
+            model="m", input_micros=100_000, cached_input_micros=50_000, output_micros=600_000
+        )
+    ]
+)
+DEVELOPER = Account(
+    key_id="key", name="k", tier=Tier.DEVELOPER, organisation_id="org", project_id="proj"
+)
+FREE = replace(DEVELOPER, tier=Tier.FREE)
+ENTERPRISE = replace(DEVELOPER, tier=Tier.ENTERPRISE)
+
+
+class World:
+    """Opened anew, it is what a restarted server finds."""
+
+    def __init__(self, home: Path, clock: ManualClock | None = None, **config: Any) -> None:
+        self.clock = clock or ManualClock()
+        self.store = SqliteStore(home / "headrace.db", self.clock)
+        self.meter = Meter.open(
+            home,
+            self.store,
+            self.clock,
+            MeteringConfig(**({"slots": 64} | config)),
+            prices=PRICES,
+            tiers=TIERS,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.meter.close()
+        self.store.close()
+
+    def pay(self, micros: int, organisation_id: str = "org") -> None:
+        entry = new_entry_id()
+        with self.store.changing() as tx:
+            ledger.append(
+                tx,
+                LedgerRecord(
+                    id=entry,
+                    organisation_id=organisation_id,
+                    at_unix=0,
+                    kind="top_up",
+                    micros=micros,
+                    reference=entry,
+                ),
+            )
+
+    def records(self, organisation_id: str = "org") -> list[UsageRecord]:
+        with self.store.reading() as tx:
+            return list(ledger.usage_of(tx, organisation_id, 0, 1e12))
+
+    @property
+    def balance(self) -> int:
+        with self.store.reading() as tx:
+            return ledger.balance(tx, "org")
+
+    @property
+    def free(self) -> int:
+        """What could be leased now."""
+        with self.store.reading() as tx:
+            return ledger.balance(tx, "org") - ledger.held(tx, "org")
+
+    @property
+    def disagreements(self) -> list[str]:
+        with self.store.reading() as tx:
+            return list(ledger.disagreements(tx))
