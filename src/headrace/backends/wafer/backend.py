@@ -8,6 +8,7 @@ step would take is another module's question; here it takes as long as NumPy doe
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,6 +247,10 @@ class WaferBackend:
         Draws among all tokens are made where the logits meet: top-p needs all of them in order.
         """
         sampling = batch.sampling
+        if sampling.await_masks is not None:
+            rows, vocab_size = logits.shape
+            check_masks(sampling, rows, vocab_size, is_last_chance=True)
+            sampling = replace(sampling, await_masks=None)
         head = next(op for op in self._program.ops if isinstance(op, Head))
         vocab = self._tiles[head.weight].output_indices
         among = logits.copy()
