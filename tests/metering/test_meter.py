@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from headrace.accounts.account import KeyLimits
 from headrace.clock import ManualClock
 from headrace.errors import ConfigError, InsufficientCredit, QueueFull
-from headrace.metering import Metered, Slots
+from headrace.metering import Metered, Payer, Slots
 from headrace.store import UsageRecord
 from headrace.types import Usage
 from tests.metering.world import DEVELOPER, ENTERPRISE, FREE, World
@@ -29,7 +28,7 @@ def run(scene: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def one(
-    world: World, name: str, account: Any = DEVELOPER, *, most: int = 100, prompt: int = 10
+    world: World, name: str, account: Payer = DEVELOPER, *, most: int = 100, prompt: int = 10
 ) -> Metered:
     return await world.meter.reserve(account, "m", name, prompt_tokens=prompt, most_outputs=[most])
 
@@ -157,7 +156,7 @@ def test_free_costs_nothing_and_an_invoice_may_go_below_zero(tmp_path: Path) -> 
     async def scene() -> None:
         with World(tmp_path) as world:
             for account in (FREE, ENTERPRISE):
-                metered = await one(world, account.tier.value, account)
+                metered = await one(world, account.tier, account)
                 assert metered.most == 100
                 metered.start(10)
                 metered.settle(usage(10, 100))
@@ -174,7 +173,7 @@ def test_free_costs_nothing_and_an_invoice_may_go_below_zero(tmp_path: Path) -> 
 def test_a_keys_budget_stops_it_until_the_month_is_over(tmp_path: Path) -> None:
     async def scene() -> None:
         clock = ManualClock(unix_s=1_798_700_000)  # the last day of December 2026
-        account = replace(DEVELOPER, limits=KeyLimits(budget_micros=100))
+        account = replace(DEVELOPER, budget_micros=100)
         with World(tmp_path, clock) as world:
             world.pay(10_000)
             first = await one(world, "a", account, most=100)
@@ -215,7 +214,7 @@ def test_a_crash_leaves_slots_from_which_every_record_is_made(tmp_path: Path) ->
         await one(world, "waiting")
         ended = await one(world, "ended")
         ended.start(10)
-        world.meter._writer.put = lambda settled: None  # type: ignore[method-assign]
+        world.meter._writer.put = lambda settled: None
         ended.settle(usage(10, 9, cached=2))
 
     run(before)
@@ -239,7 +238,7 @@ class Failing(sqlite3.Connection):
 
     left = 1 << 62
 
-    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:  # type: ignore[override]
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
         if sql.split()[0] in ("INSERT", "UPDATE", "COMMIT", "BEGIN"):
             Failing.left -= 1
             if Failing.left == 0:

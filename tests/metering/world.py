@@ -3,12 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from headrace.accounts import Account, Tier
 from headrace.clock import ManualClock
-from headrace.config import TIERS, MeteringConfig, PriceConfig
-from headrace.metering import Meter, PriceList, new_entry_id
+from headrace.config import Billing, MeteringConfig, PriceConfig
+from headrace.metering import Meter, Payer, PriceList, new_entry_id
 from headrace.store import LedgerRecord, SqliteStore, UsageRecord, ledger
 
 # A tenth of a dollar for a million tokens of prompt, six tenths for those of an answer.
@@ -19,26 +18,36 @@ PRICES = PriceList(
         )
     ]
 )
-DEVELOPER = Account(
-    key_id="key", name="k", tier=Tier.DEVELOPER, organisation_id="org", project_id="proj"
+DEVELOPER = Payer(
+    organisation_id="org",
+    project_id="proj",
+    key_id="key",
+    tier="developer",
+    billing=Billing.CREDIT,
 )
-FREE = replace(DEVELOPER, tier=Tier.FREE)
-ENTERPRISE = replace(DEVELOPER, tier=Tier.ENTERPRISE)
+FREE = replace(DEVELOPER, tier="free", billing=Billing.NONE)
+ENTERPRISE = replace(DEVELOPER, tier="enterprise", billing=Billing.INVOICE)
 
 
 class World:
     """Opened anew, it is what a restarted server finds."""
 
-    def __init__(self, home: Path, clock: ManualClock | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        home: Path,
+        clock: ManualClock | None = None,
+        *,
+        slots: int = 64,
+        lease_micros: int = 1_000_000,
+    ) -> None:
         self.clock = clock or ManualClock()
         self.store = SqliteStore(home / "headrace.db", self.clock)
         self.meter = Meter.open(
             home,
             self.store,
             self.clock,
-            MeteringConfig(**({"slots": 64} | config)),
+            MeteringConfig(slots=slots, lease_micros=lease_micros),
             prices=PRICES,
-            tiers=TIERS,
         )
 
     def __enter__(self) -> Self:

@@ -1,5 +1,7 @@
 import sqlite3
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,3 +119,44 @@ def test_a_closed_or_broken_database_is_a_store_error(store: SqliteStore, tmp_pa
         everything(store)
     with pytest.raises(StoreError):
         add(store, record(1))
+
+
+def test_a_second_store_of_a_process_leaves_the_first_its_locks(tmp_path: Path):
+    """A process that comes and goes must not take the log away from one that stays."""
+    path = tmp_path / "home" / "headrace.db"
+    first = SqliteStore(path, ManualClock())
+    second = SqliteStore(path, ManualClock())
+    add(first, record(1))
+    visitor = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        " c.execute('UPDATE api_keys SET revoked_unix = 5'); c.commit(); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", visitor, str(path)], check=True)
+    assert everything(first)[0].revoked_unix == 5
+    add(second, record(2))
+    assert len(everything(first)) == 2
+    first.close()
+    second.close()
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Failing(sqlite3.Connection):
+        fails = False
+
+        def execute(self, sql: str, *args: object) -> sqlite3.Cursor:  # type: ignore[override]
+            if sql == "COMMIT" and Failing.fails:
+                Failing.fails = False
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, *args)  # type: ignore[arg-type]
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Failing, **k))
+    store = SqliteStore(tmp_path / "headrace.db", ManualClock())
+    Failing.fails = True
+    with pytest.raises(StoreError):
+        add(store, record(1))
+    assert add(store, record(2))
+    assert [key.id for key in everything(store)] == ["key_2"]
+    store.close()

@@ -32,8 +32,12 @@ class Admission:
         self._model = model
         self._cached_percent = cached_percent
 
+    def start(self, prompt_tokens: int) -> None:
+        """It runs: its prompt is used."""
+        self._hold.count(prompt_tokens)
+
     def count(self, tokens: int) -> None:
-        """So many more tokens were read or written."""
+        """So many more tokens are about to be delivered."""
         self._hold.count(tokens)
 
     def settle(self, used: Usage) -> None:

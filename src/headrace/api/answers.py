@@ -1,6 +1,6 @@
 """What goes out: models, usage, and whole answers. `sse` has the streamed ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from headrace import __version__
+from headrace.api.charge import Charge
 from headrace.api.choice import Choice
 from headrace.errors import HeadraceError
 from headrace.gateway.base import ModelCard
@@ -57,7 +58,7 @@ class Tally:
     completion_tokens: int = 0
     timing: Timing | None = None
     failure: HeadraceError | None = None  # why there will be no finish
-    count: Callable[[int], None] | None = None  # who wants to know of tokens as they come
+    charge: Charge | None = None  # told of tokens, and of the end, before the client is
     _ended: int = 0
     _finish: FinishReason | None = None
     _usage: Usage | None = None
@@ -66,14 +67,16 @@ class Tally:
         """Count one event."""
         tokens = len(event.token_ids)
         self.completion_tokens += tokens
-        if self.count is not None and tokens:
-            self.count(tokens)
+        if self.charge is not None and tokens:
+            self.charge.count(tokens)
         if event.usage is not None:
             self._usage = event.usage
         if event.finish is not None:
             self._ended += 1
             self._finish = event.finish
             self.timing = event.timing
+            if self.charge is not None and self.is_complete:
+                self.charge.settle(self.usage)
 
     @property
     def is_complete(self) -> bool:

@@ -26,7 +26,7 @@ from headrace.api.middleware import (
 from headrace.api.organisation import Organisation
 from headrace.api.organisation_calls import CALLS
 from headrace.api.peer import Peer
-from headrace.api.pipeline import Pipeline
+from headrace.api.pipeline import Pipeline, Rules
 from headrace.api.record import OTHER, Record
 from headrace.api.routes import api_routes
 from headrace.api.sessions import SessionRoutes
@@ -35,6 +35,7 @@ from headrace.clock import Clock
 from headrace.config import Config
 from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
 from headrace.gateway.base import Provider
+from headrace.metering import Meter, Unmetered
 from headrace.telemetry.metrics import Metrics, ReadStats
 
 SMALL_BODY_BYTES = 16 * 1024  # of log-ins and of what manages accounts
@@ -63,18 +64,20 @@ class App:
         return self._inner.routes
 
 
-def build_app(
+def build_app(  # noqa: PLR0913 (what a server is made of)
     provider: Provider,
     accounts: AccountService | None,
     config: Config,
     clock: Clock,
     *,
+    meter: Meter | None = None,
     pages: Sequence[BaseRoute] = (),
     read_stats: ReadStats = dict,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> App:
     """The application over a started provider; without `accounts` nobody needs a key.
 
+    Without `meter` nothing is written down.
     `pages` are more routes, behind the same middleware: the console's. `read_stats` gives what the
     engines say about themselves, by model.
     """
@@ -89,10 +92,13 @@ def build_app(
         provider,
         accounts or Anyone(),
         desk,
+        meter or Unmetered(),
         clock,
-        request_timeout_s=config.api.request_timeout_s,
-        strict_params=config.api.strict_params,
-        end_revoked_streams=config.accounts.end_revoked_streams,
+        Rules(
+            request_timeout_s=config.api.request_timeout_s,
+            strict_params=config.api.strict_params,
+            end_revoked_streams=config.accounts.end_revoked_streams,
+        ),
     )
     metrics = Metrics(read_stats)
     routes = [

@@ -75,15 +75,12 @@ class Generation(ABC, Generic[C]):
             ) as answer:
                 _note(scope, answer)
                 tally.choices = sum(request.n for request in answer.call.requests)
-                tally.count = answer.admission.count
+                tally.charge = answer.charge
                 if answer.call.stream:
                     await self._send_stream(answer, stream, tally, scope)
                 else:
                     content = await self.whole(answer, tally)
-                    answer.admission.settle(tally.usage)
                     await JsonResponse(content, headers=_ignored(answer))(scope, receive, send)
-                if tally.is_complete:
-                    answer.admission.settle(tally.usage)
         except Exception as exc:
             tally.failure = as_ours(exc)
             raise

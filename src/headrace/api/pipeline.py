@@ -8,9 +8,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from headrace.accounts import Account
-from headrace.admission import Admission, Desk
+from headrace.admission import Desk
 from headrace.api.answers import AnswerHead
 from headrace.api.body import Body
+from headrace.api.charge import Charge, payer_of
 from headrace.api.headers import Caller
 from headrace.api.offload import off_loop
 from headrace.api.revocation import RECHECK_S, while_active
@@ -21,6 +22,7 @@ from headrace.clock import Clock
 from headrace.errors import ContextTooLong, Draining, InvalidRequest, UnknownModel
 from headrace.gateway.base import ModelCard, Provider, Tokenized
 from headrace.gateway.several import stream_all
+from headrace.metering import Meter, Unmetered
 from headrace.types import Request, TokenEvent
 
 MAX_SHOWN_CHARS = 128  # of a model's name nobody knows
@@ -90,13 +92,22 @@ class Answer(Generic[C]):
     """An admitted request and its answer to come."""
 
     account: Account
-    admission: Admission  # counts tokens, and is settled with the usage
+    charge: Charge  # counts tokens, and is settled with the usage
     call: C
     head: AnswerHead
     admitted_s: float  # on the clock's monotonic reading
     first: TokenEvent
     events: AsyncGenerator[TokenEvent, None]  # the rest
     ignored: tuple[str, ...]  # fields that were accepted and meant nothing to this model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the operator has decided."""
+
+    request_timeout_s: float = 0.0  # no answer may take longer; 0: no limit
+    strict_params: bool = False  # fields that would be accepted and mean nothing are refused
+    end_revoked_streams: bool = False  # an answer that runs ends when its key is revoked
 
 
 class Pipeline:
@@ -107,24 +118,16 @@ class Pipeline:
         provider: Provider,
         doorkeeper: Doorkeeper,
         desk: Desk,
+        meter: Meter | Unmetered,
         clock: Clock,
-        *,
-        request_timeout_s: float = 0.0,
-        strict_params: bool = False,
-        end_revoked_streams: bool = False,
+        rules: Rules,
     ) -> None:
-        """`request_timeout_s`: no answer may take longer; 0: no limit.
-
-        `strict_params` refuses fields that would be accepted and mean nothing;
-        `end_revoked_streams` ends an answer that runs when its key is revoked.
-        """
         self._provider = provider
         self._doorkeeper = doorkeeper
         self._desk = desk
+        self._meter = meter
         self._clock = clock
-        self._request_timeout_s = request_timeout_s
-        self._strict_params = strict_params
-        self._end_revoked_streams = end_revoked_streams
+        self._rules = rules
         self._is_draining = False
 
     @property
@@ -143,9 +146,9 @@ class Pipeline:
         """Answer the request in `body`, read as its route does; leaving the block ends the answer.
 
         The checks come in the order of the reference, and all before the first token: text (400),
-        key (401), model (404), fields (400), terms (400, 403), context (400), limits (413, 429),
-        then the provider's own (400, 503). `notes["standings"]` gets what tells how the caller's
-        limits stand, as soon as it is known whose they are.
+        key (401), model (404), fields (400), terms (400, 403), context (400), credit (402), limits
+        (413, 429), then the provider's own (400, 503). `notes["standings"]` gets what tells how
+        the caller's limits stand, as soon as it is known whose they are.
         """
         document = await parse_object(body, route.max_values)
         account = self._account(caller)
@@ -154,49 +157,58 @@ class Pipeline:
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
         card = _find(self._provider.models, call.requests[0].model)
         ignored = call.ignored + (() if card.thinks else call.of_thought)
-        if self._strict_params and ignored:
+        if self._rules.strict_params and ignored:
             raise _unsupported(ignored)
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
         notes["standings"] = partial(self._desk.standings, account, card.root)
         entitled = self._desk.entitled(account)
-        terms = terms_of(entitled, call.service_tier, wishes, self._request_timeout_s)
+        terms = terms_of(entitled, call.service_tier, wishes, self._rules.request_timeout_s)
         requests = [replace(each, tenant=account.key_id, terms=terms) for each in call.requests]
         context = min(card.context_tokens, entitled.context_tokens or card.context_tokens)
         requests = [_fitted(await self._provider.prepared(each), context) for each in requests]
         prompt_tokens = sum(_prompt_tokens(each) for each in requests)
-        admission = await self._desk.admit(
-            account,
-            card.root,
-            prompt_tokens=prompt_tokens,
-            most_outputs=[_most_output(each, context) for each in requests for _ in range(each.n)],
-            patience_s=patience_s(wishes),
-        )
-        async with (
-            _released(admission),
-            aclosing(stream_all(self._provider, requests)) as events,
-        ):
-            first = await anext(events)
-            admission.count(prompt_tokens)
-            rest = events
-            if self._end_revoked_streams:
-                is_active = partial(self._doorkeeper.is_active, account)
-                rest = while_active(is_active, events, recheck_s=RECHECK_S)
-            yield Answer(
-                account=account,
-                admission=admission,
-                call=call,
-                head=AnswerHead(
-                    id=answer_id,
-                    card=card,
-                    created_unix=self._clock.unix_s(),
-                    service_tier=call.service_tier,
-                ),
-                admitted_s=self._clock.now_s(),
-                first=first,
-                events=rest,
-                ignored=ignored,
+        most_outputs = [_most_output(each, context) for each in requests for _ in range(each.n)]
+        with Charge() as charge:
+            metered = await self._meter.reserve(
+                payer_of(account, entitled),
+                card.root,
+                answer_id,
+                prompt_tokens=prompt_tokens,
+                most_outputs=most_outputs,
             )
+            charge.add(metered)
+            admission = await self._desk.admit(
+                account,
+                card.root,
+                prompt_tokens=prompt_tokens,
+                most_outputs=[min(most, metered.most) for most in most_outputs],
+                patience_s=patience_s(wishes),
+            )
+            charge.add(admission)
+            requests = [_paid(each, metered.most, context) for each in requests]
+            async with aclosing(stream_all(self._provider, requests)) as events:
+                first = await anext(events)
+                charge.start(prompt_tokens)
+                rest = events
+                if self._rules.end_revoked_streams:
+                    is_active = partial(self._doorkeeper.is_active, account)
+                    rest = while_active(is_active, events, recheck_s=RECHECK_S)
+                yield Answer(
+                    account=account,
+                    charge=charge,
+                    call=call,
+                    head=AnswerHead(
+                        id=answer_id,
+                        card=card,
+                        created_unix=self._clock.unix_s(),
+                        service_tier=call.service_tier,
+                    ),
+                    admitted_s=self._clock.now_s(),
+                    first=first,
+                    events=rest,
+                    ignored=ignored,
+                )
 
     async def tokenize(self, caller: Caller, body: Body) -> Tokenized:
         """The tokens of the prompt in `body`; the checks as in `complete`."""
@@ -250,15 +262,6 @@ class Pipeline:
             _find(self._models_of(account), name)
 
 
-@asynccontextmanager
-async def _released(admission: Admission) -> AsyncGenerator[None, None]:
-    """Whatever happens inside, what was reserved and not used comes back."""
-    try:
-        yield
-    finally:
-        admission.release()
-
-
 def _prompt_tokens(request: Request) -> int:
     return 0 if request.prompt_ids is None else len(request.prompt_ids)
 
@@ -266,6 +269,13 @@ def _prompt_tokens(request: Request) -> int:
 def _most_output(request: Request, context_tokens: int) -> int:
     room = context_tokens - _prompt_tokens(request)
     return room if request.max_tokens is None else min(request.max_tokens, room)
+
+
+def _paid(request: Request, most: int, context_tokens: int) -> Request:
+    """The request with answers no longer than what is paid for."""
+    if most >= _most_output(request, context_tokens):
+        return request
+    return replace(request, max_tokens=most)
 
 
 def _fitted(request: Request, context_tokens: int) -> Request:

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,8 @@ from headrace.types import Dtype
 
 if TYPE_CHECKING:
     from headrace.accounts import AccountService
+    from headrace.clock import Clock
+    from headrace.metering import Meter
 
 
 def serve(
@@ -79,9 +82,12 @@ def run_server(
     from headrace.model import bundled_model
 
     clock = SystemClock()
-    sock = bind(config.api.host, config.api.port)  # first: a taken port shows before a long load
-    accounts = AccountService.open(config, clock) if config.api.auth else None
-    try:
+    with ExitStack() as held:
+        # First: a taken port shows before a long load.
+        sock = held.enter_context(closing(bind(config.api.host, config.api.port)))
+        accounts: AccountService | None = None
+        if config.api.auth:
+            accounts = held.enter_context(AccountService.open(config, clock))
         if accounts is not None:
             check_wide_bind(config.api.host, accounts)
         if not models and not config.models:
@@ -89,6 +95,8 @@ def run_server(
         provider = build_local(models, config, clock, launched)
 
         import uvloop
+
+        meter = _meter(config, clock, held) if accounts is not None else None
 
         from headrace.accounts import Anyone
         from headrace.api import HttpServer, build_app
@@ -101,6 +109,7 @@ def run_server(
             config,
             clock,
             read_stats=lambda: provider.stats,
+            meter=meter,
             pages=(*pages(), replay_route(provider.programs, accounts or Anyone())),
         )
 
@@ -129,10 +138,13 @@ def run_server(
                 await provider.stop()
 
         uvloop.run(life())
-    finally:
-        sock.close()
-        if accounts is not None:
-            accounts.close()
+
+
+def _meter(config: Config, clock: "Clock", held: ExitStack) -> "Meter | None":
+    """The meter of a server with keys; `held` closes it."""
+    from headrace.metering import Meter
+
+    return held.enter_context(closing(Meter.of(config, clock))) if config.metering.enabled else None
 
 
 def check_wide_bind(host: str, accounts: "AccountService") -> None:

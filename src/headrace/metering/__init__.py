@@ -1,6 +1,6 @@
 """What was used, and what it costs: integers, exactly once, after any crash."""
 
-from headrace.metering.meter import Meter, Metered, Unmetered, new_entry_id, recover
+from headrace.metering.meter import Meter, Metered, Payer, Unmetered, new_entry_id, recover
 from headrace.metering.prices import FREE, Price, PriceList
 from headrace.metering.slots import Reservation, Slots
 
@@ -8,6 +8,7 @@ __all__ = [
     "FREE",
     "Meter",
     "Metered",
+    "Payer",
     "Price",
     "PriceList",
     "Reservation",

@@ -8,14 +8,14 @@ records and ledger entries in groups. After a crash the slots say what was deliv
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from headrace.accounts import Account
 from headrace.clock import Clock
-from headrace.config import Billing, MeteringConfig, TierConfig
+from headrace.config import Billing, Config, MeteringConfig
 from headrace.errors import ConfigError, InsufficientCredit
 from headrace.metering.prices import FREE, Price, PriceList
 from headrace.metering.settlement import Settled, Writer
@@ -25,6 +25,18 @@ from headrace.types import Usage
 
 _FRONTS = 64  # server processes on one database
 NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payer:
+    """Whose request it is, and how it is paid."""
+
+    organisation_id: str
+    project_id: str
+    key_id: str
+    tier: str
+    billing: Billing
+    budget_micros: int | None = None  # of the key, for a calendar month (UTC)
 
 
 class Metered:
@@ -69,9 +81,21 @@ class Metered:
 
 
 class Unmetered:
-    """Stands for `Metered` where nobody is charged."""
+    """Stands for `Metered` where nobody is charged, and for the meter."""
 
     most = 1 << 62
+
+    async def reserve(
+        self,
+        payer: Payer,
+        model: str,
+        request_id: str,
+        *,
+        prompt_tokens: int,
+        most_outputs: Sequence[int],
+    ) -> "Unmetered":
+        """Itself: whoever it is, whatever it takes."""
+        return self
 
     def start(self, prompt_tokens: int) -> None:
         """Nothing."""
@@ -97,19 +121,18 @@ class Meter:
         config: MeteringConfig,
         *,
         prices: PriceList,
-        tiers: Mapping[str, TierConfig],
     ) -> None:
         self.slots = slots
         self._store = store
         self._clock = clock
         self._config = config
         self._prices = prices
-        self._tiers = tiers
         self._front = slots.path.name
         self._leases: dict[str, _Lease] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._budgets: dict[str, _Budget] = {}
         self._writer = Writer(store, slots)
+        self._closes_store = False
 
     @classmethod
     def open(
@@ -120,7 +143,6 @@ class Meter:
         config: MeteringConfig,
         *,
         prices: PriceList,
-        tiers: Mapping[str, TierConfig],
     ) -> Self:
         """A meter on the first slot file nobody uses; what processes that died left is recovered.
 
@@ -144,14 +166,31 @@ class Meter:
                 slots.close()
         if own is None:
             raise ConfigError(f"{home / 'metering'}: more than {_FRONTS} servers use it")
-        return cls(store, own, clock, config, prices=prices, tiers=tiers)
+        return cls(store, own, clock, config, prices=prices)
+
+    @classmethod
+    def of(cls, config: Config, clock: Clock) -> Self:
+        """The meter of a server with these settings, on a connection of its own."""
+        store = SqliteStore(config.home / "headrace.db", clock)
+        try:
+            prices = PriceList(config.prices)
+            meter = cls.open(config.home, store, clock, config.metering, prices=prices)
+        except BaseException:
+            store.close()
+            raise
+        meter._closes_store = True
+        return meter
 
     def close(self) -> None:
-        """Write what is outstanding, and give leased credit back."""
+        """Write what is outstanding, and give leased credit back; the next start does the rest."""
         self._writer.close()
-        with self._store.changing() as tx:
-            ledger.close_leases_of(tx, self._front)
-        self.slots.close()
+        try:
+            with self._store.changing() as tx:
+                ledger.close_leases_of(tx, self._front)
+        finally:
+            self.slots.close()
+            if self._closes_store:
+                self._store.close()
 
     @property
     def pending(self) -> int:
@@ -164,7 +203,7 @@ class Meter:
 
     async def reserve(
         self,
-        account: Account,
+        payer: Payer,
         model: str,
         request_id: str,
         *,
@@ -178,26 +217,25 @@ class Meter:
         QueueFull when too much runs.
         """
         now = self._clock.unix_s()
-        billing = self._tiers[account.tier.value].billing
-        price = FREE if billing is Billing.NONE else self._prices.at(model, now)
+        price = FREE if payer.billing is Billing.NONE else self._prices.at(model, now)
         most = max(most_outputs)
         answers = len(most_outputs)
         lease = _NO_LEASE
-        if billing is Billing.CREDIT and price is not FREE:
+        if payer.billing is Billing.CREDIT and price is not FREE:
             lease = await self._leased(
-                account.organisation_id, price.most(prompt_tokens, most * answers)
+                payer.organisation_id, price.most(prompt_tokens, most * answers)
             )
             most = _afforded(price, lease.micros, prompt_tokens, most, answers)
-        budget = self._budget(account, now)
+        budget = self._budget(payer, now)
         if budget is not None:
             most = _afforded(price, budget.left, prompt_tokens, most, answers, whose="key's budget")
         cost = price.most(prompt_tokens, most * answers)
         reservation = Reservation(
             request_id=request_id,
-            organisation_id=account.organisation_id,
-            project_id=account.project_id,
-            key_id=account.key_id,
-            tier=account.tier.value,
+            organisation_id=payer.organisation_id,
+            project_id=payer.project_id,
+            key_id=payer.key_id,
+            tier=payer.tier,
             model=model,
             price_version=price.version,
             input_micros=price.input_micros,
@@ -258,18 +296,18 @@ class Meter:
                     lease_id = ledger.open_lease(tx, organisation_id, self._front, more, now)
         return lease_id, more
 
-    def _budget(self, account: Account, now: float) -> "_Budget | None":
+    def _budget(self, payer: Payer, now: float) -> "_Budget | None":
         """What a key may still spend this month (UTC), if it has a budget."""
-        limit = account.limits.budget_micros
+        limit = payer.budget_micros
         if limit is None:
-            self._budgets.pop(account.key_id, None)
+            self._budgets.pop(payer.key_id, None)
             return None
         month = _month_start(now)
-        known = self._budgets.get(account.key_id)
+        known = self._budgets.get(payer.key_id)
         if known is None or known.month != month:
             with self._store.reading() as tx:
-                spent = ledger.spent_by_key(tx, account.key_id, month)
-            known = self._budgets[account.key_id] = _Budget(month, limit, limit - spent)
+                spent = ledger.spent_by_key(tx, payer.key_id, month)
+            known = self._budgets[payer.key_id] = _Budget(month, limit, limit - spent)
         if known.limit != limit:
             known.left += limit - known.limit
             known.limit = limit

@@ -248,14 +248,22 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             ) STRICT
             """,
             "CREATE INDEX leases_open ON leases (organisation_id) WHERE is_open",
-            *(
-                f"""
-                CREATE TRIGGER {table}_is_never_{verb}d BEFORE {verb} ON {table}
-                BEGIN SELECT raise(ABORT, 'the ledger is append-only'); END
-                """
-                for table in ("ledger", "usage_records")
-                for verb in ("update", "delete")
-            ),
+            """
+            CREATE TRIGGER ledger_is_never_updated BEFORE UPDATE ON ledger
+            BEGIN SELECT raise(ABORT, 'the ledger is append-only'); END
+            """,
+            """
+            CREATE TRIGGER ledger_is_never_deleted BEFORE DELETE ON ledger
+            BEGIN SELECT raise(ABORT, 'the ledger is append-only'); END
+            """,
+            """
+            CREATE TRIGGER usage_records_is_never_updated BEFORE UPDATE ON usage_records
+            BEGIN SELECT raise(ABORT, 'the ledger is append-only'); END
+            """,
+            """
+            CREATE TRIGGER usage_records_is_never_deleted BEFORE DELETE ON usage_records
+            BEGIN SELECT raise(ABORT, 'the ledger is append-only'); END
+            """,
         ),
     ),
 )

@@ -43,7 +43,7 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm take its mode
+            _create(path)
             migrate(self._connection(), now_unix=int(clock.unix_s()))
         except (OSError, sqlite3.Error) as exc:
             self.close()
@@ -96,6 +96,16 @@ class SqliteStore:
                 connection.execute(pragma)
             self._local.connection = connection
         return connection
+
+
+def _create(path: Path) -> None:
+    """The file with our mode, which -wal and -shm take over, unless it is there.
+
+    One that is there is not opened: closing it again would end the locks that other connections of
+    this process hold on it (fcntl's rule), and the next process to leave would take the log away.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _no_answer() -> StoreError:
