@@ -90,6 +90,8 @@ def headers_of(error: HeadraceError) -> dict[str, str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allowed
+    if isinstance(error, InsufficientCredit):
+        headers["x-should-retry"] = "false"
     if isinstance(error, CapacityError):
         headers["retry-after"] = str(max(1, error.retry_after_s))
         if error.retry_after_s > _LONGEST_RETRY_S:

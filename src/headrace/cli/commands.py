@@ -15,6 +15,8 @@ COMMANDS = {
     "demo": "headrace.cli.demo:demo",
     "chat": "headrace.cli.chat:chat",
     "keys": "headrace.cli.keys:keys_app",
+    "credit": "headrace.cli.credit:credit_app",
+    "usage": "headrace.cli.usage:usage",
     "users": "headrace.cli.users:users_app",
     "organisations": "headrace.cli.organisations:organisations_app",
     "bench": "headrace.cli.bench:bench_app",

@@ -1,11 +1,14 @@
 """What was used, and what it costs: integers, exactly once, after any crash."""
 
+from headrace.metering.books import Balance, Books, Statement
 from headrace.metering.meter import Meter, Metered, Payer, Unmetered, new_entry_id, recover
 from headrace.metering.prices import FREE, Price, PriceList
 from headrace.metering.slots import Reservation, Slots
 
 __all__ = [
     "FREE",
+    "Balance",
+    "Books",
     "Meter",
     "Metered",
     "Payer",
@@ -13,6 +16,7 @@ __all__ = [
     "PriceList",
     "Reservation",
     "Slots",
+    "Statement",
     "Unmetered",
     "new_entry_id",
     "recover",

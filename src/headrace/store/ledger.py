@@ -63,6 +63,12 @@ _ENTRIES_OF = (
 )
 
 
+def has_organisation(tx: Transaction, organisation_id: str) -> bool:
+    """Whether there is an organisation of this id."""
+    found = tx.execute("SELECT 1 FROM organisations WHERE id = ?", (organisation_id,))
+    return found.fetchone() is not None
+
+
 def append(tx: Transaction, record: LedgerRecord) -> bool:
     """Add an entry; False: one of this kind and reference is there, and nothing was done."""
     done = tx.execute(
