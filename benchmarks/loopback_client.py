@@ -54,13 +54,16 @@ class Server:
             lines = answer.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.split("{")[0] == name)
 
-    def key(self, name: str) -> str:
+    def key(self, name: str, tier: str = "free") -> str:
         """A new API key."""
-        command = [sys.executable, "-m", "headrace", "keys", "create", "--tier", "free", "--json"]
-        done = subprocess.run(
-            [*command, "--name", name], env=_env(self.home), capture_output=True, check=True
-        )
-        return json.loads(done.stdout)["key"]
+        made = self.run("keys", "create", "--tier", tier, "--json", "--name", name)
+        return json.loads(made)["key"]
+
+    def run(self, *arguments: str) -> str:
+        """What a command prints that works on the server's home."""
+        command = [sys.executable, "-m", "headrace", *arguments]
+        done = subprocess.run(command, env=_env(self.home), capture_output=True, check=True)
+        return done.stdout.decode()
 
 
 @contextmanager

@@ -187,8 +187,9 @@ void send_all(int socket, std::string_view data) {
   }
 }
 
-std::string request(const std::string& body) {
-  return "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
+std::string request(const std::string& body, const std::string& key) {
+  const std::string bearer = key.empty() ? "" : "authorization: Bearer " + key + "\r\n";
+  return "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n" + bearer +
          "content-type: application/json\r\ncontent-length: " +
          std::to_string(body.size()) + "\r\n\r\n" + body;
 }
@@ -238,13 +239,15 @@ void print(const std::vector<Stream>& streams, double start_s, const Used& used)
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: loopback_reader PORT BODIES\n");
+  if (argc != 3 && argc != 4) {
+    std::fprintf(stderr, "usage: loopback_reader PORT BODIES [KEY]\n");
     return 2;
   }
   std::vector<std::string> requests;
   std::ifstream file(argv[2]);
-  for (std::string body; std::getline(file, body);) requests.push_back(request(body));
+  for (std::string body; std::getline(file, body);) {
+    requests.push_back(request(body, argc == 4 ? argv[3] : ""));
+  }
   std::vector<Stream> streams(requests.size());
   const int epoll = epoll_create1(0);
   if (epoll < 0) fail("epoll_create1");

@@ -89,7 +89,7 @@ def chat(model: str, prompt: str, tokens: int) -> dict[str, Any]:
     }
 
 
-def read_streams(port: int, bodies: list[dict[str, Any]]) -> Reading:
+def read_streams(port: int, bodies: list[dict[str, Any]], key: str = "") -> Reading:
     """Ask the server at `port` for a streamed answer to each body, all at once.
 
     Raises ValueError unless each comes to its end with usage.
@@ -98,7 +98,10 @@ def read_streams(port: int, bodies: list[dict[str, Any]]) -> Reading:
         lines = Path(folder) / "bodies"
         lines.write_text("".join(json.dumps(body) + "\n" for body in bodies))
         done = subprocess.run(
-            [_program(), str(port), str(lines)], check=True, capture_output=True, text=True
+            [_program(), str(port), str(lines), *([key] if key else [])],
+            check=True,
+            capture_output=True,
+            text=True,
         )
     said = json.loads(done.stdout)
     streams = [Stream(**stream) for stream in said.pop("streams")]

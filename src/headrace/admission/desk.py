@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from headrace.accounts import Account
 from headrace.accounts.account import KeyLimits
 from headrace.accounts.roles import DEFAULT_ORGANISATION
 from headrace.admission.limiter import Ask, Hold, Limiter
-from headrace.admission.limits import Limits, Standing
+from headrace.admission.limits import NO_LIMITS, Limits, Standing
 from headrace.admission.outputs import Outputs
 from headrace.admission.patience import Patience
 from headrace.clock import Clock
 from headrace.config import TierConfig
 from headrace.types import Usage
-
-_NO_LIMITS = Limits()
 
 
 class Admission:
@@ -65,7 +64,7 @@ class Desk:
         """`is_open`: nobody has limits."""
         self._tiers = tiers
         self._limits = {
-            name: _NO_LIMITS if is_open else _limits_of_tier(tier) for name, tier in tiers.items()
+            name: NO_LIMITS if is_open else _limits_of_tier(tier) for name, tier in tiers.items()
         }
         self._is_open = is_open
         self._outputs = Outputs()
@@ -107,7 +106,7 @@ class Desk:
             key_id=account.key_id,
             model=model,
             of_organisation=self._limits[account.tier.value],
-            of_key=_NO_LIMITS if self._is_open else _limits_of_key(account.limits),
+            of_key=NO_LIMITS if self._is_open else _limits_of_key(account.limits),
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
         )
@@ -117,15 +116,18 @@ _NAMES = tuple(field.name for field in fields(Limits))
 
 
 def _limits_of_tier(tier: TierConfig) -> Limits:
-    return Limits(**{name: getattr(tier, name) or None for name in _NAMES})
+    found = Limits(**{name: getattr(tier, name) or None for name in _NAMES})
+    return NO_LIMITS if found == NO_LIMITS else found
 
 
+@lru_cache(maxsize=4_096)
 def _limits_of_key(limits: KeyLimits) -> Limits:
     """A key has no limits by the hour; its limit of 0 lets nothing pass."""
-    return Limits(
+    found = Limits(
         requests_per_minute=limits.requests_per_minute,
         requests_per_day=limits.requests_per_day,
         tokens_per_minute=limits.tokens_per_minute,
         tokens_per_day=limits.tokens_per_day,
         concurrent_requests=limits.concurrent_requests,
     )
+    return NO_LIMITS if found == NO_LIMITS else found

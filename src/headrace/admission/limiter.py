@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
-from headrace.admission.limits import SPAN_NS, Limits, Span, Standing, Unit
+from headrace.admission.limits import NO_LIMITS, SPAN_NS, Limits, Span, Standing, Unit
 from headrace.admission.windows import NANO, Bucket, Calendar, Day, Window
 from headrace.clock import Clock
 from headrace.errors import RateLimited, RequestTooLarge
@@ -114,10 +114,10 @@ class Limiter:
         return list(found.values())
 
     def _pools_of(self, ask: Ask, now_ns: int) -> "Iterator[_Pool]":
-        if ask.of_organisation != _NONE:
+        if ask.of_organisation is not NO_LIMITS:
             name = ("organisation", ask.organisation_id, ask.model)
             yield self._pool(name, ask.of_organisation, now_ns)
-        if ask.of_key != _NONE:
+        if ask.of_key is not NO_LIMITS:
             yield self._pool(("key", ask.key_id), ask.of_key, now_ns)
 
     def _pool(self, name: tuple[str, ...], limits: Limits, now_ns: int) -> "_Pool":
@@ -126,7 +126,7 @@ class Limiter:
             pool = self._pools[name] = _Pool(name[0], limits, self._day_end_ns, now_ns)
             if len(self._pools) > _KEPT:
                 self._forget_one()
-        elif pool.limits != limits:
+        elif pool.limits is not limits and pool.limits != limits:
             pool.change(limits, self._day_end_ns, now_ns)
         self._pools.move_to_end(name)
         return pool
@@ -147,24 +147,27 @@ def _weighed(pools: "tuple[_Pool, ...]", ask: Ask, now_ns: int) -> tuple[int, Ra
     tokens = ask.prompt_tokens + ask.output_tokens
     for pool in pools:
         tokens = min(tokens, pool.most_tokens(ask.prompt_tokens))
-    found = [pool.obstacle(tokens, now_ns) for pool in pools]
-    refusals = [refusal for refusal in found if refusal is not None]
-    return tokens, max(refusals, key=lambda refusal: refusal.wait_s, default=None)
+    worst: RateLimited | None = None
+    for pool in pools:
+        found = pool.obstacle(tokens, now_ns)
+        if found is not None and (worst is None or found.wait_s > worst.wait_s):
+            worst = found
+    return tokens, worst
 
 
-_NONE = Limits()
 _DayEnd = Callable[[int], int]
 
 
 class _Pool:
     """The windows of one organisation and model, or of one key."""
 
-    __slots__ = ("_whose", "_windows", "limits", "running")
+    __slots__ = ("_most_tokens", "_whose", "_windows", "limits", "running")
 
     def __init__(self, whose: str, limits: Limits, day_end_ns: "_DayEnd", now_ns: int) -> None:
         self._whose = whose
         self._windows: dict[tuple[Unit, Span], Window] = {}
-        self.limits = Limits()
+        self._most_tokens = 1 << 62  # that a request can reserve
+        self.limits = NO_LIMITS
         self.running = 0
         self.change(limits, day_end_ns, now_ns)
 
@@ -181,12 +184,13 @@ class _Pool:
             if known is not None:
                 window.take(min(known.used(now_ns), 2 * limit), now_ns)
             self._windows[unit, span] = window
+        tokens = [w.limit for (unit, _), w in self._windows.items() if unit == "tokens"]
+        self._most_tokens = min(tokens, default=1 << 62)
         self.limits = limits
 
     def most_tokens(self, prompt_tokens: int) -> int:
         """The most a request can reserve here. Raises RequestTooLarge if the prompt is more."""
-        limits = [w.limit for (unit, _), w in self._windows.items() if unit == "tokens"]
-        least = min(limits, default=1 << 62)
+        least = self._most_tokens
         if prompt_tokens > least:
             raise RequestTooLarge(
                 f"the prompt has {prompt_tokens:,} tokens, and the {self._whose}'s limit is "

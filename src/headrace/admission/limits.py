@@ -35,6 +35,9 @@ class Limits:
                     yield unit, span, limit
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How one limit stands."""

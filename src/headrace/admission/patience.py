@@ -34,8 +34,12 @@ class Patience:
         either. Raises RateLimited at once where the wait would be too long.
         """
         name = ask.organisation_id, ask.model
-        if name not in self._lines and self._limiter.obstacle(ask) is None:
-            return self._limiter.reserve(ask)
+        if name not in self._lines:
+            try:
+                return self._limiter.reserve(ask)
+            except RateLimited as refusal:
+                if patience_s < refusal.wait_s:
+                    raise
         line, place = self._lines[name], _Place(ask)
         line.append(place)
         until_s = self._clock.now_s() + patience_s
