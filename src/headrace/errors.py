@@ -253,6 +253,7 @@ class RateLimited(CapacityError):
         """`bucket`: "tokens per minute"; `whose`: "organisation" or "key"."""
         self.kind = f"too_many_{unit}_error"
         self.code = "token_quota_exceeded" if unit == "tokens" else "request_quota_exceeded"
+        self.whose = whose
         self.wait_s = wait_s
         super().__init__(
             f"{bucket[:1].upper()}{bucket[1:]} limit exceeded - too many {unit}. The {whose}'s "

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from headrace.admission import Ask, Limiter, Limits, Patience
+from headrace.admission.limits import NO_LIMITS
 from headrace.clock import ManualClock
 from headrace.errors import RateLimited
 
@@ -25,13 +26,15 @@ class World:
         self._sleepers.append((self.clock.now_s() + seconds, woken))
         await woken
 
-    async def ask(self, name: str, tokens: int, patience_s: float) -> None:
+    async def ask(
+        self, name: str, tokens: int, patience_s: float, of_key: Limits = NO_LIMITS
+    ) -> None:
         asked = Ask(
             organisation_id="org",
             key_id=name,
             model="m",
             of_organisation=TEN,
-            of_key=Limits(),
+            of_key=of_key,
             prompt_tokens=tokens,
             output_tokens=0,
         )
@@ -104,3 +107,31 @@ def test_who_gives_up_leaves_the_line() -> None:
         return world
 
     assert [name for name, _ in asyncio.run(scene()).passed] == ["first", "behind"]
+
+
+def test_a_key_at_its_own_limit_holds_nobody_up() -> None:
+    async def scene() -> World:
+        world = World()
+        one = Limits(requests_per_minute=1)
+        await world.ask("small", 10, 0, one)
+        stuck = asyncio.create_task(world.ask("small", 10, 60, one))
+        await asyncio.sleep(0)
+        await world.ask("other", 10, 0)
+        behind = [asyncio.create_task(world.ask(f"b{i}", 400, 60)) for i in range(2)]
+        await world.until_done(stuck, *behind)
+        return world
+
+    passed = asyncio.run(scene()).passed
+    assert [name for name, _ in passed] == ["small", "other", "b0", "b1", "small"]
+    assert [at for _, at in passed] == pytest.approx([0, 0, 0, 22, 60], abs=0.05)
+
+
+def test_nobody_holds_a_place_for_longer_than_a_minute() -> None:
+    async def scene() -> None:
+        world = World()
+        hourly = Limits(requests_per_hour=1)
+        await world.ask("k", 1, 0, hourly)
+        with pytest.raises(RateLimited):
+            await world.ask("k", 1, 999_999_999, hourly)
+
+    asyncio.run(scene())

@@ -9,6 +9,7 @@ from headrace.admission.limiter import Ask, Hold, Limiter
 from headrace.clock import Clock
 from headrace.errors import RateLimited
 
+LONGEST_S = 60.0  # chosen: nobody holds a place for longer
 _TURN_S = 0.001  # until the next in line looks again
 _MOST_WAITING = 64  # of one organisation and model; who comes then is refused at once
 
@@ -30,10 +31,12 @@ class Patience:
     async def reserve(self, ask: Ask, patience_s: float = 0.0) -> Hold:
         """As `Limiter.reserve`, after waiting `patience_s` seconds at most.
 
-        Whoever comes later waits behind, and is refused where the first in line could not pass
-        either. Raises RateLimited at once where the wait would be too long.
+        Whoever comes later waits behind, and is refused where those in front could not pass either.
+        Who is held up by a limit of his own key is passed over. Raises RateLimited at once where
+        the wait would be too long.
         """
         name = ask.organisation_id, ask.model
+        patience_s = min(patience_s, LONGEST_S)
         if name not in self._lines:
             try:
                 return self._limiter.reserve(ask)
@@ -45,17 +48,30 @@ class Patience:
         until_s = self._clock.now_s() + patience_s
         try:
             while True:
-                refusal = self._limiter.obstacle(line[0].ask)
-                if refusal is None and line[0] is place:
+                refusal = self._in_the_way(line, place)
+                if refusal is None:
                     return self._limiter.reserve(ask)
-                wait_s = _TURN_S if refusal is None else max(refusal.wait_s, _TURN_S)
+                wait_s = max(refusal.wait_s, _TURN_S)
                 if self._clock.now_s() + wait_s > until_s or len(line) > _MOST_WAITING:
-                    raise refusal or self._limiter.obstacle(ask) or _behind(len(line) - 1)
+                    raise refusal
                 await self._sleep(wait_s)
         finally:
             line.remove(place)
             if not line:
                 self._lines.pop(name, None)
+
+    def _in_the_way(self, line: "list[_Place]", place: "_Place") -> RateLimited | None:
+        """What keeps `place` waiting: its own key, somebody in front, or the organisation."""
+        own = self._limiter.obstacle(place.ask)
+        if own is not None and own.whose == "key":
+            return own
+        for ahead in line[: line.index(place)]:
+            theirs = self._limiter.obstacle(ahead.ask)
+            if theirs is None:
+                return _behind(line.index(place))
+            if theirs.whose != "key":
+                return theirs
+        return own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
