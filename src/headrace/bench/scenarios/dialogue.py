@@ -39,7 +39,7 @@ class Dialogue:
 
 def dialogue(scenario: str, seed: int, number: int) -> Dialogue:
     """Somebody plans a trip."""
-    writer, known = Writer(seed, number), words()
+    writer, known = Writer(seed, scenario, number), words()
     person, city = writer.pick(known.people), writer.pick(known.cities)
     people = str(writer.number(11, 99))
     first = (

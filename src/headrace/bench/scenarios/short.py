@@ -113,7 +113,7 @@ def _same(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def question(scenario: str, seed: int, number: int) -> OneCall:
     """A question with one right answer."""
     asked, pattern = words().questions[number % len(words().questions)]
-    label = Writer(seed, number).label
+    label = Writer(seed, scenario, number).label
     text = f"[{label}] {asked} Answer in one short sentence."
     messages = ({"role": "user", "content": text},)
     call = Call(messages=messages, max_tokens=64)
@@ -122,7 +122,7 @@ def question(scenario: str, seed: int, number: int) -> OneCall:
 
 def summary(scenario: str, seed: int, number: int, length_words: int) -> OneCall:
     """A log of about `length_words` to be summarised, with five facts that must occur."""
-    writer, known = Writer(seed, number), words()
+    writer, known = Writer(seed, scenario, number), words()
     told = {
         "person": writer.pick(known.people),
         "day": str(writer.number(100, 999)),
@@ -133,8 +133,8 @@ def summary(scenario: str, seed: int, number: int, length_words: int) -> OneCall
     log = writer.log(length_words, [template.format(**told) for template, _ in known.facts])
     text = (
         f"{log}\n\nSummarise this log in at most 200 words. Say who the harbour master is, on "
-        "which day the storm of the year came, how large the debt is, which ship was lost and where the "
-        "new pier will be built."
+        "which day the storm of the year came, how large the debt is, which ship was lost and "
+        "where the new pier will be built."
     )
     return OneCall(
         id=f"{scenario}/{number}",
@@ -154,7 +154,7 @@ def _fact(told: str) -> str:
 
 def tool_call(scenario: str, seed: int, number: int) -> OneToolCall:
     """Something that one of three tools does."""
-    writer, known = Writer(seed, number), words()
+    writer, known = Writer(seed, scenario, number), words()
     arguments: dict[str, Any]
     tool = ("book_freight", "cancel_booking", "convert_weight")[number % 3]
     if tool == "book_freight":
@@ -177,6 +177,6 @@ def tool_call(scenario: str, seed: int, number: int) -> OneToolCall:
 
 def shape(scenario: str, seed: int, number: int, length_words: int, max_tokens: int) -> OneCall:
     """A prompt of about so many words and a long answer: speed alone, any answer is right."""
-    text = f"{Writer(seed, number).log(length_words)}\n\nContinue this log, day by day, at length."
+    text = f"{Writer(seed, scenario, number).log(length_words)}\n\nContinue this log, day by day, at length."
     call = Call(messages=({"role": "user", "content": text},), max_tokens=max_tokens)
     return OneCall(id=f"{scenario}/{number}", scenario=scenario, call=call)

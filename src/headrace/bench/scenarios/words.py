@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -32,10 +33,10 @@ def words() -> Words:
 
 
 class Writer:
-    """Writes texts; the same seed and number give the same text, another number another one."""
+    """Writes texts; the same seed, scenario and number give the same text, any other another."""
 
-    def __init__(self, seed: int, number: int) -> None:
-        self._rng = np.random.default_rng((seed, number))
+    def __init__(self, seed: int, scenario: str, number: int) -> None:
+        self._rng = np.random.default_rng((seed, crc32(scenario.encode()), number))
         # Prompt caches look at beginnings: no two tasks begin alike.
         self.label = f"{self._rng.integers(16**8):08x}"
 
