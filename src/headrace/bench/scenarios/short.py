@@ -177,6 +177,7 @@ def tool_call(scenario: str, seed: int, number: int) -> OneToolCall:
 
 def shape(scenario: str, seed: int, number: int, length_words: int, max_tokens: int) -> OneCall:
     """A prompt of about so many words and a long answer: speed alone, any answer is right."""
-    text = f"{Writer(seed, scenario, number).log(length_words)}\n\nContinue this log, day by day, at length."
+    log = Writer(seed, scenario, number).log(length_words)
+    text = f"{log}\n\nContinue this log, day by day, at length."
     call = Call(messages=({"role": "user", "content": text},), max_tokens=max_tokens)
     return OneCall(id=f"{scenario}/{number}", scenario=scenario, call=call)
