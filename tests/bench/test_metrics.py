@@ -32,7 +32,9 @@ def test_bursts_after_silence_are_buffering() -> None:
 
 def test_an_even_stream_is_not_buffered_nor_is_one_slow_gap() -> None:
     assert not is_buffered(answer(*(0.01 * i for i in range(1, 80))))
-    assert not is_buffered(answer(*(0.01 * i for i in range(1, 40)), *(2 + 0.01 * i for i in range(40))))
+    assert not is_buffered(
+        answer(*(0.01 * i for i in range(1, 40)), *(2 + 0.01 * i for i in range(40)))
+    )
 
 
 def test_throughput_counts_arrivals_in_the_window_not_requests() -> None:

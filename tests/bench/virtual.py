@@ -59,7 +59,7 @@ def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Scripted:
     """Answers `reply(body)` word by word: the first after `first_s`, then one each `gap_s`.
 

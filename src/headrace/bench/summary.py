@@ -75,12 +75,13 @@ class Comparison:
 
 
 def cells(attempts: Sequence[Attempt], prices: Mapping[str, Price]) -> list[Cell]:
-    """A cell for each scenario, stage and endpoint, in the order they were first met.
+    """A cell for each scenario and stage, in the order they were met, and endpoint, by its name.
 
     `prices` is by endpoint.
     """
+    met = {(a.scenario, a.stage): index for index, a in reversed(list(enumerate(attempts)))}
     groups: dict[tuple[str, str, str], list[Attempt]] = {}
-    for attempt in attempts:
+    for attempt in sorted(attempts, key=lambda a: (met[a.scenario, a.stage], a.endpoint)):
         groups.setdefault((attempt.scenario, attempt.stage, attempt.endpoint), []).append(attempt)
     return [_cell(group, prices.get(group[0].endpoint)) for group in groups.values()]
 
@@ -185,7 +186,7 @@ _COMPARED: Mapping[str, Callable[[Attempt], float | None]] = {
 def comparisons(attempts: Sequence[Attempt]) -> list[Comparison]:
     """Of each two endpoints, in the closed scenarios: times of tasks that went well on both."""
     closed = [attempt for attempt in attempts if not attempt.stage]
-    names = list(dict.fromkeys(attempt.endpoint for attempt in closed))
+    names = sorted({attempt.endpoint for attempt in closed})
     scenarios = dict.fromkeys(attempt.scenario for attempt in closed)
     found: list[Comparison] = []
     for scenario in scenarios:

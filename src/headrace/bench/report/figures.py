@@ -32,8 +32,8 @@ def figures(attempts: Sequence[Attempt], cells: Sequence[Cell], names: Sequence[
         x = plots.Axis(label="time to first token, ms", is_log=True)
         groups = _groups(of_scenario, colours, lambda a: _scaled(ttft_s(a), 1e3))
         found.append(figure(f"{title}: TTFT", plots.ecdf(f"TTFT of {title}", x, groups)))
-        x = plots.Axis(label="output speed, tok/s", low=0.0)
         groups = _groups(of_scenario, colours, output_speed)
+        x = plots.Axis(label="output speed, tok/s", low=0.0, high=_most(groups))
         found.append(figure(f"{title}: speed", plots.ecdf(f"speed of {title}", x, groups)))
     found.append(_load(cells, colours))
     found.append(_gaps(closed, colours))
@@ -45,6 +45,12 @@ def figure(title: str, svg: str, told: str = "") -> str:
     """A picture with its title; nothing where there is no picture."""
     caption = f"<figcaption>{escape(told)}</figcaption>" if told else ""
     return f"<figure><h3>{escape(title)}</h3>{svg}{caption}</figure>" if svg else ""
+
+
+def _most(groups: _Groups) -> float | None:
+    """Where an axis ends so that single bursts do not press the rest together."""
+    ends = [1.3 * sorted(values)[int(0.95 * (len(values) - 1))] for _, _, values in groups]
+    return max(ends, default=None)
 
 
 def _scaled(value: float | None, by: float) -> float | None:

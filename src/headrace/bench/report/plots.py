@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 440.0, 260.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 12.0, 10.0, 42.0
+WIDTH, HEIGHT = 440.0, 270.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 18.0, 10.0, 48.0
 _TICKS = 5
+_DECADE = 10  # below, a logarithmic axis is ticked like a linear one
 _Point = tuple[float, float]
 
 
@@ -45,7 +46,7 @@ class Axis:
 
     def ticks(self, low: float, high: float) -> list[float]:
         """Round values to write beside it."""
-        if self.is_log:
+        if self.is_log and high / low >= _DECADE:
             found = [
                 factor * 10.0**power
                 for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -92,7 +93,7 @@ class _Sheet:
             if is_x:
                 at = self.x(tick)
                 line = f'x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP:g}" y2="{bottom:g}"'
-                place = f'x="{at:.1f}" y="{bottom + 15:g}" text-anchor="middle"'
+                place = f'x="{at:.1f}" y="{bottom + 18:g}" text-anchor="middle"'
             else:
                 at = self.y(tick)
                 line = f'x1="{_LEFT:g}" x2="{right:g}" y1="{at:.1f}" y2="{at:.1f}"'
@@ -100,10 +101,10 @@ class _Sheet:
             self.parts.append(f'<line class="grid" {line}/><text {place}>{number(tick)}</text>')
         middle_x, middle_y = (_LEFT + right) / 2, (_TOP + bottom) / 2
         if is_x:
-            place = f'x="{middle_x:g}" y="{HEIGHT - 6:g}" text-anchor="middle"'
+            place = f'x="{middle_x:g}" y="{HEIGHT - 7:g}" text-anchor="middle"'
         else:
-            turn = f"rotate(-90 12 {middle_y:g})"
-            place = f'x="12" y="{middle_y:g}" text-anchor="middle" transform="{turn}"'
+            turn = f"rotate(-90 14 {middle_y:g})"
+            place = f'x="14" y="{middle_y:g}" text-anchor="middle" transform="{turn}"'
         self.parts.append(f'<text class="label" {place}>{escape(axis.label)}</text>')
 
     def svg(self, told: str) -> str:

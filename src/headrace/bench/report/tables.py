@@ -79,7 +79,7 @@ def title_of(scenario: str) -> str:
 def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
     """One row a scenario and endpoint, one task at a time."""
     head = ("scenario", "endpoint", "tasks", "success", "TTFT P50, ms", "P90", "P99")
-    head += ("speed P50, tok/s", "gap P99, ms", "whole call P50, ms", "cost of a success", "note")
+    head += ("tok/s P50", "gap P99, ms", "call P50, ms", "cost of a success")
     rows = [
         (
             escape(title_of(cell.scenario)),
@@ -95,18 +95,17 @@ def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
             cost(
                 cell.micro_per_success, cell.tokens_per_success, currency_of(facts, cell.endpoint)
             ),
-            escape("; ".join(cell.flags)),
         )
         for cell in cells
         if not cell.stage
     ]
-    return table(head, rows, words=(1, 11)) if rows else ""
+    return table(head, rows, words=(1,)) + _flags(cells, has_stage=False) if rows else ""
 
 
 def load_table(cells: Sequence[Cell], facts: Facts) -> str:
     """One row a stage and endpoint."""
-    head = ("offered", "endpoint", "tasks", "success", "TTFT P50, ms", "P99", "whole call P99, ms")
-    head += ("system, tok/s", "goodput, tasks/s", "faults", "cost of a success", "note")
+    head = ("offered", "endpoint", "tasks", "success", "TTFT P50, ms", "P99", "call P99, ms")
+    head += ("system tok/s", "goodput, 1/s", "faults", "cost of a success")
     rows = [
         (
             f"{escape(cell.stage)} of {facts.capacity.get(cell.endpoint, 0):.1f} tasks/s",
@@ -122,12 +121,23 @@ def load_table(cells: Sequence[Cell], facts: Facts) -> str:
             cost(
                 cell.micro_per_success, cell.tokens_per_success, currency_of(facts, cell.endpoint)
             ),
-            escape("; ".join(cell.flags)),
         )
         for cell in cells
         if cell.stage
     ]
-    return table(head, rows, words=(1, 11)) if rows else ""
+    return table(head, rows, words=(1,)) + _flags(cells, has_stage=True) if rows else ""
+
+
+def _flags(cells: Sequence[Cell], *, has_stage: bool) -> str:
+    """What to know before believing a row, each once, with whom it concerns."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        for flag in cell.flags:
+            if bool(cell.stage) == has_stage:
+                row = cell.stage or title_of(cell.scenario)
+                found.setdefault(flag, []).append(f"{row} ({cell.endpoint})")
+    lines = (f"<li>{escape(flag)}: {escape(', '.join(rows))}</li>" for flag, rows in found.items())
+    return f'<ul class="soft">{"".join(lines)}</ul>' if found else ""
 
 
 def structured_table(cells: Sequence[Cell]) -> str:

@@ -13,6 +13,7 @@ from headrace.bench.scenarios.task import Call, Outcome
 from headrace.bench.scenarios.words import Writer, words
 
 _SUMMARY_WORDS = 250  # asked for: 200
+_QUESTION_WORDS = 70  # after the log, and the log's last line
 TOOLS: Sequence[Mapping[str, Any]] = [
     {
         "type": "function",
@@ -121,7 +122,7 @@ def question(scenario: str, seed: int, number: int) -> OneCall:
 
 
 def summary(scenario: str, seed: int, number: int, length_words: int) -> OneCall:
-    """A log of about `length_words` to be summarised, with five facts that must occur."""
+    """A log to be summarised, with five facts that must occur; `length_words` with the question."""
     writer, known = Writer(seed, scenario, number), words()
     told = {
         "person": writer.pick(known.people),
@@ -130,7 +131,9 @@ def summary(scenario: str, seed: int, number: int, length_words: int) -> OneCall
         "vessel": writer.pick(known.vessels),
         "place": writer.pick(known.places),
     }
-    log = writer.log(length_words, [template.format(**told) for template, _ in known.facts])
+    log = writer.log(
+        length_words - _QUESTION_WORDS, [template.format(**told) for template, _ in known.facts]
+    )
     text = (
         f"{log}\n\nSummarise this log in at most 200 words. Say who the harbour master is, on "
         "which day the storm of the year came, how large the debt is, which ship was lost and "

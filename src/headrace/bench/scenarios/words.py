@@ -49,15 +49,19 @@ class Writer:
         return int(self._rng.integers(low, high + 1))
 
     def log(self, length_words: int, facts: Sequence[str] = ()) -> str:
-        """A harbour's log of about so many words, the facts spread over it as sentences."""
+        """A harbour's log of `length_words` or a few more, the facts spread over it."""
         known = words()
-        days = max(1, length_words // 13)
-        lines = [
-            f"Day {day}: the {self.pick(known.vessels)} {self.pick(known.actions)} "
-            f"{self.number(2, 90)} crates of {self.pick(known.goods)} for "
-            f"{self.pick(known.places)} {self.pick(known.weather)}."
-            for day in range(1, days + 1)
-        ]
+        lines: list[str] = []
+        left = length_words - sum(len(fact.split()) for fact in facts)
+        while left > 0 or not lines:
+            line = (
+                f"Day {len(lines) + 1}: the {self.pick(known.vessels)} {self.pick(known.actions)} "
+                f"{self.number(2, 90)} crates of {self.pick(known.goods)} for "
+                f"{self.pick(known.places)} {self.pick(known.weather)}."
+            )
+            left -= len(line.split())
+            lines.append(line)
+        days = len(lines)
         for index, fact in enumerate(facts):
             lines.insert(round((index + 0.5) * days / len(facts)) + index, fact)
         return f"Log {self.label}. " + " ".join(lines)
