@@ -14,7 +14,7 @@ from headrace.bench.load import Endpoint
 T = TypeVar("T")
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Jumping(selectors.DefaultSelector):
     """Waits for nothing: the time that would be waited has passed."""
 
     now_s = 0.0

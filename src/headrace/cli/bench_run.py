@@ -12,13 +12,15 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from headrace.bench.gate import judge, junit, limits_of, read_limits
 from headrace.bench.load import Endpoint, Player
 from headrace.bench.metrics import Attempt
-from headrace.bench.report import page, write_lines
+from headrace.bench.report import page, read_lines, write_lines
 from headrace.bench.report.lines import Report
 from headrace.bench.report.tables import title_of, verdict
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import SCENARIOS, Scenario, scenario_named
+from headrace.bench.scenarios.dataset import dataset as own_tasks
 from headrace.cli.bench_endpoints import (
     KEY_HELP,
     MODEL_HELP,
@@ -38,6 +40,19 @@ def run(
     scenario: Annotated[
         list[str] | None, typer.Option(help=f"{', '.join(SCENARIOS)} [the first six]")
     ] = None,
+    dataset: Annotated[
+        list[Path] | None, typer.Option(help="your own tasks, JSON lines with prompts and checkers")
+    ] = None,
+    limits: Annotated[
+        Path | None, typer.Option(help="TOML; exit status 1 when one is surely broken")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="an earlier run's .jsonl, whose numbers are limits")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="of the baseline's numbers")] = 0.1,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", help="verdicts as JUnit XML")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="name of the two files, .jsonl and .html are added")
     ] = Path("headrace-bench"),
@@ -56,13 +71,11 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Measure any OpenAI-compatible endpoint by tasks with checkers; compare several in pairs."""
-    chosen = (
-        [scenario_named(name) for name in scenario]
-        if scenario
-        else [one for one in SCENARIOS.values() if one.is_default]
-    )
+    chosen = _chosen(scenario or [], dataset or [])
+    kept = [*(read_limits(limits) if limits else ())]
+    kept += limits_of(read_lines(baseline).cells, tolerance) if baseline else ()
     if dry_run:
-        _tell_plan(chosen, tasks, len(url))
+        _tell_plan(chosen, tasks, len(url), as_json)
         return
     started_s = SystemClock().unix_s()
     settings = RunSettings(
@@ -89,6 +102,20 @@ def run(
         print_json({"facts": made.facts, "cells": made.cells, "comparisons": made.comparisons})
     else:
         _print(made)
+    verdicts = judge(made.cells, kept)
+    if junit_file is not None:
+        junit_file.write_text(junit(verdicts))
+    broken = [verdict for verdict in verdicts if not verdict.is_kept]
+    for verdict in broken:
+        say(f"broken: {verdict.name}: {verdict.told}", style="red")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _chosen(names: Sequence[str], files: Sequence[Path]) -> list[Scenario]:
+    """What was named, else one's own tasks, else the scenarios that are asked by default."""
+    found = [scenario_named(name) for name in names] + [own_tasks(path) for path in files]
+    return found or [one for one in SCENARIOS.values() if one.is_default]
 
 
 async def _watched(
@@ -140,13 +167,26 @@ def write(made: Report, out: Path) -> None:
     say(f"written: {html} and {lines}", style="dim")
 
 
-def _tell_plan(chosen: Sequence[Scenario], tasks: int | None, count: int) -> None:
+def _tell_plan(chosen: Sequence[Scenario], tasks: int | None, count: int, as_json: bool) -> None:
     """What would be sent, in words: tokens are known only to endpoints."""
+    plan = [
+        {
+            "scenario": one.name,
+            "tasks": None if one.is_load else (tasks or one.tasks) * count,
+            "prompt_words": one.words,
+            "answer_tokens": one.max_tokens,
+        }
+        for one in chosen
+    ]
+    if as_json:
+        print_json({"would_send": plan})
+        return
     table = Table("scenario", "tasks", "prompt words, at most", "answer tokens, at most")
-    for one in chosen:
-        number = tasks or one.tasks
-        told = "as many as it can take" if one.is_load else f"{number * count:,}"
-        table.add_row(one.title, told, f"{one.words:,} each", f"{one.max_tokens:,} a call")
+    for row in plan:
+        told = "as many as it can take" if row["tasks"] is None else str(row["tasks"])
+        table.add_row(
+            str(row["scenario"]), told, f"{row['prompt_words']:,}", f"{row['answer_tokens']:,}"
+        )
     Console().print(table)
 
 
