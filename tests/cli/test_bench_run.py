@@ -103,3 +103,18 @@ def test_what_does_not_fit_is_one_sentence(arguments: tuple[str, ...], told: str
     _, _, error = headrace("run", *arguments)
     assert isinstance(error, ConfigError)
     assert told in str(error)
+
+
+def test_a_broken_limit_is_the_exit_status(null_urls: list[str], tmp_path: Path) -> None:
+    limits, report, tasks = tmp_path / "l.toml", tmp_path / "j.xml", tmp_path / "mine.jsonl"
+    tasks.write_text('{"prompt":"go on","regex":"the ship"}\n' * 6)
+    asked = ("run", "--url", null_urls[1], "--dataset", str(tasks), "--out", str(tmp_path / "r"))
+    limits.write_text(
+        '[[limits]]\nscenario = "mine"\nmetric = "success"\nat_least = 1\n'
+        '[[limits]]\nscenario = "mine"\nmetric = "ttft_p50_ms"\nat_most = 60000\n'
+    )
+    assert headrace(*asked, "--limits", str(limits), "--junit", str(report))[0] == 0
+    assert 'failures="0"' in report.read_text()
+    limits.write_text(limits.read_text().replace("60000", "20"))  # the script says 30
+    assert headrace(*asked, "--limits", str(limits), "--junit", str(report))[0] == 1
+    assert 'failures="1"' in report.read_text()

@@ -71,13 +71,17 @@ def limits_of(baseline: Sequence[Cell], tolerance: float) -> list[Limit]:
             estimate = _measured(cell, metric)
             if estimate is None:
                 continue
-            where = {"scenario": cell.scenario, "stage": cell.stage, "endpoint": cell.endpoint}
-            if metric.startswith(_MORE_IS_BETTER):
-                least = estimate.value * (1 - tolerance)
-                found.append(Limit(**where, metric=metric, at_least=least))
-            else:
-                most = estimate.value * (1 + tolerance)
-                found.append(Limit(**where, metric=metric, at_most=most))
+            is_floor = metric.startswith(_MORE_IS_BETTER)
+            found.append(
+                Limit(
+                    scenario=cell.scenario,
+                    stage=cell.stage,
+                    endpoint=cell.endpoint,
+                    metric=metric,
+                    at_least=estimate.value * (1 - tolerance) if is_floor else None,
+                    at_most=None if is_floor else estimate.value * (1 + tolerance),
+                )
+            )
     return found
 
 

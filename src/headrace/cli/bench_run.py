@@ -105,9 +105,9 @@ def run(
     verdicts = judge(made.cells, kept)
     if junit_file is not None:
         junit_file.write_text(junit(verdicts))
-    broken = [verdict for verdict in verdicts if not verdict.is_kept]
-    for verdict in broken:
-        say(f"broken: {verdict.name}: {verdict.told}", style="red")
+    broken = [one for one in verdicts if not one.is_kept]
+    for one in broken:
+        say(f"broken: {one.name}: {one.told}", style="red")
     if broken:
         raise typer.Exit(1)
 
