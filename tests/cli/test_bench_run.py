@@ -69,9 +69,12 @@ def test_a_run_prints_one_object_and_writes_both_files(
 
 def test_a_race_prints_who_came_in_how(null_urls: list[str], tmp_path: Path) -> None:
     urls = [word for url in null_urls for word in ("--url", url)]
+    urls += ["--name", "left", "--name", "right"]
     code, out, _ = headrace("race", *urls, "--rounds", "2", "--out", str(tmp_path / "r"), "--json")
     assert code == 0
-    assert [place["rounds"] for place in json.loads(out)["places"]] == [2, 2]
+    places = json.loads(out)["places"]
+    assert [place["rounds"] for place in places] == [2, 2]
+    assert {place["endpoint"] for place in places} == {"left", "right"}
     assert "The race" in (tmp_path / "r.html").read_text()
 
 
@@ -94,13 +97,16 @@ def test_a_dry_run_sends_nothing() -> None:
             ("--url", "http://a", "--url", "http://b", *("--model", "m") * 3),
             "--model: give it once",
         ),
+        (("--url", "URL", "--name", "a", "--name", "b"), "--name: one for each"),
         (("--url", "http://a", "--key-file", "/no/such/file"), "key file /no/such/file"),
         (("--url", "http://a", "--prices", "/no/such/file"), "price table /no/such/file"),
         (("--url", "http://a", "--tokenizer", "/no/such/file"), "tokenizer /no/such/file"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(arguments: tuple[str, ...], told: str) -> None:
-    _, _, error = headrace("run", *arguments)
+def test_what_does_not_fit_is_one_sentence(
+    arguments: tuple[str, ...], told: str, null_urls: list[str]
+) -> None:
+    _, _, error = headrace("run", *(a.replace("URL", null_urls[0]) for a in arguments))
     assert isinstance(error, ConfigError)
     assert told in str(error)
 

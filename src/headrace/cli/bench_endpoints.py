@@ -25,6 +25,7 @@ from headrace.clock import SystemClock
 from headrace.errors import ConfigError
 
 URL_HELP = "address of an endpoint; repeat it to compare several"
+NAME_HELP = "what reports call it, one for each --url [model or host]"
 MODEL_HELP = "its model, one for each --url (or one for all)"
 KEY_HELP = "file with its API key, one for each --url (or one for all)"
 PRICES_HELP = "price table, TOML"
@@ -43,6 +44,7 @@ def one_each(values: Sequence[Any], count: int, option: str) -> list[Any]:
 @asynccontextmanager
 async def endpoints(
     urls: Sequence[str],
+    names: Sequence[str],
     models: Sequence[str],
     key_files: Sequence[Path],
     prices: Path | None,
@@ -73,12 +75,14 @@ async def endpoints(
                 contexts.append(context)
             chosen_models.append(chosen)
             transports.append(HttpTransport(url, SystemClock(), key=key))
-        names = _names(urls, chosen_models)
+        told = list(names) or _names(urls, chosen_models)
+        if len(set(told)) != len(urls):
+            raise ConfigError("--name: one for each --url, no two alike")
         found = [
             Endpoint(
                 name=name, model=model, transport=wire, price=table.get(model), token_ends=ends
             )
-            for name, model, wire in zip(names, chosen_models, transports, strict=True)
+            for name, model, wire in zip(told, chosen_models, transports, strict=True)
         ]
         yield found, min(contexts, default=None)
     finally:

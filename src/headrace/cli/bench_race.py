@@ -20,6 +20,7 @@ from headrace.bench.run import Run
 from headrace.cli.bench_endpoints import (
     KEY_HELP,
     MODEL_HELP,
+    NAME_HELP,
     PRICES_HELP,
     URL_HELP,
     budget,
@@ -36,6 +37,7 @@ _FRAME_S = 0.1
 def race(
     url: Annotated[list[str], typer.Option(help=URL_HELP)],
     model: Annotated[list[str] | None, typer.Option(help=MODEL_HELP)] = None,
+    name: Annotated[list[str] | None, typer.Option(help=NAME_HELP)] = None,
     rounds: Annotated[int, typer.Option(min=1, help="an errand and a voice turn each")] = 10,
     out: Annotated[
         Path, typer.Option(help="name of the two files, .jsonl and .html are added")
@@ -53,7 +55,10 @@ def race(
     player = Player(clock=clock, seed=seed, budget=budget(max_tokens, max_cost))
 
     async def measure() -> tuple[list[Endpoint], Run]:
-        async with endpoints(url, model or [], key_file or [], prices, None) as (found, _):
+        async with endpoints(url, name or [], model or [], key_file or [], prices, None) as (
+            found,
+            _,
+        ):
             async with LagWatch(clock, time.process_time) as watch:
                 attempts = await _watched(player, found, rounds)
             return found, Run(attempts=attempts, lags={"race": watch.lag(attempts)})

@@ -24,6 +24,7 @@ from headrace.bench.scenarios.dataset import dataset as own_tasks
 from headrace.cli.bench_endpoints import (
     KEY_HELP,
     MODEL_HELP,
+    NAME_HELP,
     PRICES_HELP,
     URL_HELP,
     budget,
@@ -37,6 +38,7 @@ from headrace.clock import SystemClock
 def run(
     url: Annotated[list[str], typer.Option(help=URL_HELP)],
     model: Annotated[list[str] | None, typer.Option(help=MODEL_HELP)] = None,
+    name: Annotated[list[str] | None, typer.Option(help=NAME_HELP)] = None,
     scenario: Annotated[
         list[str] | None, typer.Option(help=f"{', '.join(SCENARIOS)} [the first six]")
     ] = None,
@@ -84,7 +86,8 @@ def run(
     player = Player(clock=SystemClock(), seed=seed, budget=budget(max_tokens, max_cost))
 
     async def measure() -> tuple[list[Endpoint], Run]:
-        async with endpoints(url, model or [], key_file or [], prices, tokenizer) as (found, room):
+        asked = endpoints(url, name or [], model or [], key_file or [], prices, tokenizer)
+        async with asked as (found, room):
             return found, await _watched(player, found, settings, room)
 
     found, done = asyncio.run(measure())
