@@ -29,6 +29,7 @@ NAME_HELP = "what reports call it, one for each --url [model or host]"
 MODEL_HELP = "its model, one for each --url (or one for all)"
 KEY_HELP = "file with its API key, one for each --url (or one for all)"
 PRICES_HELP = "price table, TOML"
+SEED_HELP = "the same seed sends the same [a new one, so that no cache knows the prompts]"
 _TIMEOUT_S = 10.0
 
 
@@ -139,6 +140,11 @@ def _context(card: dict[str, Any]) -> int | None:
         if isinstance(card.get(name), int):
             return card[name]
     return None
+
+
+def fresh_seed(unix_s: float) -> int:
+    """A seed that no run before had; reports tell it, so that a run can be repeated."""
+    return int(unix_s * 1e3)
 
 
 def budget(max_tokens: int | None, max_cost: float | None) -> Budget:

@@ -22,9 +22,11 @@ from headrace.cli.bench_endpoints import (
     MODEL_HELP,
     NAME_HELP,
     PRICES_HELP,
+    SEED_HELP,
     URL_HELP,
     budget,
     endpoints,
+    fresh_seed,
     report,
 )
 from headrace.cli.bench_run import write
@@ -42,7 +44,7 @@ def race(
     out: Annotated[
         Path, typer.Option(help="name of the two files, .jsonl and .html are added")
     ] = Path("headrace-race"),
-    seed: Annotated[int, typer.Option(min=0, help="the same seed sends the same")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help=SEED_HELP)] = None,
     key_file: Annotated[list[Path] | None, typer.Option(help=KEY_HELP)] = None,
     prices: Annotated[Path | None, typer.Option(help=PRICES_HELP)] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="spend no more, all told")] = None,
@@ -52,6 +54,7 @@ def race(
     """Let endpoints race: who has an agent's errand done first, and who speaks within 800 ms?"""
     clock = SystemClock()
     started_s = clock.unix_s()
+    seed = fresh_seed(started_s) if seed is None else seed
     player = Player(clock=clock, seed=seed, budget=budget(max_tokens, max_cost))
 
     async def measure() -> tuple[list[Endpoint], Run]:

@@ -26,9 +26,11 @@ from headrace.cli.bench_endpoints import (
     MODEL_HELP,
     NAME_HELP,
     PRICES_HELP,
+    SEED_HELP,
     URL_HELP,
     budget,
     endpoints,
+    fresh_seed,
     report,
 )
 from headrace.cli.output import print_json, say
@@ -61,7 +63,7 @@ def run(
     tasks: Annotated[int | None, typer.Option(min=1, help="of each, one at a time")] = None,
     stage_s: Annotated[float, typer.Option(min=1, help="of sending, a stage of load")] = 10.0,
     concurrency: Annotated[int, typer.Option(min=1, help="while capacity is measured")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="the same seed sends the same")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help=SEED_HELP)] = None,
     key_file: Annotated[list[Path] | None, typer.Option(help=KEY_HELP)] = None,
     prices: Annotated[Path | None, typer.Option(help=PRICES_HELP)] = None,
     tokenizer: Annotated[
@@ -80,6 +82,7 @@ def run(
         _tell_plan(chosen, tasks, len(url), as_json)
         return
     started_s = SystemClock().unix_s()
+    seed = fresh_seed(started_s) if seed is None else seed
     settings = RunSettings(
         scenarios=chosen, seed=seed, tasks=tasks, stage_s=stage_s, concurrency=concurrency
     )

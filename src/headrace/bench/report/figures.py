@@ -130,5 +130,5 @@ def _when(attempts: Sequence[Attempt], colours: Mapping[str, int]) -> str:
         )
         for attempt in sorted(attempts, key=lambda a: a.start_s)
     ]
-    told = "Filled: the task succeeded. Outlined: it did not."
+    told = "Strong: the task succeeded. Pale: it did not."
     return figure("Time line", plots.timeline("when each task ran", spans), told)

@@ -179,7 +179,7 @@ def histogram(told: str, x: Axis, groups: Sequence[tuple[str, int, Sequence[floa
 
 
 def timeline(told: str, spans: Sequence[tuple[float, float, int, bool, str]]) -> str:
-    """When each attempt ran: (begin s, end s, colour, passed, title); failures are outlined."""
+    """When each attempt ran: (begin s, end s, colour, passed, title); failures are pale."""
     if not spans:
         return ""
     rows: list[float] = []  # where each row is free again

@@ -227,7 +227,7 @@ def published_table(cells: Sequence[Cell], facts: Facts) -> str:
         if not cell.stage and cell.speed["p50"] is not None
     ]
     rows += [_published(row) for row in csv.DictReader(text.splitlines())]
-    return table(head, rows, words=(1, 6))
+    return table(head, rows, words=(1, 4, 6))
 
 
 def _plain(quantiles: Quantiles) -> str:
