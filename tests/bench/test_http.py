@@ -11,6 +11,7 @@ from headrace.bench.metrics import ttft_s
 from headrace.bench.null_server import NullScript, NullServer
 from headrace.clock import SystemClock
 from headrace.errors import ConfigError
+from tests.bench.virtual import delta, sse
 
 BODY = b'{"model":"null","messages":[{"role":"user","content":"one two"}],"max_tokens":12}'
 
@@ -111,6 +112,44 @@ def test_a_closed_port_is_a_fault() -> None:
         return await ask_once(HttpTransport(url, SystemClock()))
 
     assert asyncio.run(main()).fault.startswith("no connection: ")
+
+
+def test_a_connection_that_was_closed_while_idle_is_not_a_fault() -> None:
+    served: list[int] = []
+    talks: list[asyncio.Task[None]] = []
+    stream = sse(delta(content="a", finish="stop"))
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(stream)}"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer once; read a second request and close the connection."""
+        talks.append(asyncio.current_task())  # type: ignore[arg-type]
+        served.append(0)
+        try:
+            for _ in range(2):
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(len(BODY))
+                served[-1] += 1
+                if served[-1] == 1:
+                    writer.write(f"{head}\r\n\r\n".encode() + stream)
+        finally:
+            writer.close()
+
+    async def main() -> list[Answer]:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport = HttpTransport(f"http://127.0.0.1:{port}", SystemClock())
+        answers = [await ask_once(transport) for _ in range(2)]
+        await transport.close()
+        server.close()
+        await asyncio.wait(talks)
+        # The last one ended with the connection, in the middle of its wait.
+        assert isinstance(talks[1].exception(), asyncio.IncompleteReadError)
+        return answers
+
+    answers = asyncio.run(main())
+    assert [a.fault for a in answers] == ["", ""]
+    assert [a.connect_s is None for a in answers] == [False, False]
+    assert served == [2, 1]
 
 
 @pytest.mark.parametrize("url", ["ftp://a", "http://", "//"])

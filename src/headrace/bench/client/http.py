@@ -7,6 +7,7 @@ protocol's callback looks first; what the bytes mean is found out when the answe
 import asyncio
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from headrace import __version__
@@ -48,33 +49,42 @@ class HttpTransport:
     ) -> Exchange:
         """Send `body` and wait for the end of the answer."""
         began_s = self._clock.now_s()
-        wire = self._kept()
-        connect_s = None
-        if wire is None:
-            try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    wire = await self._connect()
-            except (OSError, TimeoutError) as exc:
-                fault = f"no connection: {exc or 'timed out'}"
-                return Exchange(sent_s=began_s, ended_s=self._clock.now_s(), fault=fault)
-            connect_s = self._clock.now_s() - began_s
+        if (wire := self._kept()) is not None:
+            found = await self._ask(wire, body, on_piece)
+            # Closed while idle, before it could be seen: nobody read the request.
+            if not wire.was_closed_unread:
+                return found
+        opened_s = self._clock.now_s()
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                wire = await self._connect()
+        except (OSError, TimeoutError) as exc:
+            fault = f"no connection: {exc or 'timed out'}"
+            return Exchange(sent_s=began_s, ended_s=self._clock.now_s(), fault=fault)
+        connect_s = self._clock.now_s() - opened_s
+        return replace(await self._ask(wire, body, on_piece), connect_s=connect_s)
+
+    async def _ask(
+        self, wire: "_Wire", body: bytes, on_piece: Callable[[float, bytes], None] | None
+    ) -> Exchange:
         head = f"{self._head}content-length: {len(body)}\r\n\r\n".encode()
         sent_s = self._clock.now_s()
         ended = wire.ask(head + body, on_piece)
-        fault = ""
         try:
             async with asyncio.timeout(self._timeout_s):
                 fault = await ended
         except TimeoutError:
             fault = f"no end within {self._timeout_s:g} s"
-        finally:
-            if not wire.may_be_kept:
-                wire.close()
+            wire.close()
+        except asyncio.CancelledError:
+            wire.close()
+            raise
         if wire.may_be_kept:
             self._idle.append(wire)
+        else:
+            wire.close()
         return Exchange(
             sent_s=sent_s,
-            connect_s=connect_s,
             status=wire.framing.status,
             is_stream=wire.framing.headers.get("content-type", "").startswith("text/event-stream"),
             arrivals=tuple(wire.arrivals),
@@ -112,6 +122,7 @@ class _Wire(asyncio.Protocol):
         self.arrivals: list[tuple[float, bytes]] = []
         self.last_s = 0.0
         self.is_open = False
+        self._was_lost = False
         self._ended: asyncio.Future[str] | None = None
         self._on_piece: Callable[[float, bytes], None] | None = None
 
@@ -119,6 +130,11 @@ class _Wire(asyncio.Protocol):
     def may_be_kept(self) -> bool:
         """Whether the last answer came whole and the connection lasts."""
         return self.is_open and self.framing.is_complete and self.framing.keeps_alive
+
+    @property
+    def was_closed_unread(self) -> bool:
+        """Whether the other side closed the connection without a byte of an answer."""
+        return self._was_lost and not self.framing.status
 
     def ask(
         self, message: bytes, on_piece: Callable[[float, bytes], None] | None
@@ -156,6 +172,7 @@ class _Wire(asyncio.Protocol):
             self._end("")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._was_lost = self.is_open  # else it was closed here
         self.is_open = False
         self.last_s = self._clock.now_s()
         self._end("" if self.framing.close() else f"the connection broke off: {exc or 'closed'}")
