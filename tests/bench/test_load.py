@@ -12,7 +12,7 @@ from headrace.bench.metrics import Attempt, ttft_s
 from headrace.bench.prices import Price
 from headrace.bench.scenarios import Outcome
 from headrace.bench.scenarios.dialogue import dialogue
-from headrace.bench.scenarios.short import question
+from headrace.bench.scenarios.short import OneCall, question
 from tests.bench.virtual import LoopClock, play, scripted
 
 
@@ -51,6 +51,26 @@ def test_sends_keep_their_times_while_answers_are_slow() -> None:
     attempts = play(main())
     assert [a.answers[0].sent_s for a in attempts] == pytest.approx(times)
     assert [a.woke_s for a in attempts] == pytest.approx(times)
+
+
+def test_a_client_that_is_late_counts_from_when_it_should_have_sent() -> None:
+    held = {"s": 0.0}
+
+    class Held(LoopClock):
+        def now_s(self) -> float:
+            return super().now_s() + held["s"]
+
+    def slowly(number: int) -> OneCall:
+        held["s"] += 0.2  # as if making the task took so long
+        return question("s", 0, number)
+
+    async def main() -> list[Attempt]:
+        late = Player(clock=Held(), seed=0)
+        return await open_loop(late, scripted("e", lambda _: "yes"), [1.0], slowly, stage="x")
+
+    (attempt,) = play(main())
+    assert attempt.start_s == pytest.approx(1.0)
+    assert attempt.woke_s == pytest.approx(1.2)
 
 
 def test_poisson_times_have_their_rate_and_repeat() -> None:

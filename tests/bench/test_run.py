@@ -10,14 +10,15 @@ import pytest
 
 from headrace.bench.client import Exchange
 from headrace.bench.load import Budget, Player, poisson_times
+from headrace.bench.metrics import Attempt
 from headrace.bench.race import places, race
 from headrace.bench.run import Run, Runner, RunSettings
-from headrace.bench.scenarios import scenario_named
+from headrace.bench.scenarios import Outcome, scenario_named
 from headrace.bench.scenarios.words import words
 from headrace.bench.summary import Cell, cells, comparisons
 from headrace.errors import EngineError
 from tests.bench.agent import good_agent
-from tests.bench.virtual import LoopClock, play, scripted
+from tests.bench.virtual import LoopClock, answered, play, scripted
 
 TEN = "one two three four five six seven eight nine ten"
 CLOSED = ("short", "summary-10k", "summary-30k", "tool-call", "dialogue")
@@ -92,6 +93,26 @@ def test_endpoints_get_the_same_bodies_in_random_order_and_are_compared_in_pairs
     assert found["TTFT, s"].difference.is_shown
     assert not found["output speed, tok/s"].difference.is_shown
     assert found["TTFT, s"].difference.pairs == 20
+
+
+def test_faulty_answers_are_counted_and_in_no_average() -> None:
+    def attempt(number: int, at_s: float, fault: str) -> Attempt:
+        answer = answered("yes", at_s=at_s, fault=fault)
+        outcome = Outcome.FAILED_CALL if fault else Outcome.PASSED
+        return Attempt(
+            endpoint="e", scenario="short", task=f"short/{number}", start_s=0.0, end_s=at_s,
+            answers=(answer,), outcome=outcome,
+        )  # fmt: skip
+
+    tried = [attempt(0, 0.5, ""), attempt(1, 99.0, "cut"), attempt(2, 0.7, "")]
+    (cell,) = cells(tried, {})
+    ttft = cell.ttft["p99"]
+    assert ttft is not None
+    assert ttft.value < 0.71
+    assert ttft.samples == 2
+    assert cell.faults == {"cut": 1}
+    assert cell.passed is not None
+    assert cell.passed.value == pytest.approx(2 / 3)
 
 
 def test_load_is_offered_in_shares_of_what_was_measured() -> None:

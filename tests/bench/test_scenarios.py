@@ -36,6 +36,12 @@ def test_the_same_seed_sends_the_same_and_no_two_begin_alike(name: str) -> None:
     assert len(set(bodies)) == len(bodies)
 
 
+def test_no_two_scenarios_begin_alike() -> None:
+    calls = [scenario.make(7, 1, 300).next_call(()) for scenario in SCENARIOS.values()]
+    begins = [str(call.messages[0]["content"])[:14] for call in calls if call]
+    assert len(set(begins)) == len(SCENARIOS)
+
+
 def test_long_prompts_have_the_length_that_was_asked_for() -> None:
     for words in (100, 1_000, 10_000):
         call = summary("s", 0, 0, words).call
