@@ -152,7 +152,7 @@ def test_a_connection_that_was_closed_while_idle_is_not_a_fault() -> None:
     assert served == [2, 1]
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "http://", "//"])
+@pytest.mark.parametrize("url", ["ftp://a", "http://", "//", "http://a:99999"])
 def test_an_address_must_be_one(url: str) -> None:
     with pytest.raises(ConfigError, match="not an address"):
         HttpTransport(url, SystemClock())

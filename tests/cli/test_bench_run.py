@@ -98,6 +98,7 @@ def test_a_dry_run_sends_nothing() -> None:
             "--model: give it once",
         ),
         (("--url", "URL", "--name", "a", "--name", "b"), "--name: one for each"),
+        (("--url", "http://a", "--max-cost", "1"), "--max-cost needs --prices"),
         (("--url", "http://a", "--key-file", "/no/such/file"), "key file /no/such/file"),
         (("--url", "http://a", "--prices", "/no/such/file"), "price table /no/such/file"),
         (("--url", "http://a", "--tokenizer", "/no/such/file"), "tokenizer /no/such/file"),
@@ -109,6 +110,30 @@ def test_what_does_not_fit_is_one_sentence(
     _, _, error = headrace("run", *(a.replace("URL", null_urls[0]) for a in arguments))
     assert isinstance(error, ConfigError)
     assert told in str(error)
+
+
+def test_money_is_guarded_only_where_every_price_is_known(
+    null_urls: list[str], tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.toml"
+
+    def run(model: str, currency: str = "EUR") -> tuple[int, str, BaseException | None]:
+        price = 'input = 1000\noutput = 1000\ndate = 2026-11-01\nsource = "a test"\ncurrency ='
+        prices.write_text(
+            f'[models.{model}]\n{price} "EUR"\n[models.other]\n{price} "{currency}"\n'
+        )
+        guard = ("--prices", str(prices), "--max-cost", "0.4", "--scenario", "short")
+        return headrace(
+            "run", "--url", null_urls[0], *guard, "--out", str(tmp_path / "r"), "--json"
+        )
+
+    assert "has no price of null" in str(run("someone")[2])
+    assert "several currencies" in str(run("null", "USD")[2])
+    code, out, _ = run("null")
+    assert code == 0
+    found = json.loads(out)
+    assert "short: cut short, the budget is spent" in found["facts"]["notes"]
+    assert found["cells"][0]["tasks"] < 20  # of 48; a task is some 20 tokens, a thousandth each
 
 
 def test_a_broken_limit_is_the_exit_status(null_urls: list[str], tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ async def endpoints(
                 contexts.append(context)
             chosen_models.append(chosen)
             transports.append(HttpTransport(url, SystemClock(), key=key))
+        for chosen in chosen_models:
+            if prices is not None and chosen not in table:
+                raise ConfigError(f"{prices} has no price of {chosen}")
         told = list(names) or _names(urls, chosen_models)
         if len(set(told)) != len(urls):
             raise ConfigError("--name: one for each --url, no two alike")
@@ -144,11 +147,19 @@ def _context(card: dict[str, Any]) -> int | None:
 
 def fresh_seed(unix_s: float) -> int:
     """A seed that no run before had; reports tell it, so that a run can be repeated."""
-    return int(unix_s * 1e3)
+    return int(unix_s * 1e3) % 2**31  # some endpoints take no larger one
 
 
-def budget(max_tokens: int | None, max_cost: float | None) -> Budget:
-    """What may be spent at most: tokens, and units of the price table's currency."""
+def budget(max_tokens: int | None, max_cost: float | None, prices: Path | None) -> Budget:
+    """What may be spent at most: tokens, and units of the price table's currency.
+
+    Raises ConfigError for a bound on money without prices, or in several currencies.
+    """
+    if max_cost is not None:
+        if prices is None:
+            raise ConfigError("--max-cost needs --prices: without them nothing is known to cost")
+        if len({price.currency for price in read_prices(prices).values()}) > 1:
+            raise ConfigError(f"--max-cost: {prices} has several currencies")
     return Budget(max_tokens=max_tokens, max_micro=None if max_cost is None else max_cost * 1e6)
 
 

@@ -55,7 +55,7 @@ def race(
     clock = SystemClock()
     started_s = clock.unix_s()
     seed = fresh_seed(started_s) if seed is None else seed
-    player = Player(clock=clock, seed=seed, budget=budget(max_tokens, max_cost))
+    player = Player(clock=clock, seed=seed, budget=budget(max_tokens, max_cost, prices))
 
     async def measure() -> tuple[list[Endpoint], Run]:
         async with endpoints(url, name or [], model or [], key_file or [], prices, None) as (

@@ -86,7 +86,7 @@ def run(
     settings = RunSettings(
         scenarios=chosen, seed=seed, tasks=tasks, stage_s=stage_s, concurrency=concurrency
     )
-    player = Player(clock=SystemClock(), seed=seed, budget=budget(max_tokens, max_cost))
+    player = Player(clock=SystemClock(), seed=seed, budget=budget(max_tokens, max_cost, prices))
 
     async def measure() -> tuple[list[Endpoint], Run]:
         asked = endpoints(url, name or [], model or [], key_file or [], prices, tokenizer)

@@ -27,10 +27,14 @@ class HttpTransport:
     ) -> None:
         """`timeout_s` bounds one exchange. Raises ConfigError for an address that is none."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
+        try:
+            port = parts.port
+        except ValueError as exc:
+            raise ConfigError(f"not an address of an endpoint: {url}: {exc}") from exc
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"not an address of an endpoint: {url}")
         self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         base = parts.path.rstrip("/").removesuffix("/v1")
         self._head = (
@@ -59,7 +63,7 @@ class HttpTransport:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 wire = await self._connect()
         except (OSError, TimeoutError) as exc:
-            fault = f"no connection: {exc or 'timed out'}"
+            fault = f"no connection: {str(exc) or 'timed out'}"
             return Exchange(sent_s=began_s, ended_s=self._clock.now_s(), fault=fault)
         connect_s = self._clock.now_s() - opened_s
         return replace(await self._ask(wire, body, on_piece), connect_s=connect_s)
