@@ -1,0 +1,111 @@
+"""Plays tasks on an endpoint: calls one after another, until done or one of them fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from headrace.bench.client import Answer, Transport, read_answer
+from headrace.bench.client.answer import TokenEnds
+from headrace.bench.metrics import Attempt
+from headrace.bench.prices import Price, spent
+from headrace.bench.scenarios import Call, Outcome, Task
+from headrace.clock import Clock
+
+
+@dataclass(slots=True, kw_only=True)
+class Budget:
+    """What a run may spend at most. Calls under way when it ends are finished and counted."""
+
+    max_tokens: float | None = None  # prompt and output, all endpoints
+    max_micro: float | None = None  # of the price table's currency
+    tokens: float = 0.0
+    micro: float = 0.0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no further call may be made."""
+        is_over = self.max_tokens is not None and self.tokens >= self.max_tokens
+        return is_over or (self.max_micro is not None and self.micro >= self.max_micro)
+
+    def add(self, answer: Answer, price: Price | None) -> None:
+        """Count an answer."""
+        cost = spent((answer,), price)
+        self.tokens += cost.prompt_tokens + cost.output_tokens
+        self.micro += cost.micro or 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where tasks are played."""
+
+    name: str  # in reports
+    model: str
+    transport: Transport
+    price: Price | None = None
+    token_ends: TokenEnds | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Player:
+    """Plays on any endpoint, on one clock and one budget."""
+
+    clock: Clock
+    seed: int
+    budget: Budget = field(default_factory=Budget)
+    on_attempt: Callable[[Attempt], None] = lambda _: None
+
+    async def play(
+        self,
+        endpoint: Endpoint,
+        task: Task,
+        *,
+        intended_s: float | None = None,
+        stage: str = "",
+        on_piece: Callable[[float, bytes], None] | None = None,
+        on_answer: Callable[[Answer], None] = lambda _: None,
+    ) -> Attempt | None:
+        """The attempt, None if the budget was spent before it began.
+
+        `intended_s` is when the first call should have left (open loop). A task that the budget
+        ends in the middle is a failed call: it was begun and not done.
+        """
+        if self.budget.is_spent:
+            return None
+        woke_s = self.clock.now_s()
+        answers: list[Answer] = []
+        call = task.next_call(answers)
+        while call is not None:
+            meant_s = intended_s if not answers else None
+            answer = await self._ask(endpoint, call, meant_s, on_piece)
+            answers.append(answer)
+            self.budget.add(answer, endpoint.price)
+            on_answer(answer)
+            if answer.fault:
+                break
+            call = task.next_call(answers)
+            if self.budget.is_spent:
+                break
+        is_whole = call is None
+        attempt = Attempt(
+            endpoint=endpoint.name,
+            scenario=task.scenario,
+            task=task.id,
+            stage=stage,
+            start_s=answers[0].start_s,
+            woke_s=None if intended_s is None else woke_s,
+            end_s=answers[-1].ended_s,
+            answers=tuple(answers),
+            outcome=task.check(answers) if is_whole else Outcome.FAILED_CALL,
+        )
+        self.on_attempt(attempt)
+        return attempt
+
+    async def _ask(
+        self,
+        endpoint: Endpoint,
+        call: Call,
+        intended_s: float | None,
+        on_piece: Callable[[float, bytes], None] | None,
+    ) -> Answer:
+        body = call.body(endpoint.model, self.seed)
+        exchange = await endpoint.transport.post(body, on_piece)
+        return read_answer(exchange, intended_s=intended_s, token_ends=endpoint.token_ends)

@@ -1,0 +1,248 @@
+"""The tables of a report, as HTML."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+from headrace.bench.race import VOICE_BUDGET_S, Place
+from headrace.bench.report.lines import Facts
+from headrace.bench.scenarios import SCENARIOS, STRUCTURED
+from headrace.bench.statistics import MIN_SAMPLES, Estimate
+from headrace.bench.summary import Cell, Comparison, Quantiles
+
+_LESS_IS_BETTER = {"TTFT, s", "whole task, s"}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = ()) -> str:
+    """Rows of finished HTML under escaped heads; `words` are columns of text that may wrap."""
+
+    def cell(tag: str, index: int, text: str) -> str:
+        kind = ' class="word"' if index in words else ""
+        return f"<{tag}{kind}>{text}</{tag}>"
+
+    heads = "".join(cell("th", i, escape(text)) for i, text in enumerate(head))
+    body = "".join(
+        f"<tr>{''.join(cell('td', i, text) for i, text in enumerate(row))}</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{heads}</tr>{body}</table></div>'
+
+
+def ms(estimate: Estimate | None, *, q: float = 0.5) -> str:
+    """Milliseconds with their interval; a percentile of too few samples is marked."""
+    if estimate is None:
+        return "–"
+    few = "" if estimate.samples >= MIN_SAMPLES[q] else "*"
+    low, high = (_ms(value) for value in (estimate.low, estimate.high))
+    return f"{_ms(estimate.value)}{few}<small>{low} to {high}</small>"
+
+
+def _ms(seconds: float) -> str:
+    value = seconds * 1e3
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def rate(estimate: Estimate | None) -> str:
+    """Tokens a second with their interval."""
+    if estimate is None:
+        return "–"
+    return f"{estimate.value:,.0f}<small>{estimate.low:,.0f} to {estimate.high:,.0f}</small>"
+
+
+def share(estimate: Estimate | None) -> str:
+    """A share in percent with its interval."""
+    if estimate is None:
+        return "–"
+    return f"{estimate.value:.0%}<small>{estimate.low:.0%} to {estimate.high:.0%}</small>"
+
+
+def cost(micro: float | None, tokens: float | None, currency: str) -> str:
+    """Money for a success, else tokens; "never" where nothing succeeded."""
+    if tokens is None:
+        return "no success"
+    if micro is None:
+        return f"{tokens:,.0f} tokens"
+    return f"{micro / 1e6:.6f} {escape(currency)}<small>{tokens:,.0f} tokens</small>"
+
+
+def currency_of(facts: Facts, endpoint: str) -> str:
+    """The currency of an endpoint's price, "" without one."""
+    price = facts.prices.get(endpoint)
+    return price.currency if price else ""
+
+
+def title_of(scenario: str) -> str:
+    """What a scenario is called in reports."""
+    return SCENARIOS[scenario].title if scenario in SCENARIOS else scenario
+
+
+def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
+    """One row a scenario and endpoint, one task at a time."""
+    head = ("scenario", "endpoint", "tasks", "success", "TTFT P50, ms", "P90", "P99")
+    head += ("tok/s P50", "gap P99, ms", "call P50, ms", "cost of a success")
+    rows = [
+        (
+            escape(title_of(cell.scenario)),
+            escape(cell.endpoint),
+            str(cell.tasks),
+            share(cell.passed),
+            ms(cell.ttft["p50"]),
+            ms(cell.ttft["p90"], q=0.9),
+            ms(cell.ttft["p99"], q=0.99),
+            rate(cell.speed["p50"]),
+            "–" if cell.gap_p99_s is None else _ms(cell.gap_p99_s),
+            ms(cell.e2e["p50"]),
+            cost(
+                cell.micro_per_success, cell.tokens_per_success, currency_of(facts, cell.endpoint)
+            ),
+        )
+        for cell in cells
+        if not cell.stage
+    ]
+    return table(head, rows, words=(1,)) + _flags(cells, has_stage=False) if rows else ""
+
+
+def load_table(cells: Sequence[Cell], facts: Facts) -> str:
+    """One row a stage and endpoint."""
+    head = ("offered", "endpoint", "tasks", "success", "TTFT P50, ms", "P99", "call P99, ms")
+    head += ("system tok/s", "goodput, 1/s", "faults", "cost of a success")
+    rows = [
+        (
+            f"{escape(cell.stage)} of {facts.capacity.get(cell.endpoint, 0):.1f} tasks/s",
+            escape(cell.endpoint),
+            str(cell.tasks),
+            share(cell.passed),
+            ms(cell.ttft["p50"]),
+            ms(cell.ttft["p99"], q=0.99),
+            ms(cell.e2e["p99"], q=0.99),
+            "–" if cell.tokens_per_s is None else f"{cell.tokens_per_s:,.0f}",
+            "–" if cell.goodput is None else f"{cell.goodput:.2f}",
+            str(sum(cell.faults.values())),
+            cost(
+                cell.micro_per_success, cell.tokens_per_success, currency_of(facts, cell.endpoint)
+            ),
+        )
+        for cell in cells
+        if cell.stage
+    ]
+    return table(head, rows, words=(1,)) + _flags(cells, has_stage=True) if rows else ""
+
+
+def _flags(cells: Sequence[Cell], *, has_stage: bool) -> str:
+    """What to know before believing a row, each once, with whom it concerns."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        for flag in cell.flags:
+            if bool(cell.stage) == has_stage:
+                row = cell.stage or title_of(cell.scenario)
+                found.setdefault(flag, []).append(f"{row} ({cell.endpoint})")
+    lines = (f"<li>{escape(flag)}: {escape(', '.join(rows))}</li>" for flag, rows in found.items())
+    return f'<ul class="soft">{"".join(lines)}</ul>' if found else ""
+
+
+def structured_table(cells: Sequence[Cell]) -> str:
+    """Error rates of structured output, of the scenarios that ask for it."""
+    asked = [c for c in cells if c.scenario in ("tool-call", "agent") or _errs(c)]
+    head = ("scenario", "endpoint", "tasks", *(outcome.value for outcome in STRUCTURED))
+    rows = [
+        (
+            escape(title_of(cell.scenario)),
+            escape(cell.endpoint),
+            str(cell.tasks),
+            *(f"{cell.structured_errors[outcome.value]:.0%}" for outcome in STRUCTURED),
+        )
+        for cell in asked
+    ]
+    return table(head, rows, words=(1,)) if rows else ""
+
+
+def _errs(cell: Cell) -> bool:
+    return any(cell.structured_errors.values())
+
+
+def comparisons_table(comparisons: Sequence[Comparison]) -> str:
+    """Differences in pairs and what they show."""
+    head = ("scenario", "measure", "difference", "95 % interval", "pairs", "shown")
+    rows = [
+        (
+            escape(title_of(found.scenario)),
+            escape(f"{found.metric}: {found.second} minus {found.first}"),
+            f"{found.difference.value:+.4g}",
+            f"{found.difference.low:+.4g} to {found.difference.high:+.4g}",
+            str(found.difference.pairs),
+            escape(verdict(found)),
+        )
+        for found in comparisons
+    ]
+    return table(head, rows, words=(1, 5)) if rows else ""
+
+
+def verdict(comparison: Comparison) -> str:
+    """Who is better, if the interval says so."""
+    if not comparison.difference.is_shown:
+        return "no difference shown"
+    is_second = (comparison.difference.value < 0) == (comparison.metric in _LESS_IS_BETTER)
+    return f"{comparison.second if is_second else comparison.first} is better"
+
+
+def race_table(places: Sequence[Place], facts: Facts) -> str:
+    """The race, in the order of arrival."""
+    head = ("endpoint", "errands", "done", "wall time P50, ms", "calls an errand")
+    head += ("first sentence P50, ms", f"within {VOICE_BUDGET_S * 1e3:.0f} ms", "cost of a success")
+    rows = [
+        (
+            escape(place.endpoint),
+            str(place.rounds),
+            share(place.passed),
+            ms(place.errand_s),
+            f"{place.calls:.1f}",
+            ms(place.sentence_s),
+            "–" if place.in_budget is None else f"{place.in_budget:.0%}",
+            cost(
+                place.micro_per_success,
+                place.tokens_per_success,
+                currency_of(facts, place.endpoint),
+            ),
+        )
+        for place in places
+    ]
+    return table(head, rows)
+
+
+def published_table(cells: Sequence[Cell], facts: Facts) -> str:
+    """What others publish, beside what was measured here."""
+    text = files("headrace.bench.report").joinpath("published_speeds.csv").read_text()
+    head = ("platform", "model", "precision", "output tok/s", "said by", "date", "source")
+    rows = [
+        (
+            f"<b>{escape(cell.endpoint)}</b>",
+            escape(facts.endpoints.get(cell.endpoint, "")),
+            "–",
+            f"<b>{_plain(cell.speed)}</b>",
+            "measured in this run",
+            escape(facts.date[:10]),
+            escape(title_of(cell.scenario)),
+        )
+        for cell in cells
+        if not cell.stage and cell.speed["p50"] is not None
+    ]
+    rows += [_published(row) for row in csv.DictReader(text.splitlines())]
+    return table(head, rows, words=(1, 4, 6))
+
+
+def _plain(quantiles: Quantiles) -> str:
+    middle = quantiles["p50"]
+    return "–" if middle is None else f"{middle.value:,.0f}"
+
+
+def _published(row: Mapping[str, str]) -> tuple[str, ...]:
+    source = row["source_title"] + (f" ({row['note']})" if row["note"] else "")
+    return (
+        escape(row["platform"]),
+        escape(row["model"]),
+        escape(row["precision"]),
+        f"{float(row['tokens_per_s']):,.0f}",
+        escape(f"published elsewhere, {row['kind']}"),
+        escape(row["date"]),
+        escape(source),
+    )
