@@ -5,19 +5,20 @@ HeadraceError
 │   ├── InvalidRequest ── ContextTooLong, GrammarTooComplex, InvalidJson, RequestTooLarge,
 │   │                     UnsupportedMediaType
 │   ├── Unauthenticated ── MissingKey, WrongLogin, NoSession
-│   ├── Forbidden
+│   ├── InsufficientCredit, Forbidden
 │   ├── UnknownModel, UnknownObject
 │   ├── UnknownPath, MethodNotAllowed
 │   └── RequestTimeout ── DeadlineExceeded
 ├── CapacityError           passing: QueueFull, QueueSlow, Draining, EngineRestarting, StoreError,
-│                           TooManyAttempts, LoginsBusy
+│                           TooManyAttempts, LoginsBusy, RateLimited
 ├── EngineError             our fault: BackendError, EngineDied, KernelMissing
 └── ConfigError             wrong settings or files, found at start: CheckpointError, PlacementError
+                            (OutOfSram, OutOfColours, DeadlockError)
 """
 
 import math
 
-_LONGEST_WAIT_S = 366 * 86_400
+_LONGEST_WAIT_S = 366 * 86_400  # that is told: longer is for ever
 
 
 class HeadraceError(Exception):
