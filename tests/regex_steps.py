@@ -113,6 +113,10 @@ class StepCounter:
     def _is_at(self, where: Any, place: int) -> bool:
         if where in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
             return place == 0
+        if where is op.AT_BOUNDARY:
+            before, after = self._text[place - 1 : place] or " ", self._text[place:][:1] or " "
+            is_word = _CATEGORIES[op.CATEGORY_WORD]
+            return is_word(before) != is_word(after)
         assert where in (op.AT_END, op.AT_END_STRING), f"{where}: teach this matcher first"
         return place >= len(self._text) - (self._text.endswith("\n") and where is op.AT_END)
 

@@ -21,9 +21,18 @@ USES = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "find
 SHORT, LONG = 300, 600  # longer than what our patterns bound
 LINEAR = 2.2  # times the steps for twice the text
 PUMPS = [*PUMPED, *map("".join, pairwise(PUMPED))]
-# Files that put patterns together: two have tests of their own below, and the patterns in schemas,
-# which are callers', are compiled and never matched.
-MADE = {"model/control_tokens.py", "accounts/keys.py", "api/json_schema.py"}
+# Files that put patterns together. Four have tests of their own below; the patterns in schemas,
+# which are callers', are compiled and never matched; those of somebody's own tasks and their
+# schemas are matched in his own process.
+MADE = {
+    "model/control_tokens.py",
+    "accounts/keys.py",
+    "api/json_schema.py",
+    "bench/scenarios/dataset.py",
+    "bench/scenarios/dialogue.py",
+    "bench/scenarios/schema.py",
+    "bench/scenarios/short.py",
+}
 
 
 def calls_of_re(tree: ast.Module) -> list[tuple[str, ast.expr]]:
@@ -110,6 +119,20 @@ def test_patterns_of_keys_are_linear() -> None:
     from headrace.accounts import keys
 
     assert slowest(keys._FORM.pattern, searches=False)[0] <= LINEAR
+
+
+def test_patterns_of_the_benchmark_are_linear() -> None:
+    from headrace.bench.scenarios.dialogue import dialogue
+    from headrace.bench.scenarios.short import question, summary
+    from headrace.bench.scenarios.words import words
+
+    asked = [question("q", 1, number) for number in range(len(words().questions))]
+    patterns = {pattern for task in asked for pattern in task.patterns}
+    patterns |= {*summary("s", 1, 0, 400).patterns}
+    patterns |= {rf"\b{re.escape(fact)}\b" for fact in dialogue("d", 1, 0).facts}
+    for pattern in patterns:
+        growth, text = slowest(pattern, searches=True)
+        assert growth <= LINEAR, (pattern, text)
 
 
 @pytest.mark.parametrize(

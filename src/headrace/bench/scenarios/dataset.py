@@ -19,7 +19,7 @@ from headrace.bench.scenarios.schema import check_schema, follows
 from headrace.bench.scenarios.task import Call, Outcome, Task
 from headrace.errors import ConfigError
 
-_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_FENCE = "```"
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,9 +54,8 @@ class OwnTask:
         if line.regex is not None and not re.search(line.regex, text):
             return Outcome.WRONG_ANSWER
         if line.schema is not None:
-            fenced = _FENCE.match(text)
             try:
-                value = msgspec.json.decode(fenced[1] if fenced else text)
+                value = msgspec.json.decode(_without_fence(text))
             except msgspec.DecodeError:
                 return Outcome.INVALID_JSON
             if not follows(value, line.schema):
@@ -86,6 +85,14 @@ def dataset(path: Path) -> Scenario:
         words=0,  # never cut
         max_tokens=max(line.max_tokens for line in lines),
     )
+
+
+def _without_fence(text: str) -> str:
+    """What stands between a first line of three backticks, perhaps with `json`, and the last."""
+    first, _, rest = text.strip().partition("\n")
+    if first.strip() in (_FENCE, _FENCE + "json") and rest.endswith(_FENCE):
+        return rest.removesuffix(_FENCE)
+    return text
 
 
 def _read(path: Path, number: int, raw: bytes) -> _Line:
