@@ -95,6 +95,7 @@ class Visit:
     """One request and how it went. Times are seconds from the request's last byte."""
 
     status: int = 0
+    head: bytes = b""  # of the answer
     content_s: list[float] = field(default_factory=list[float])  # of each read that held content
     ended_s: float = 0.0
     error_s: float | None = None  # when an error event came
@@ -142,7 +143,8 @@ async def visit(
         seen.began = time.perf_counter()
         while piece := await reader.read(65536):
             now_s = time.perf_counter() - seen.began
-            seen.status = seen.status or int(piece[9:12])
+            if not seen.status:
+                seen.status, seen.head = int(piece[9:12]), piece.partition(b"\r\n\r\n")[0]
             if b'"content":"' in piece.replace(b'"content":""', b""):
                 seen.content_s.append(now_s)
                 if begun is not None:

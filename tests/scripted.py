@@ -63,10 +63,11 @@ class ScriptedProvider:
         aliases: tuple[str, ...] = (),
         greets: bool = True,
         prompt_tokens: int = 0,
+        cached_tokens: int = 0,
     ) -> None:
         """`greets`: the first event is empty, as a local engine's is.
 
-        `prompt_tokens`: of every prompt, once it is prepared.
+        `prompt_tokens`: of every prompt, once it is prepared; `cached_tokens` of them were cached.
         """
         self.models = (card, *(replace(card, id=name, alias_of=card.id) for name in aliases))
         self.ready = True
@@ -77,6 +78,7 @@ class ScriptedProvider:
         self._finish = finish
         self._greets = greets
         self._prompt_tokens = prompt_tokens
+        self._cached_tokens = cached_tokens
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent, None]:
         """Play the script."""
@@ -108,7 +110,11 @@ class ScriptedProvider:
                 yield TokenEvent(
                     text="",
                     finish=self._finish,
-                    usage=Usage(prompt_tokens=self._prompt_tokens or 7, completion_tokens=count),
+                    usage=Usage(
+                        prompt_tokens=self._prompt_tokens or 7,
+                        completion_tokens=count,
+                        cached_tokens=self._cached_tokens,
+                    ),
                     timing=Timing(queue_s=0.001, prompt_s=0.002, completion_s=0.004),
                 )
         finally:

@@ -105,6 +105,7 @@ class EngineConfig:
 
     backend: str = "cpu"  # null, reference, cpu, wafer
     mesh: str = "64x64"  # cores that the wafer backend simulates: columns x rows, wse2 or wse3
+    null_steps_per_s: float = 0.0  # how fast the null backend pretends to be; 0: flat out
     packed_cache: PackedCaching = PackedCaching.AUTO  # keep packed weights in the home folder
     dtype: Dtype = Dtype.STORED  # bf16 rounds what is stored as fp16 or fp32, while loading
     threads: int = 0  # workers of the cpu backend; 0: one per physical core
@@ -184,7 +185,9 @@ class TierConfig:
     tokens_per_minute: int = 0  # of prompts and answers
     tokens_per_hour: int = 0
     tokens_per_day: int = 0
+    uncached_tokens_per_minute: int = 0  # of them, those that were not in the prefix cache
     concurrent_requests: int = 0
+    queued_requests: int = 0  # of those, whose answer has not begun
     context_tokens: int = 0  # longest prompt and answer together; 0: the model's own
     cached_percent: int = 100  # of a cached prompt token that counts: 0 to 100
     weight: float = 1.0  # part of the service, relative to the other tiers'
@@ -442,6 +445,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "accounts.invite_s": (60, 366 * 86_400),
     "metering.slots": (1, 1 << 20),
     "metering.lease_micros": (1, 1 << 53),
+    "engine.null_steps_per_s": (0, 1e6),
     "engine.threads": (0, 1_024),
     "engine.kv_tokens": (0, 1 << 40),
     "engine.context_tokens": (0, 1 << 30),

@@ -256,6 +256,14 @@ class RateLimited(CapacityError):
         self.code = "token_quota_exceeded" if unit == "tokens" else "request_quota_exceeded"
         self.whose = whose
         self.wait_s = wait_s
+        self.facts = {
+            "bucket": bucket,
+            "whose": whose,
+            "limit": limit,
+            "used": used,
+            "requested": requested,
+            "wait_s": math.ceil(wait_s * 1e3) / 1e3,
+        }
         super().__init__(
             f"{bucket[:1].upper()}{bucket[1:]} limit exceeded - too many {unit}. The {whose}'s "
             f"limit is {limit:,}: {used:,} used, {requested:,} requested; try again in "

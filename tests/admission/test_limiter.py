@@ -180,6 +180,39 @@ def test_running_requests_have_a_limit_that_ends_with_them() -> None:
     limiter.reserve(ask(limits))
 
 
+def test_queued_requests_have_a_limit_that_ends_when_their_answers_begin() -> None:
+    limiter = Limiter(ManualClock())
+    limits = Limits(concurrent_requests=4, queued_requests=2)
+    first, second = limiter.reserve(ask(limits)), limiter.reserve(ask(limits))
+    assert refusal(limiter, ask(limits)).facts["bucket"] == "queued requests"
+    first.start()
+    first.start()
+    third = limiter.reserve(ask(limits))
+    assert refusal(limiter, ask(limits)).facts["used"] == 2
+    second.settle()  # ended before it began
+    third.start()
+    first.settle()
+    third.settle()
+    holds = [limiter.reserve(ask(limits)) for _ in range(2)]
+    assert refusal(limiter, ask(limits)).facts["bucket"] == "queued requests"
+    assert len(holds) == 2
+
+
+def test_uncached_tokens_are_settled_apart() -> None:
+    clock = ManualClock()
+    limiter = Limiter(clock)
+    limits = Limits(tokens_per_minute=3_000, uncached_tokens_per_minute=1_000)
+    limiter.reserve(ask(limits, 900)).settle(900, 100)
+    used = {standing.name: standing.used for standing in limiter.standings(ask(limits))}
+    assert used == {"tokens-minute": 900, "tokens-minute-uncached": 100}
+    limiter.reserve(ask(limits, 900)).settle(900, 900)
+    found = refusal(limiter, ask(limits, 900))
+    assert (found.code, found.facts["bucket"]) == (
+        "token_quota_exceeded",
+        "uncached tokens per minute",
+    )
+
+
 def test_another_limit_is_in_force_at_once() -> None:
     limiter = Limiter(ManualClock())
     for _ in range(30):

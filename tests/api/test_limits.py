@@ -13,8 +13,10 @@ from headrace.accounts.api_keys import KeyDraft
 from headrace.accounts.roles import DEFAULT_PROJECT, OPERATOR
 from headrace.api import App, build_app
 from headrace.clock import ManualClock
-from headrace.config import TIERS, Config, LimitsConfig, TierConfig
+from headrace.config import TIERS, Config, LimitsConfig, MeteringConfig, TierConfig
 from headrace.errors import BackendError
+from headrace.metering import Meter, PriceList
+from headrace.store import SqliteStore
 from tests.api.exchange import Exchange, ask, call
 from tests.conftest import Serve
 from tests.scripted import CARD, ScriptedProvider
@@ -89,6 +91,15 @@ def test_over_the_limit_it_says_which_and_how_long(accounts: AccountService) -> 
         "organisation's limit is 2: 2 used, 1 requested; try again in 30 s" in got.json["message"]
     )
     assert got.headers["retry-after"] == "30"
+    facts = {
+        "bucket": "requests per minute",
+        "whose": "organisation",
+        "limit": 2,
+        "used": 2,
+        "requested": 1,
+        "wait_s": 30.0,
+    }
+    assert got.json["rate_limit"] == got.json["error"]["rate_limit"] == facts
     assert numbers(got, "requests-minute") == (2, 0, 60.0)
     assert len(shop.provider.requests) == 2, "nothing was begun"
     shop.clock.advance(29.9)
@@ -125,7 +136,9 @@ def test_what_breaks_off_gives_back_what_it_did_not_use(
 def test_a_request_that_is_wrong_costs_nothing(accounts: AccountService) -> None:
     shop = Shop(accounts)
     for body in (ask(model="gpt-99"), ask(temperature=9), {}):
-        assert shop.send(body=body).status in (400, 404)
+        got = shop.send(body=body)
+        assert got.status in (400, 404)
+        assert numbers(got, "requests-minute") == (30, 30, 0.0), "it says how the limits stand"
     assert numbers(shop.send(), "requests-minute")[1] == 29
 
 
@@ -157,12 +170,55 @@ def test_a_keys_own_limits_hold_below_its_organisations(accounts: AccountService
     assert shop.send().status == 200
 
 
-def test_enterprise_has_no_shared_limits_and_no_headers(accounts: AccountService) -> None:
+def test_enterprise_has_no_shared_limits_and_is_told_so(accounts: AccountService) -> None:
     shop = Shop(accounts)
     key = shop.new_key("large", Tier.ENTERPRISE)
     answers = [shop.send(key=key) for _ in range(100)]
     assert {got.status for got in answers} == {200}
-    assert not [name for name in answers[-1].headers if name.startswith("x-ratelimit")]
+    told = {name for name in answers[-1].headers if name.startswith("x-ratelimit")}
+    assert len(told) == 6
+    for window in ("requests-day", "tokens-minute"):
+        assert numbers(answers[-1], window) == (10**9, 10**9, 0.0)
+
+
+def test_tokens_in_the_cache_leave_the_uncached_ones_alone(accounts: AccountService) -> None:
+    shop = Shop(accounts, uncached_tokens_per_minute=20_000)
+    provider = ScriptedProvider("a", "b", prompt_tokens=10, cached_tokens=8)
+    shop.app = build_app(provider, accounts, shop.config, shop.clock)
+    got = shop.send()
+    assert numbers(got, "tokens-minute")[1] == 60_000 - 12
+    assert numbers(got, "tokens-minute-uncached")[:2] == (20_000, 20_000 - 4)
+
+
+def test_what_was_used_before_a_restart_stays_used(
+    accounts: AccountService, tmp_path: Path
+) -> None:
+    """The books are the limiter's memory: minutes refill as if it had run on, days do not."""
+    shop = Shop(accounts, requests_per_day=5)
+    store = SqliteStore(tmp_path / "home" / "headrace.db", shop.clock)
+
+    def meter() -> Meter:
+        return Meter.open(tmp_path, store, shop.clock, MeteringConfig(), prices=PriceList([]))
+
+    before = meter()
+    shop.app = build_app(shop.provider, accounts, shop.config, shop.clock, meter=before)
+    assert [shop.send().status for _ in range(3)] == [200] * 3
+    before.close()
+    shop.clock.advance(2)  # a request of the minute has come back: two in all
+    after = meter()
+    shop.app = build_app(shop.provider, accounts, shop.config, shop.clock, meter=after)
+    got = shop.send()
+    assert numbers(got, "requests-day")[:2] == (5, 1)
+    assert numbers(got, "requests-minute")[:2] == (30, 30 - 3 + 1 - 1)
+    assert numbers(got, "tokens-day")[1] == 1_000_000 - 4 * 12
+    assert [shop.send().status for _ in range(2)] == [200, 429]
+    after.close()
+    shop.clock.advance(86_400)
+    tomorrow = meter()
+    shop.app = build_app(shop.provider, accounts, shop.config, shop.clock, meter=tomorrow)
+    assert numbers(shop.send(), "requests-day")[:2] == (5, 4)
+    tomorrow.close()
+    store.close()
 
 
 def test_limits_can_be_off(accounts: AccountService) -> None:

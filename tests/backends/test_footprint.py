@@ -4,7 +4,7 @@ import pytest
 
 from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.footprint import footprint
-from headrace.backends.registry import load_backend
+from headrace.backends.registry import Options, load_backend
 from tests.tiny_llama import random_weights, tiny_program
 
 NUM_BLOCKS = 40
@@ -27,7 +27,7 @@ def test_the_plan_agrees_with_the_loaded_backend(changes: dict[str, object], thr
     for name in ("cpu", "reference"):
         planned = footprint(name, program)
         report = load_backend(
-            name, program, weights, num_blocks=NUM_BLOCKS, threads=threads
+            name, program, weights, num_blocks=NUM_BLOCKS, options=Options(threads=threads)
         ).report()
         assert planned.weight_bytes == report.weight_bytes
         kv_bytes = NUM_BLOCKS * BLOCK_TOKENS * planned.kv_bytes_per_token
@@ -44,7 +44,7 @@ def test_a_mesh_that_is_full_holds_what_was_planned() -> None:
         program,
         random_weights(program),
         num_blocks=planned.most_kv_tokens // BLOCK_TOKENS,
-        mesh="7x5",
+        options=Options(mesh="7x5"),
     ).report()
     assert planned.weight_bytes == report.weight_bytes
     assert planned.most_kv_tokens * planned.kv_bytes_per_token == report.kv_bytes

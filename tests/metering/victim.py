@@ -9,6 +9,8 @@ import random
 import sys
 from pathlib import Path
 
+from headrace.errors import QueueFull
+from headrace.metering import Metered
 from headrace.types import Usage
 from tests.metering.world import DEVELOPER, World
 
@@ -19,10 +21,17 @@ async def main(home: Path, seed: int) -> None:
     world.pay(10_000_000)
     print("ready", flush=True)
 
+    async def reserve(name: str) -> Metered:
+        while True:
+            try:
+                return await world.meter.reserve(
+                    DEVELOPER, "m", name, prompt_tokens=10, most_outputs=[50]
+                )
+            except QueueFull:  # the disk is slower than we are
+                await world.meter.flush()
+
     async def one(name: str) -> None:
-        metered = await world.meter.reserve(
-            DEVELOPER, "m", name, prompt_tokens=10, most_outputs=[50]
-        )
+        metered = await reserve(name)
         metered.start(10)
         tokens = rng.randint(1, 50)
         for count in range(1, tokens + 1):

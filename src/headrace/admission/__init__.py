@@ -2,13 +2,14 @@
 
 from headrace.admission.desk import Admission, Desk
 from headrace.admission.limiter import Ask, Hold, Limiter
-from headrace.admission.limits import Limits, Standing
+from headrace.admission.limits import Cost, Limits, Standing
 from headrace.admission.outputs import Outputs
 from headrace.admission.patience import Patience
 
 __all__ = [
     "Admission",
     "Ask",
+    "Cost",
     "Desk",
     "Hold",
     "Limiter",

@@ -1,6 +1,6 @@
 """Admits requests: an account's tier and key become limits, and its history an estimate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -9,11 +9,12 @@ from headrace.accounts import Account
 from headrace.accounts.account import KeyLimits
 from headrace.accounts.roles import DEFAULT_ORGANISATION
 from headrace.admission.limiter import Ask, Hold, Limiter
-from headrace.admission.limits import NO_LIMITS, Limits, Standing
+from headrace.admission.limits import NO_LIMITS, Cost, Limits, Standing
 from headrace.admission.outputs import Outputs
 from headrace.admission.patience import Patience
 from headrace.clock import Clock
 from headrace.config import TierConfig
+from headrace.store import Used
 from headrace.types import Usage
 
 
@@ -33,6 +34,7 @@ class Admission:
 
     def start(self, prompt_tokens: int) -> None:
         """It runs: its prompt is used."""
+        self._hold.start()
         self._hold.count(prompt_tokens)
 
     def count(self, tokens: int) -> None:
@@ -41,8 +43,8 @@ class Admission:
 
     def settle(self, used: Usage) -> None:
         """The request ended with this usage; what was reserved beyond it comes back."""
-        uncounted = used.cached_tokens * (100 - self._cached_percent) // 100
-        self._hold.settle(used.total_tokens - uncounted)
+        charged = _charged(used.total_tokens, used.cached_tokens, self._cached_percent)
+        self._hold.settle(charged, used.total_tokens - used.cached_tokens)
         self._outputs.add(self._key_id, self._model, used.completion_tokens)
 
     def release(self) -> None:
@@ -70,6 +72,28 @@ class Desk:
         self._outputs = Outputs()
         self._limiter = Limiter(clock, ZoneInfo(time_zone))
         self._patience = Patience(self._limiter, clock)
+
+    def remember(self, used: Iterable[Used]) -> None:
+        """What was used before this server began, oldest first: a restart refills nothing."""
+        for each in used:
+            tier = self._tiers.get(each.tier)
+            percent = 100 if tier is None else tier.cached_percent
+            self._limiter.remember(
+                organisation_id=_pooled(each.organisation_id, each.key_id),
+                key_id=each.key_id,
+                model=each.model,
+                at_unix=each.at_unix,
+                cost=Cost(
+                    each.requests,
+                    _charged(each.total_tokens, each.cached_tokens, percent),
+                    each.total_tokens - each.cached_tokens,
+                ),
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has limits."""
+        return self._is_open
 
     def entitled(self, account: Account) -> TierConfig:
         """What an account's tier may use."""
@@ -99,10 +123,8 @@ class Desk:
         return self._limiter.standings(self._ask(account, model, 0, 0))
 
     def _ask(self, account: Account, model: str, prompt_tokens: int, output_tokens: int) -> Ask:
-        # A key that the operator made has a tier of its own, and limits with it.
-        is_operators = account.organisation_id in ("", DEFAULT_ORGANISATION)
         return Ask(
-            organisation_id=account.key_id if is_operators else account.organisation_id,
+            organisation_id=_pooled(account.organisation_id, account.key_id),
             key_id=account.key_id,
             model=model,
             of_organisation=self._limits[account.tier.value],
@@ -110,6 +132,15 @@ class Desk:
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
         )
+
+
+def _pooled(organisation_id: str, key_id: str) -> str:
+    """Who shares limits: a key that the operator made has a tier of its own, and limits with it."""
+    return key_id if organisation_id in ("", DEFAULT_ORGANISATION) else organisation_id
+
+
+def _charged(total_tokens: int, cached_tokens: int, cached_percent: int) -> int:
+    return total_tokens - cached_tokens * (100 - cached_percent) // 100
 
 
 _NAMES = tuple(field.name for field in fields(Limits))

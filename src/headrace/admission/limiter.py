@@ -5,18 +5,18 @@ cuts it off: an overdrawn bucket delays the next one. What it did not use comes 
 however it ends.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
-from headrace.admission.limits import NO_LIMITS, SPAN_NS, Limits, Span, Standing, Unit
+from headrace.admission.limits import NO_LIMITS, SPAN_NS, Cost, Limits, Span, Standing, Unit
 from headrace.admission.windows import NANO, Bucket, Calendar, Day, Window
 from headrace.clock import Clock
 from headrace.errors import RateLimited, RequestTooLarge
 
 _KEPT = 50_000  # pools without running requests; beyond, the one longest unused is forgotten
-_CONCURRENT_RETRY_S = 1.0  # when a running request will end is nobody's to know
+_PLACE_RETRY_S = 1.0  # when a request will begin or end is nobody's to know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,32 +35,43 @@ class Ask:
 class Hold:
     """What one request has reserved. Whoever has it settles it, however the request ends."""
 
-    __slots__ = ("_is_over", "_limiter", "_pools", "reserved", "used")
+    __slots__ = ("_is_over", "_is_queued", "_limiter", "_pools", "reserved", "used")
 
     def __init__(self, limiter: "Limiter", pools: "tuple[_Pool, ...]", tokens: int) -> None:
         self._limiter = limiter
         self._pools = pools
         self._is_over = False
+        self._is_queued = True
         self.reserved = tokens
         self.used = 0
+
+    def start(self) -> None:
+        """Its answer begins: it waits no more."""
+        if self._is_queued:
+            self._is_queued = False
+            for pool in self._pools:
+                pool.queued -= 1
 
     def count(self, tokens: int) -> None:
         """So many more tokens were used: beyond what is reserved they are taken at once."""
         self.used += tokens
         if self.used > self.reserved:
-            self._limiter.take(self._pools, self.used - self.reserved)
+            more = self.used - self.reserved
+            self._limiter.take(self._pools, Cost(0, more, more))
             self.reserved = self.used
 
-    def settle(self, used_tokens: int | None = None) -> None:
+    def settle(self, used_tokens: int | None = None, uncached_tokens: int | None = None) -> None:
         """Give back what was not used, and the place. A second time does nothing.
 
-        `used_tokens`: what is charged in the end; without it, what was counted.
+        What is charged in the end; without it, what was counted, all of it uncached.
         """
         if self._is_over:
             return
         self._is_over = True
+        self.start()
         used = self.used if used_tokens is None else used_tokens
-        self._limiter.take(self._pools, used - self.reserved)
+        uncached = used if uncached_tokens is None else uncached_tokens
+        self._limiter.take(self._pools, Cost(0, used - self.reserved, uncached - self.reserved))
         for pool in self._pools:
             pool.running -= 1
 
@@ -71,8 +82,17 @@ class Limiter:
     def __init__(self, clock: Clock, zone: tzinfo = UTC) -> None:
         self._clock = clock
         calendar = Calendar(zone, unix_s=clock.unix_s(), now_ns=self._now_ns())
-        self._day_end_ns = calendar.day_end_ns
+        self._calendar = calendar
         self._pools: OrderedDict[tuple[str, ...], _Pool] = OrderedDict()
+        self._past: defaultdict[tuple[str, ...], list[tuple[int, Cost]]] = defaultdict(list)
+
+    def remember(
+        self, *, organisation_id: str, key_id: str, model: str, at_unix: float, cost: Cost
+    ) -> None:
+        """What was used before this limiter was made; in the order of time."""
+        past = self._calendar.at_ns(at_unix), cost
+        self._past["organisation", organisation_id, model].append(past)
+        self._past["key", key_id].append(past)
 
     def reserve(self, ask: Ask) -> Hold:
         """Take one request and its tokens from every limit, or from none.
@@ -87,7 +107,8 @@ class Limiter:
             raise refusal
         for pool in pools:
             pool.running += 1
-            pool.take(1, tokens, now_ns)
+            pool.queued += 1
+            pool.take(Cost(1, tokens, tokens), now_ns)
         return Hold(self, pools, tokens)
 
     def obstacle(self, ask: Ask) -> RateLimited | None:
@@ -95,12 +116,12 @@ class Limiter:
         now_ns = self._now_ns()
         return _weighed(tuple(self._pools_of(ask, now_ns)), ask, now_ns)[1]
 
-    def take(self, pools: "tuple[_Pool, ...]", tokens: int) -> None:
-        """More tokens of a request that runs; negative: fewer."""
-        if tokens:
+    def take(self, pools: "tuple[_Pool, ...]", more: Cost) -> None:
+        """More of a request that runs; negative: less."""
+        if more.tokens or more.uncached_tokens:
             now_ns = self._now_ns()
             for pool in pools:
-                pool.take(0, tokens, now_ns)
+                pool.take(more, now_ns)
 
     def standings(self, ask: Ask) -> list[Standing]:
         """How all limits of a request stand; of two of one name, the one with less left."""
@@ -123,11 +144,16 @@ class Limiter:
     def _pool(self, name: tuple[str, ...], limits: Limits, now_ns: int) -> "_Pool":
         pool = self._pools.get(name)
         if pool is None:
-            pool = self._pools[name] = _Pool(name[0], limits, self._day_end_ns, now_ns)
+            past = self._past.pop(name, ())
+            made_ns = min(past[0][0], now_ns) if past else now_ns
+            pool = _Pool(name[0], limits, self._calendar.day_end_ns, made_ns)
+            for at_ns, cost in past:
+                pool.take(cost, min(at_ns, now_ns))
+            self._pools[name] = pool
             if len(self._pools) > _KEPT:
                 self._forget_one()
         elif pool.limits is not limits and pool.limits != limits:
-            pool.change(limits, self._day_end_ns, now_ns)
+            pool.change(limits, self._calendar.day_end_ns, now_ns)
         self._pools.move_to_end(name)
         return pool
 
@@ -161,7 +187,7 @@ _DayEnd = Callable[[int], int]
 class _Pool:
     """The windows of one organisation and model, or of one key."""
 
-    __slots__ = ("_most_tokens", "_whose", "_windows", "limits", "running")
+    __slots__ = ("_most_tokens", "_whose", "_windows", "limits", "queued", "running")
 
     def __init__(self, whose: str, limits: Limits, day_end_ns: "_DayEnd", now_ns: int) -> None:
         self._whose = whose
@@ -169,6 +195,7 @@ class _Pool:
         self._most_tokens = 1 << 62  # that a request can reserve
         self.limits = NO_LIMITS
         self.running = 0
+        self.queued = 0
         self.change(limits, day_end_ns, now_ns)
 
     def change(self, limits: Limits, day_end_ns: "_DayEnd", now_ns: int) -> None:
@@ -184,7 +211,7 @@ class _Pool:
             if known is not None:
                 window.take(min(known.used(now_ns), 2 * limit), now_ns)
             self._windows[unit, span] = window
-        tokens = [w.limit for (unit, _), w in self._windows.items() if unit == "tokens"]
+        tokens = [w.limit for (unit, _), w in self._windows.items() if unit != "requests"]
         self._most_tokens = min(tokens, default=1 << 62)
         self.limits = limits
 
@@ -201,18 +228,8 @@ class _Pool:
 
     def obstacle(self, tokens: int, now_ns: int) -> RateLimited | None:
         """The limit that is longest in the way of a request of so many tokens."""
-        most = self.limits.concurrent_requests
-        worst: RateLimited | None = None
-        if most is not None and self.running >= most:
-            worst = RateLimited(
-                bucket="concurrent requests",
-                whose=self._whose,
-                limit=most,
-                used=self.running,
-                requested=1,
-                wait_s=_CONCURRENT_RETRY_S,
-                unit="requests",
-            )
+        worst = self._place("concurrent requests", self.limits.concurrent_requests, self.running)
+        worst = worst or self._place("queued requests", self.limits.queued_requests, self.queued)
         for (unit, span), window in self._windows.items():
             cost = 1 if unit == "requests" else tokens
             wait_ns = window.wait_ns(min(cost, window.limit), now_ns) if window.limit else 1 << 62
@@ -224,15 +241,28 @@ class _Pool:
                     used=window.used(now_ns),
                     requested=cost,
                     wait_s=wait_ns / NANO,
-                    unit=unit,
+                    unit="requests" if unit == "requests" else "tokens",
                 )
         return worst
 
-    def take(self, requests: int, tokens: int, now_ns: int) -> None:
+    def _place(self, bucket: str, most: int | None, used: int) -> RateLimited | None:
+        if most is None or used < most:
+            return None
+        return RateLimited(
+            bucket=bucket,
+            whose=self._whose,
+            limit=most,
+            used=used,
+            requested=1,
+            wait_s=_PLACE_RETRY_S,
+            unit="requests",
+        )
+
+    def take(self, cost: Cost, now_ns: int) -> None:
         for (unit, _), window in self._windows.items():
-            cost = requests if unit == "requests" else tokens
-            if cost:
-                window.take(cost, now_ns)
+            taken = cost.of(unit)
+            if taken:
+                window.take(taken, now_ns)
 
     def standings(self, now_ns: int) -> Iterator[Standing]:
         for (unit, span), window in self._windows.items():

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from headrace.admission.windows import NANO
 
-Unit = Literal["requests", "tokens"]
+Unit = Literal["requests", "tokens", "uncached tokens"]
 Span = Literal["minute", "hour", "day"]
 
 SPAN_NS = {"minute": 60 * NANO, "hour": 3_600 * NANO}
@@ -22,20 +22,43 @@ class Limits:
     tokens_per_minute: int | None = None
     tokens_per_hour: int | None = None
     tokens_per_day: int | None = None
+    uncached_tokens_per_minute: int | None = None  # those not found in the prefix cache
     concurrent_requests: int | None = None
+    queued_requests: int | None = None  # of them, those whose answer has not begun
 
     def of_windows(self) -> Iterator[tuple[Unit, Span, int]]:
         """The limits over time that there are."""
-        units: tuple[Unit, ...] = ("requests", "tokens")
-        spans: tuple[Span, ...] = ("minute", "hour", "day")
-        for unit in units:
-            for span in spans:
-                limit: int | None = getattr(self, f"{unit}_per_{span}")
-                if limit is not None:
-                    yield unit, span, limit
+        for unit, span in _WINDOWS:
+            limit: int | None = getattr(self, f"{unit.replace(' ', '_')}_per_{span}")
+            if limit is not None:
+                yield unit, span, limit
 
+
+_WINDOWS: tuple[tuple[Unit, Span], ...] = (
+    ("requests", "minute"),
+    ("requests", "hour"),
+    ("requests", "day"),
+    ("tokens", "minute"),
+    ("tokens", "hour"),
+    ("tokens", "day"),
+    ("uncached tokens", "minute"),
+)
 
 NO_LIMITS = Limits()
+
+
+class Cost(NamedTuple):
+    """What something takes of each kind of limit."""
+
+    requests: int
+    tokens: int
+    uncached_tokens: int
+
+    def of(self, unit: Unit) -> int:
+        """Of one kind."""
+        if unit == "tokens":
+            return self.tokens
+        return self.requests if unit == "requests" else self.uncached_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +80,6 @@ class Standing:
     @property
     def name(self) -> str:
         """As headers call it."""
+        if self.unit == "uncached tokens":
+            return f"tokens-{self.span}-uncached"
         return f"{self.unit}-{self.span}"

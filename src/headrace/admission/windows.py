@@ -118,6 +118,10 @@ class Calendar:
         self._zone = zone
         self._offset_ns = round(unix_s * NANO) - now_ns
 
+    def at_ns(self, unix_s: float) -> int:
+        """The reading of a time on the wall clock; negative before this clock began."""
+        return round(unix_s * NANO) - self._offset_ns
+
     def day_end_ns(self, now_ns: int) -> int:
         """The reading of the next midnight, which may be 23 or 25 hours after the last."""
         at = datetime.fromtimestamp((now_ns + self._offset_ns) / NANO, self._zone)

@@ -88,6 +88,8 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         time_zone=config.limits.time_zone,
         is_open=accounts is None or not config.limits.enabled,
     )
+    if meter is not None and not desk.is_open:
+        desk.remember(meter.used())
     pipeline = Pipeline(
         provider,
         accounts or Anyone(),

@@ -1,29 +1,32 @@
 """How a caller's limits stand, in the headers of every answer that completes something.
 
 The names and meanings are Cerebras': `x-ratelimit-limit-`, `-remaining-` and `-reset-`, each of
-`requests-day`, `tokens-minute` and so on; resets are seconds until nothing is used.
+`requests-day`, `tokens-minute` and so on; resets are seconds until nothing is used. Of ours is
+`tokens-minute-uncached`.
 """
 
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.admission import Standing
 
 UNLIMITED = 1_000_000_000  # what a limit is called that there is not
 _ALWAYS = ("requests-day", "tokens-minute")
-_WINDOWS = tuple(
-    f"{unit}-{span}" for unit in ("requests", "tokens") for span in ("minute", "hour", "day")
+_WINDOWS = (
+    *(f"{unit}-{span}" for unit in ("requests", "tokens") for span in ("minute", "hour", "day")),
+    "tokens-minute-uncached",
 )
-HEADER_NAMES = tuple(
-    f"x-ratelimit-{what}-{window}"
+_NAMES = {
+    window: tuple(f"x-ratelimit-{what}-{window}" for what in ("limit", "remaining", "reset"))
     for window in _WINDOWS
-    for what in ("limit", "remaining", "reset")
-)
+}
+HEADER_NAMES = tuple(name for names in _NAMES.values() for name in names)
+_RAW_NAMES = {window: tuple(name.encode() for name in names) for window, names in _NAMES.items()}
 
 Standings = Callable[[], Sequence[Standing]]
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 class RateLimits:
@@ -42,27 +45,26 @@ class RateLimits:
             if message["type"] == "http.response.start":
                 standings = cast("Standings | None", scope["state"].get("standings"))
                 if standings is not None and message["status"] != 402:
-                    MutableHeaders(scope=message).update(headers_of(standings()))
+                    told = headers_of(standings())
+                    message["headers"] = [*message.get("headers", ()), *told]
             await send(message)
 
         await self._app(scope, receive, send_told)
 
 
-def headers_of(standings: Sequence[Standing]) -> dict[str, str]:
-    """The headers that say how limits stand; none where there are no limits at all."""
-    if not standings:
-        return {}
-    headers: dict[str, str] = {}
+def headers_of(standings: Sequence[Standing]) -> RawHeaders:
+    """The headers that say how limits stand; of those always told, also that there is none."""
+    headers: RawHeaders = []
+    told: set[str] = set()
+    for each in standings:
+        told.add(each.name)
+        headers += _three(each.name, each.limit, each.remaining, each.reset_s)
     for window in _ALWAYS:
-        headers |= _three(window, UNLIMITED, UNLIMITED, 0.0)
-    for standing in standings:
-        headers |= _three(standing.name, standing.limit, standing.remaining, standing.reset_s)
+        if window not in told:
+            headers += _three(window, UNLIMITED, UNLIMITED, 0.0)
     return headers
 
 
-def _three(window: str, limit: int, remaining: int, reset_s: float) -> dict[str, str]:
-    return {
-        f"x-ratelimit-limit-{window}": str(limit),
-        f"x-ratelimit-remaining-{window}": str(remaining),
-        f"x-ratelimit-reset-{window}": str(round(reset_s, 6)),
-    }
+def _three(window: str, limit: int, remaining: int, reset_s: float) -> RawHeaders:
+    values = b"%d" % limit, b"%d" % remaining, b"%.3f" % reset_s
+    return list(zip(_RAW_NAMES[window], values, strict=True))

@@ -54,6 +54,19 @@ def _answer(kind: str, choice: str) -> Schema:
 
 _ERROR = {"message": TEXT, "type": TEXT, "param": TEXT, "code": TEXT}
 
+_OF_LIMITS = {
+    "rate_limit": object_of(
+        {
+            "bucket": TEXT,
+            "whose": TEXT,
+            "limit": COUNT,
+            "used": COUNT,
+            "requested": COUNT,
+            "wait_s": _NUMBER,
+        }
+    )
+}
+
 _LOGPROB = {
     "token": TEXT,
     "logprob": _NUMBER,
@@ -61,7 +74,9 @@ _LOGPROB = {
 }
 
 SCHEMAS: Mapping[str, Schema] = {
-    "Error": object_of({**_ERROR, "error": object_of(_ERROR)}),
+    "Error": object_of(
+        {**_ERROR, "error": object_of(_ERROR, optional=_OF_LIMITS)}, optional=_OF_LIMITS
+    ),
     "Usage": object_of(
         {
             "prompt_tokens": COUNT,

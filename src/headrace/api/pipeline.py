@@ -148,10 +148,12 @@ class Pipeline:
         The checks come in the order of the reference, and all before the first token: text (400),
         key (401), model (404), fields (400), terms (400, 403), context (400), credit (402), limits
         (413, 429), then the provider's own (400, 503). `notes["standings"]` gets what tells how
-        the caller's limits stand, as soon as it is known whose they are.
+        the caller's limits stand, as soon as it is known whose they are, if there are limits.
         """
         document = await parse_object(body, route.max_values)
         account = self._account(caller)
+        if not self._desk.is_open:
+            notes["standings"] = partial(self._desk.standings, account, self._root(document))
         self._check_model(document, account)
         answer_id = f"{route.prefix}{uuid4()}"
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
@@ -161,7 +163,6 @@ class Pipeline:
             raise _unsupported(ignored)
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
-        notes["standings"] = partial(self._desk.standings, account, card.root)
         entitled = self._desk.entitled(account)
         terms = terms_of(entitled, call.service_tier, wishes, self._rules.request_timeout_s)
         requests = [replace(each, tenant=account.key_id, terms=terms) for each in call.requests]
@@ -253,6 +254,11 @@ class Pipeline:
         if account.scopes.models is None:
             return self._provider.models
         return tuple(c for c in self._provider.models if account.scopes.allows_model(c.id))
+
+    def _root(self, document: dict[str, Any]) -> str:
+        """The model that is asked for, without its alias; "" where there is none of that name."""
+        name = document.get("model")
+        return next((card.root for card in self._provider.models if card.id == name), "")
 
     def _check_model(self, document: dict[str, Any], account: Account) -> None:
         """A model that is unknown, or that the account may not use, is 404 before anything else;

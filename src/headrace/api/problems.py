@@ -67,19 +67,21 @@ def status_of(error: HeadraceError) -> int:
 
 
 def body_of(error: HeadraceError, request_id: str) -> dict[str, Any]:
-    """The JSON body of an error, flat and nested, all strings.
+    """The JSON body of an error, flat and nested, all strings; `rate_limit` has a limit's numbers.
 
     Of our own failures the caller learns the request id and nothing else: the log has the rest.
     """
     message = str(error)
     if status_of(error) == 500:
         message = f"The server failed on this request. Quote the id {request_id} to report it."
-    fields = {
+    fields: dict[str, Any] = {
         "message": message,
         "type": error.kind,
         "param": error.param,
         "code": error.code,
     }
+    if isinstance(error, RateLimited):
+        fields["rate_limit"] = error.facts
     return {**fields, "error": fields}
 
 

@@ -1,6 +1,7 @@
 """Backends by name. Each is imported only when asked for, so every machine imports everything."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.backends.base import Backend, MappedWeights, Weights
@@ -12,25 +13,32 @@ Progress = Callable[[int, int], None]  # bytes packed so far, bytes in all
 BACKENDS = ("cpu", "null", "reference", "wafer")
 
 
-def load_backend(  # noqa: PLR0913 (one option or two of each backend)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What one backend or another wants to know."""
+
+    threads: int = 0  # cpu: workers, 0 for one per physical core
+    packed: Path | None = None  # cpu: a folder where packed weights may be kept
+    mesh: str = "64x64"  # wafer: the machine it simulates
+    steps_per_s: float = 0.0  # null: how fast it pretends to be; 0: flat out
+
+
+def load_backend(
     name: str,
     program: Program,
     weights: Weights,
     *,
     num_blocks: int,
-    threads: int = 0,
-    mesh: str = "64x64",
-    packed: Path | None = None,
+    options: Options | None = None,
     progress: Progress | None = None,
 ) -> Backend:
     """Load `program` with `weights` on the named backend.
 
-    `threads` is the cpu backend's number of workers, 0 for one per physical core; `mesh` the
-    machine that the wafer backend simulates; `packed` a folder where packed weights may be kept.
     Afterwards no file of the weights is open. Raises ConfigError for an unknown name,
     PlacementError when the mesh cannot hold the model, KernelMissing when the backend cannot run
     here.
     """
+    options = options or Options()
     try:
         match name:
             case "cpu":
@@ -40,8 +48,8 @@ def load_backend(  # noqa: PLR0913 (one option or two of each backend)
                     program,
                     weights,
                     num_blocks=num_blocks,
-                    threads=threads,
-                    packed=PackedCache(packed) if packed else None,
+                    threads=options.threads,
+                    packed=PackedCache(options.packed) if options.packed else None,
                     progress=progress,
                 )
             case "reference":
@@ -51,12 +59,13 @@ def load_backend(  # noqa: PLR0913 (one option or two of each backend)
             case "null":
                 from headrace.backends.null import NullBackend
 
-                return NullBackend(program, num_blocks=num_blocks)
+                pace = options.steps_per_s or None
+                return NullBackend(program, num_blocks=num_blocks, steps_per_s=pace)
             case "wafer":
                 from headrace.backends.wafer import WaferBackend
                 from headrace.wafer.machine import machine_named
 
-                machine = machine_named(mesh)
+                machine = machine_named(options.mesh)
                 return WaferBackend(program, weights, num_blocks=num_blocks, machine=machine)
             case _:
                 raise ConfigError(f"unknown backend '{name}'; known: {', '.join(BACKENDS)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from headrace.backends.base import BLOCK_TOKENS, Backend, MappedWeights, Weights
 from headrace.backends.footprint import footprint
 from headrace.backends.host import read_memory
-from headrace.backends.registry import Progress, load_backend
+from headrace.backends.registry import Options, Progress, load_backend
 from headrace.clock import Clock
 from headrace.config import EngineConfig, PackedCaching
 from headrace.engine.block_pool import blocks_for
@@ -74,9 +74,12 @@ def build_backend(
         program,
         weights,
         num_blocks=blocks_for(config.kv_tokens, BLOCK_TOKENS),
-        threads=config.threads,
-        mesh=config.mesh,
-        packed=home / "packed" if home and _keeps_packed(weights, config) else None,
+        options=Options(
+            threads=config.threads,
+            packed=home / "packed" if home and _keeps_packed(weights, config) else None,
+            mesh=config.mesh,
+            steps_per_s=config.null_steps_per_s,
+        ),
         progress=progress,
     )
 

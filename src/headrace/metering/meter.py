@@ -20,9 +20,10 @@ from headrace.errors import ConfigError, InsufficientCredit
 from headrace.metering.prices import FREE, Price, PriceList
 from headrace.metering.settlement import Settled, Writer
 from headrace.metering.slots import Reservation, Slots
-from headrace.store import SqliteStore, ledger
+from headrace.store import SqliteStore, Used, ledger
 from headrace.types import Usage
 
+_LONGEST_DAY_S = 26 * 3_600  # clocks go back an hour in autumn
 _FRONTS = 64  # server processes on one database
 NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
 
@@ -196,6 +197,11 @@ class Meter:
     def pending(self) -> int:
         """Records that are not on the disk yet."""
         return self._writer.pending
+
+    def used(self) -> Sequence[Used]:
+        """What everybody used in the last day and hour of any time zone, oldest first."""
+        with self._store.reading() as tx:
+            return list(ledger.used_since(tx, self._clock.unix_s() - _LONGEST_DAY_S))
 
     async def flush(self) -> None:
         """Until all that ended before is on the disk."""

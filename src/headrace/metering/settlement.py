@@ -16,6 +16,7 @@ from headrace.types import Usage
 logger = logging.getLogger("headrace.metering")
 
 _GROUP = 200  # records of one commit
+_GATHER_S = 0.005  # from the first of a group to its commit
 _RETRY_S = 0.2  # until a write that failed is tried again
 
 
@@ -116,10 +117,15 @@ class Writer:
                 return
 
     def _next_group(self) -> tuple[list[Settled], list[threading.Event], bool]:
-        """What has come, at least one of it: the disk's own pace makes the groups."""
+        """What has come, at least one of it, and what comes within a moment of the first.
+
+        Who asks many things at once is answered first, and written down together.
+        """
         group: list[Settled] = []
         flushed: list[threading.Event] = []
         item = self._queue.get()
+        if isinstance(item, Settled):
+            self._closing.wait(_GATHER_S)
         while True:
             if item is None:
                 return group, flushed, True

@@ -4,7 +4,7 @@ from headrace.store import api_keys, audit, invites, ledger, organisations, user
 from headrace.store.api_keys import KeyRecord
 from headrace.store.audit import AuditRecord
 from headrace.store.invites import InviteRecord
-from headrace.store.ledger import LedgerRecord, UsageRecord
+from headrace.store.ledger import LedgerRecord, UsageRecord, Used
 from headrace.store.organisations import OrganisationRecord, ProjectRecord, ServiceAccountRecord
 from headrace.store.sqlite import SqliteStore, Transaction
 from headrace.store.users import SessionRecord, UserRecord
@@ -21,6 +21,7 @@ __all__ = [
     "SqliteStore",
     "Transaction",
     "UsageRecord",
+    "Used",
     "UserRecord",
     "api_keys",
     "audit",

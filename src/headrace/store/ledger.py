@@ -44,6 +44,20 @@ class UsageRecord:
     micros: int  # what it cost
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What requests of one key and model used in one minute."""
+
+    organisation_id: str
+    key_id: str
+    tier: str
+    model: str
+    at_unix: float  # when the last of them ended
+    requests: int
+    total_tokens: int
+    cached_tokens: int
+
+
 # The columns are the fields of the records, in order; a test holds them to each other.
 _ADD_USAGE = (
     "INSERT INTO usage_records (request_id, organisation_id, project_id, key_id, tier, model,"
@@ -141,6 +155,24 @@ def spent_by_key(tx: Transaction, key_id: str, since_unix: float) -> int:
         (key_id, since_unix),
     ).fetchone()
     return found
+
+
+def used_since(tx: Transaction, since_unix: float) -> Iterator[Used]:
+    """What everybody used since then, minute by minute, oldest first."""
+    rows = tx.execute(
+        """
+        SELECT organisation_id, key_id, usage_records.tier, model, max(ended_unix), count(*),
+            sum(prompt_tokens + completion_tokens), sum(cached_tokens)
+        FROM organisations CROSS JOIN usage_records
+            ON organisation_id = organisations.id AND ended_unix >= ?
+        GROUP BY organisation_id, key_id, usage_records.tier, model,
+            CAST(ended_unix / 60 AS INTEGER)
+        ORDER BY max(ended_unix)
+        """,
+        (since_unix,),
+    )
+    names = [field.name for field in fields(Used)]
+    return (Used(**dict(zip(names, row, strict=True))) for row in rows)
 
 
 def usage_of(
