@@ -180,6 +180,8 @@ async def overload(server: Server, seed: int, seconds: float = 20.0) -> Report:
 def neighbour() -> Report:
     """Two keys: one asks now and then, the other floods."""
     with serving("--log-level", "warning") as server:
+        made = server.run("keys", "create", "--role", "viewer", "--name", "scraper", "--json")
+        server.scraper = json.loads(made)["key"]
         quiet, loud = server.key("quiet"), server.key("loud")
         return asyncio.run(_neighbour(server, quiet, loud))
 

@@ -26,6 +26,7 @@ class Server:
     port: int
     process: "subprocess.Popen[str]"
     home: Path
+    scraper: str = ""  # a key that /metrics opens to, where there are keys
 
     def engine_pid(self) -> int:
         """The process that decodes: the server's child."""
@@ -50,7 +51,9 @@ class Server:
     def gauge(self, name: str) -> float:
         """A number of /metrics, summed over its labels."""
         url = f"http://127.0.0.1:{self.port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        headers = {"authorization": f"Bearer {self.scraper}"} if self.scraper else {}
+        asked = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.split("{")[0] == name)
 

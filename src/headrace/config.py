@@ -47,6 +47,14 @@ class SignUp(StrEnum):
     CLOSED = "closed"  # nobody: users are made on the command line
 
 
+class MetricsFor(StrEnum):
+    """Who may read /metrics: counts and times, no names of callers."""
+
+    OPERATORS = "operators"  # a management key of the first organisation, or a session in it
+    ALL = "all"
+    NOBODY = "nobody"
+
+
 class LogFormat(StrEnum):
     """For people, or one JSON object a line."""
 
@@ -66,7 +74,7 @@ class ApiConfig:
     request_timeout_s: float = 600.0  # 408 when an answer takes longer, its wait included; 0: never
     drain_s: float = 30.0  # how long running streams may finish after SIGTERM
     strict_params: bool = False  # 400 for fields of other vendors that mean nothing here
-    metrics: bool = True  # /metrics answers, without a key: counts and times, no names of callers
+    metrics: MetricsFor = MetricsFor.OPERATORS  # who may read /metrics, if there are keys
     public_models: bool = True  # /public/v1/models answers, without a key
     # Web pages of these origins may call /v1 and /public: "*" is every one, none is none. Without
     # keys only pages of this machine may, whatever this says.

@@ -22,7 +22,6 @@ OPEN_PATHS = {
     "/v1/tcp_warming",
     "/health/live",
     "/health/ready",
-    "/metrics",
     "/openapi.json",
     "/public/v1/models",
     "/public/v1/models/{model_id:path}",
@@ -180,7 +179,7 @@ def test_answers_and_errors_can_be_read_by_other_origins(accounts: AccountServic
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/health/live", "/console", "/docs", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/health/live", "/console", "/docs", "/openapi.json"])
 def test_health_and_pages_send_no_cors_headers(accounts: AccountService, path: str, method: str):
     config = Config(home=Path("/nonexistent"))
     app = build_app(ScriptedProvider(), accounts, config, ManualClock(), pages=pages())

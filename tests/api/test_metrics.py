@@ -12,22 +12,25 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace import __version__
-from headrace.accounts import AccountService, Tier
+from headrace.accounts import OPERATOR, AccountService, KeyDraft, Role, Tier
+from headrace.accounts.organisations import operator_in
 from headrace.api import App, build_app
 from headrace.clock import ManualClock
-from headrace.config import ApiConfig, Config
+from headrace.config import TIERS, Config, MetricsFor, TierConfig
 from headrace.errors import BackendError, Draining, QueueFull, RequestTimeout
+from headrace.store import OrganisationRecord, organisations
 from headrace.types import TokenEvent, Usage
 from tests.api.exchange import Exchange, app_of, ask, call, chat
 from tests.scripted import CARD, Hold, ScriptedProvider
 
 CHAT = "/v1/chat/completions"
+TIER = "enterprise"  # of everybody, where there are no keys
 PROMPT = TokenEvent(text="", usage=Usage(prompt_tokens=7, completion_tokens=0, cached_tokens=3))
 
 
-def scraped(app: App) -> dict[tuple[str, ...], float]:
+def scraped(app: App, **headers: str) -> dict[tuple[str, ...], float]:
     """Name and label values, by the labels' names -> value."""
-    got = call(app, "GET", "/metrics")
+    got = call(app, "GET", "/metrics", **headers)
     assert got.status == 200
     assert got.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
@@ -37,11 +40,18 @@ def scraped(app: App) -> dict[tuple[str, ...], float]:
     }
 
 
-def ours(app: App) -> dict[tuple[str, ...], float]:
+def scraper(accounts: AccountService, role: Role = Role.VIEWER) -> dict[str, str]:
+    """The headers of somebody who manages the server, with a role."""
+    draft = KeyDraft(name=f"scraper {role}", role=role)
+    made = accounts.keys.create_for_management(OPERATOR, draft)
+    return {"authorization": f"Bearer {made.secret}"}
+
+
+def ours(app: App, **headers: str) -> dict[tuple[str, ...], float]:
     """Counters that count something, but the scrapes."""
     return {
         (name.removeprefix("headrace_"), *labels): value
-        for (name, *labels), value in scraped(app).items()
+        for (name, *labels), value in scraped(app, **headers).items()
         if name.startswith("headrace_") and name.endswith("_total") and "/metrics" not in labels
         if value
     }
@@ -53,9 +63,9 @@ def test_completions_are_counted_whole_and_streamed():
     chat(app, stream=True)
     assert ours(app) == {
         ("requests_total", "", CHAT, "2xx"): 2,
-        ("completions_total", CARD.id): 2,
-        ("prompt_tokens_total", CARD.id): 14,
-        ("output_tokens_total", CARD.id): 6,
+        ("completions_total", CARD.id, TIER): 2,
+        ("prompt_tokens_total", CARD.id, TIER): 14,
+        ("output_tokens_total", CARD.id, TIER): 6,
     }
 
 
@@ -139,10 +149,10 @@ def test_completions_that_break_off_are_counted_by_reason(
     assert (requests[1] == "") == (requests[3] == "2xx") == stream
     del counted[requests]
     assert counted == {
-        ("aborted_total", CARD.id, reason): 1,
-        ("prompt_tokens_total", CARD.id): 7,
-        ("cached_tokens_total", CARD.id): 3,
-        ("output_tokens_total", CARD.id): 2,
+        ("aborted_total", CARD.id, reason, TIER): 1,
+        ("prompt_tokens_total", CARD.id, TIER): 7,
+        ("cached_tokens_total", CARD.id, TIER): 3,
+        ("output_tokens_total", CARD.id, TIER): 2,
     }
 
 
@@ -162,8 +172,8 @@ def test_a_client_that_leaves_is_a_disconnect():
     assert ours(asyncio.run(scene())) == {
         ("requests_total", "", CHAT, "2xx"): 1,
         ("requests_total", "", CHAT, "4xx"): 1,  # 499: nobody was left to answer
-        ("aborted_total", CARD.id, "disconnect"): 2,
-        ("output_tokens_total", CARD.id): 2,
+        ("aborted_total", CARD.id, "disconnect", TIER): 2,
+        ("output_tokens_total", CARD.id, TIER): 2,
     }
 
 
@@ -175,13 +185,14 @@ def test_refusals_are_counted_by_code(accounts: AccountService):
     call(app, "POST", CHAT, b"{", authorization=key)
     for i in range(20):
         call(app, "POST", CHAT, ask(model=f"model-{i}"), authorization=key)
-    assert {key[1:]: n for key, n in ours(app).items() if key[0] == "refused_total"} == {
-        ("queue_exceeded",): 1,
-        ("missing_api_key",): 1,
-        ("invalid_json",): 1,
-        ("model_not_found",): 20,
+    counted = ours(app, **scraper(accounts))
+    assert {key[1:]: n for key, n in counted.items() if key[0] == "refused_total"} == {
+        ("queue_exceeded", "free"): 1,
+        ("missing_api_key", ""): 1,
+        ("invalid_json", ""): 1,
+        ("model_not_found", "free"): 20,
     }
-    assert not any(name.endswith(("completions_total", "aborted_total")) for name, *_ in ours(app))
+    assert not any(name.endswith(("completions_total", "aborted_total")) for name, *_ in counted)
 
 
 def test_addresses_are_counted_as_we_spell_them():
@@ -254,8 +265,8 @@ def test_no_key_no_tenant_no_prompt_is_told(accounts: AccountService):
     made = accounts.create(name="laptop", tier=Tier.FREE)
     body = ask(messages=[{"role": "user", "content": "prompt-text"}], user="somebody")
     call(app, "POST", CHAT, body, authorization=f"Bearer {made.secret}")
-    said = call(app, "GET", "/metrics").body.decode()
-    (key,) = accounts.list()
+    said = call(app, "GET", "/metrics", **scraper(accounts)).body.decode()
+    (key, _) = accounts.list()
     for word in (made.secret, key.id, "laptop", "answer-text", "prompt-text", "somebody"):
         assert word not in said
 
@@ -268,9 +279,44 @@ def test_without_keys_only_this_machine_may_scrape():
 
 
 def test_they_can_be_switched_off():
-    app = app_of(ScriptedProvider(), metrics=False)
+    app = app_of(ScriptedProvider(), metrics=MetricsFor.NOBODY)
     assert call(app, "GET", "/metrics").status == 404
-    assert ApiConfig().metrics
+
+
+def test_they_are_for_those_who_run_the_server(accounts: AccountService):
+    app = app_of(ScriptedProvider(), accounts)
+    assert call(app, "GET", "/metrics").status == 401
+    user = accounts.create(name="laptop", tier=Tier.FREE).secret
+    assert call(app, "GET", "/metrics", authorization=f"Bearer {user}").status == 403
+    assert call(app, "GET", "/metrics", **scraper(accounts)).status == 200
+    billing = scraper(accounts, Role.BILLING)
+    assert call(app, "GET", "/metrics", **billing).status == 403
+    with accounts._store.changing() as tx:
+        record = OrganisationRecord(id="org_b", name="B", tier="free", created_unix=0)
+        organisations.add(tx, record)
+    foreign = accounts.keys.create_for_management(
+        operator_in("org_b"), KeyDraft(name="b", role=Role.OWNER)
+    )
+    got = call(app, "GET", "/metrics", authorization=f"Bearer {foreign.secret}")
+    assert (got.status, got.json["message"]) == (403, "This is for those who run the server.")
+
+
+def test_a_setting_opens_them_to_all(accounts: AccountService):
+    app = app_of(ScriptedProvider(), accounts, metrics=MetricsFor.ALL)
+    assert call(app, "GET", "/metrics").status == 200
+
+
+def test_what_limits_refuse_is_counted_by_tier_and_limit(accounts: AccountService):
+    tiers = {**TIERS, "free": TierConfig(requests_per_minute=1)}
+    config = Config(home=Path("/nonexistent"), tiers=tiers)
+    app = build_app(ScriptedProvider("a"), accounts, config, ManualClock())
+    key = f"Bearer {accounts.create(name='laptop', tier=Tier.FREE).secret}"
+    for _ in range(3):
+        call(app, "POST", CHAT, ask(), authorization=key)
+    said = call(app, "GET", "/metrics", **scraper(accounts)).body.decode()
+    assert 'headrace_limited_total{bucket="requests per minute",tier="free"} 2.0' in said
+    assert 'headrace_refused_total{reason="request_quota_exceeded",tier="free"} 2.0' in said
+    assert f'headrace_completions_total{{model="{CARD.id}",tier="free"}} 1.0' in said
 
 
 def test_a_scrape_is_not_logged(caplog: pytest.LogCaptureFixture):

@@ -86,5 +86,5 @@ def test_an_alias_answers_under_the_id_that_was_asked_for(stream: bool):
     prints = {answer["system_fingerprint"] for answer in answers}
     assert prints == {(own.events[0] if stream else own.json)["system_fingerprint"]}
     metrics = call(app, "GET", "/metrics").body.decode()
-    assert f'headrace_completions_total{{model="{CARD.id}"}} 3.0' in metrics
+    assert f'headrace_completions_total{{model="{CARD.id}",tier="enterprise"}} 3.0' in metrics
     assert "gpt-4o" not in metrics

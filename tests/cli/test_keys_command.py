@@ -59,7 +59,12 @@ def test_an_empty_list_says_what_to_do(capsys: pytest.CaptureFixture[str]):
         (["keys", "revoke", "nobody"], "no active key has the id or name 'nobody'"),
         (["keys", "create", "--tier", "free", "--name", "a\nb"], "control characters"),
         (["keys", "create", "--tier", "gold", "--name", "x"], "'gold' is not one of"),
-        (["keys", "create", "--name", "x"], "Missing option"),
+        (["keys", "create", "--name", "x"], "a key has a --tier, or a --role"),
+        (
+            ["keys", "create", "--name", "x", "--tier", "free", "--role", "viewer"],
+            "a key has a --tier, or a --role",
+        ),
+        (["keys", "create", "--tier", "free"], "Missing option"),
         (["nothing"], "No such command"),
     ],
 )

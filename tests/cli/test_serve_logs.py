@@ -22,6 +22,9 @@ def test_every_line_is_json_and_none_tells_a_secret(tmp_path: Path) -> None:
     create = [*LAUNCH, "keys", "create", "--tier", "free", "--name", "laptop", "--json"]
     made = subprocess.run(create, env=env, capture_output=True, check=True)
     key = json.loads(made.stdout)["key"]
+    create = [*LAUNCH, "keys", "create", "--role", "viewer", "--name", "scraper", "--json"]
+    made = subprocess.run(create, env=env, capture_output=True, check=True)
+    scraper = json.loads(made.stdout)["key"]
     prompt = "Whisper: xylophone-7731"
     process = subprocess.Popen(
         [*LAUNCH, "serve", "--port", "0", "--log-format", "json"],
@@ -34,7 +37,7 @@ def test_every_line_is_json_and_none_tells_a_secret(tmp_path: Path) -> None:
         assert process.stdout is not None
         url = process.stdout.readline().split()[1]
         texts = [ask(url, key, prompt, stream=stream) for stream in (True, False)]
-        scraped = httpx.get(f"{url}/metrics").text
+        scraped = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {scraper}"}).text
         httpx.get(f"{url}/v1/models/a%0Ab", headers={"authorization": f"Bearer {key}"})
         assert httpx.get(f"{url}/v1/models/{key}").status_code == 401
         send_rubbish(url, key)

@@ -92,9 +92,11 @@ def test_open_streams_end_with_an_error_and_the_next_request_works(tmp_path: Pat
         assert httpx.get(f"{url}/health/ready").status_code == 200
         scraped = httpx.get(f"{url}/metrics").text.splitlines()
         model = 'model="headrace-mini"'
-        assert f'headrace_aborted_total{{{model},reason="engine_failure"}} {STREAMS:.1f}' in scraped
+        whose = f'{model},tier="enterprise"'
+        aborted = f'{model},reason="engine_failure",tier="enterprise"'
+        assert f"headrace_aborted_total{{{aborted}}} {STREAMS:.1f}" in scraped
         assert f"headrace_engine_restarts_total{{{model}}} 1.0" in scraped
-        assert f"headrace_completions_total{{{model}}} 1.0" in scraped
+        assert f"headrace_completions_total{{{whose}}} 1.0" in scraped
         counted = [line for line in scraped if 'reason="engine_restarting"' in line]
         assert [line.split()[-1] for line in counted] == ([f"{refused:.1f}"] if refused else [])
 

@@ -34,6 +34,7 @@ class Permission(StrEnum):
     SERVICE_ACCOUNTS_WRITE = auto()
     MANAGEMENT_KEYS = auto()
     AUDIT_READ = auto()
+    SERVER_READ = auto()  # in the first organisation, whose members run the server
 
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
@@ -48,6 +49,7 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
             Permission.KEYS_READ,
             Permission.KEYS_OF_OTHERS,
             Permission.SERVICE_ACCOUNTS_READ,
+            Permission.SERVER_READ,
         }
     ),
 }
@@ -84,6 +86,12 @@ class Actor:
                 "your organisation.",
                 param="role",
             )
+
+    def require_of_server(self, permission: Permission) -> None:
+        """As `require`, for what is the whole server's."""
+        if self.organisation_id != DEFAULT_ORGANISATION:
+            raise Forbidden("This is for those who run the server.", param="role")
+        self.require(permission)
 
     def require_over(self, role: Role) -> None:
         """Raises Forbidden when this actor may not give, take or change `role`: only owners may

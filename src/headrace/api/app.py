@@ -29,10 +29,11 @@ from headrace.api.peer import Peer
 from headrace.api.pipeline import Pipeline, Rules
 from headrace.api.record import OTHER, Record
 from headrace.api.routes import api_routes
+from headrace.api.scraping import metrics_route
 from headrace.api.sessions import SessionRoutes
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.clock import Clock
-from headrace.config import Config
+from headrace.config import Config, MetricsFor
 from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
 from headrace.gateway.base import Provider
 from headrace.metering import Meter, Unmetered
@@ -103,15 +104,21 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         ),
     )
     metrics = Metrics(read_stats)
+    managers = None if accounts is None else Managers(accounts, config.accounts.console_hosts)
+    is_for_all = config.api.metrics is MetricsFor.ALL
     routes = [
         *api_routes(
             pipeline,
-            metrics if config.api.metrics else None,
             BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=config.api.max_body_bytes),
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
-        *(() if accounts is None else _account_routes(accounts, config, clock)),
+        *_account_routes(accounts, managers, config, clock),
+        *(
+            ()
+            if config.api.metrics is MetricsFor.NOBODY
+            else (metrics_route(metrics, None if is_for_all else managers),)
+        ),
         *pages,
     ]
     middleware = [
@@ -135,12 +142,14 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
 
 
 def _account_routes(
-    accounts: AccountService,
+    accounts: AccountService | None,
+    managers: Managers | None,
     config: Config,
     clock: Clock,
 ) -> Sequence[BaseRoute]:
     """What manages accounts; a server without keys has none to manage."""
-    managers = Managers(accounts, config.accounts.console_hosts)
+    if accounts is None or managers is None:
+        return ()
     bodies = BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=SMALL_BODY_BYTES)
     sessions = SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s)
     routes = [

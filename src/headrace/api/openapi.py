@@ -91,7 +91,8 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         "get": Operation(
             summary="Counts and times, as Prometheus reads them",
             others={200: TEXT},
-            has_key=False,
+            statuses=ANY + KEYED,
+            has_session=True,
         )
     },
     **ORGANISATION_OPERATIONS,

@@ -147,11 +147,13 @@ class Pipeline:
 
         The checks come in the order of the reference, and all before the first token: text (400),
         key (401), model (404), fields (400), terms (400, 403), context (400), credit (402), limits
-        (413, 429), then the provider's own (400, 503). `notes["standings"]` gets what tells how
-        the caller's limits stand, as soon as it is known whose they are, if there are limits.
+        (413, 429), then the provider's own (400, 503). As soon as it is known who
+        calls, `notes` get the caller's tier and, if there are limits, `standings`: what tells how
+        they stand.
         """
         document = await parse_object(body, route.max_values)
         account = self._account(caller)
+        notes["tier"] = account.tier.value
         if not self._desk.is_open:
             notes["standings"] = partial(self._desk.standings, account, self._root(document))
         self._check_model(document, account)

@@ -116,5 +116,7 @@ async def send_problem(exc: Exception, scope: Scope, receive: Receive, send: Sen
     if status == 500:
         logger.error(Event("failed", id=request_id, path=scope["path"]), exc_info=exc)
     scope["state"]["log"]["code"] = error.code
+    if isinstance(error, RateLimited):
+        scope["state"]["log"]["bucket"] = error.facts["bucket"]
     response = JsonResponse(body_of(error, request_id), status, headers=headers_of(error))
     await response(scope, receive, send)

@@ -79,14 +79,16 @@ class Record:
         asked = cast("Completion | None", state.get("completion"))
         if asked is None:
             return
-        tally = asked.tally
+        tally, tier = asked.tally, str(state.get("tier", ""))
         if asked.admitted_s is None:
-            self._metrics.refused(code or "disconnect")
+            bucket = str(state["log"].get("bucket", ""))
+            self._metrics.refused(tier, code or "disconnect", bucket)
         elif tally.finish is None or tally.timing is None:
-            self._metrics.aborted(asked.model, tally.usage, _reason(tally.failure))
+            self._metrics.aborted(asked.model, tier, tally.usage, _reason(tally.failure))
         else:
             self._metrics.completed(
                 asked.model,
+                tier,
                 tally.usage,
                 tally.timing,
                 admission_s=asked.admitted_s - started_s,

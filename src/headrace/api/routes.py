@@ -17,14 +17,12 @@ from headrace.api.pipeline import Pipeline
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.errors import Draining
 from headrace.gateway.base import ModelCard
-from headrace.telemetry.metrics import CONTENT_TYPE, Metrics
 
 _HELLO = "/console"
 
 
 def api_routes(
     pipeline: Pipeline,
-    metrics: Metrics | None,
     bodies: BodyReader,
     *,
     public_models: bool = True,
@@ -32,7 +30,7 @@ def api_routes(
 ) -> Sequence[BaseRoute]:
     """All routes of the API. Only `_open_routes` and /public answer without a key.
 
-    Without `metrics` they have no address, nor has the public list unless it is asked for.
+    The public list has no address unless it is asked for.
     """
     completing = Completing(pipeline, bodies, keep_alive_s)
     return (
@@ -42,7 +40,6 @@ def api_routes(
         *_model_routes(pipeline),
         *(_public_routes(pipeline) if public_models else ()),
         *_open_routes(pipeline),
-        *(() if metrics is None else (_metrics_route(metrics),)),
     )
 
 
@@ -142,10 +139,3 @@ def _open_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
         Route("/openapi.json", openapi),
         Route("/", hello),
     )
-
-
-def _metrics_route(metrics: Metrics) -> BaseRoute:
-    async def numbers(_: Request) -> Response:
-        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
-
-    return Route("/metrics", numbers)

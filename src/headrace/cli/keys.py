@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace import config as settings
-from headrace.accounts import AccountService, ApiKey, NewKey, Tier
+from headrace.accounts import OPERATOR, AccountService, ApiKey, KeyDraft, NewKey, Role, Tier
 from headrace.cli.output import print_json, say
+from headrace.errors import InvalidRequest
 
 keys_app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
 
@@ -21,13 +22,23 @@ Which = Annotated[str, typer.Argument(metavar="ID_OR_NAME")]
 
 @keys_app.command()
 def create(
-    tier: Annotated[Tier, typer.Option(help="the bundle of limits")],
     name: Annotated[str, typer.Option(help="what it is for; unique")],
+    tier: Annotated[Tier | None, typer.Option(help="the bundle of limits")] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="in place of a tier: a key that manages, and completes not")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, once."""
     with _service() as service:
-        _print_new(service.create(name=name, tier=tier), as_json)
+        if role is not None and tier is None:
+            draft = KeyDraft(name=name, role=role)
+            new = service.keys.create_for_management(OPERATOR, draft)
+        elif tier is not None and role is None:
+            new = service.create(name=name, tier=tier)
+        else:
+            raise InvalidRequest("a key has a --tier, or a --role: one of them", param="tier")
+        _print_new(new, as_json)
 
 
 @keys_app.command("list")
@@ -81,7 +92,8 @@ def _print_new(new: NewKey, as_json: bool) -> None:
         print_json(shown)
         return
     print(new.secret)
-    say(f"key '{new.key.name}' ({new.key.tier}) is shown this once: keep it now", style="dim")
+    kind = new.key.role or new.key.tier
+    say(f"key '{new.key.name}' ({kind}) is shown this once: keep it now", style="dim")
 
 
 def _row(key: ApiKey) -> tuple[str, ...]:

@@ -57,21 +57,29 @@ def _seconds(name: str, says: str, buckets: tuple[float, ...]) -> Metric:
 
 
 _MODEL = ("model",)
+_WHOSE = ("model", "tier")
 REQUESTS = _counter(
     "requests",
     ("route", "status", "code"),
     "HTTP exchanges that are over, by route, class of status (499: nobody was left) and error code",
 )
-COMPLETED = _counter("completions", _MODEL, "completions that came to their end")
+COMPLETED = _counter("completions", _WHOSE, "completions that came to their end")
 ABORTED = _counter(
     "aborted",
-    ("model", "reason"),
+    (*_WHOSE, "reason"),
     "completions that broke off: disconnect, deadline, engine_failure, or an error's code",
 )
-REFUSED = _counter("refused", ("reason",), "completions refused before they began, by error code")
-PROMPT = _counter("prompt_tokens", _MODEL, "tokens of the prompts of admitted completions")
-CACHED = _counter("cached_tokens", _MODEL, "of these, tokens found in the prefix cache")
-OUTPUT = _counter("output_tokens", _MODEL, "tokens generated for callers")
+REFUSED = _counter(
+    "refused",
+    ("tier", "reason"),
+    "completions refused before they began, by error code; without a tier where no key was known",
+)
+LIMITED = _counter(
+    "limited", ("tier", "bucket"), "of these, those that a limit refused, by the limit"
+)
+PROMPT = _counter("prompt_tokens", _WHOSE, "tokens of the prompts of admitted completions")
+CACHED = _counter("cached_tokens", _WHOSE, "of these, tokens found in the prefix cache")
+OUTPUT = _counter("output_tokens", _WHOSE, "tokens generated for callers")
 FIRST_TOKEN = _seconds(
     "time_to_first_token",
     "request received to first token known; completed ones only",
@@ -86,7 +94,7 @@ QUEUE = _seconds("queue", "admitted to first scheduled; completed ones only", WA
 TOTAL = _seconds("request", "request received to last byte sent; completed ones only", WAITS_S)
 
 OF_REQUESTS = (
-    *(REQUESTS, COMPLETED, ABORTED, REFUSED, PROMPT, CACHED, OUTPUT),
+    *(REQUESTS, COMPLETED, ABORTED, REFUSED, LIMITED, PROMPT, CACHED, OUTPUT),
     *(FIRST_TOKEN, GAP, QUEUE, TOTAL),
 )
 OF_ENGINES = (
@@ -138,24 +146,33 @@ class Metrics:
         """One HTTP exchange is over; `code` is the error's, or empty."""
         self._counters[REQUESTS].labels(route, f"{status // 100}xx", code).inc()
 
-    def refused(self, reason: str) -> None:
-        """One completion was refused before it began."""
-        self._counters[REFUSED].labels(reason).inc()
+    def refused(self, tier: str, reason: str, bucket: str = "") -> None:
+        """One completion was refused before it began; `bucket`: the limit in its way, if any."""
+        self._counters[REFUSED].labels(tier, reason).inc()
+        if bucket:
+            self._counters[LIMITED].labels(tier, bucket).inc()
 
-    def aborted(self, model: str, usage: Usage, reason: str) -> None:
+    def aborted(self, model: str, tier: str, usage: Usage, reason: str) -> None:
         """One completion broke off; `usage`: as far as it came."""
-        self._counters[ABORTED].labels(model, reason).inc()
-        self._count_tokens(model, usage)
+        self._counters[ABORTED].labels(model, tier, reason).inc()
+        self._count_tokens(model, tier, usage)
 
     def completed(
-        self, model: str, usage: Usage, timing: Timing, *, admission_s: float, total_s: float
+        self,
+        model: str,
+        tier: str,
+        usage: Usage,
+        timing: Timing,
+        *,
+        admission_s: float,
+        total_s: float,
     ) -> None:
         """One completion came to its end.
 
         `admission_s`: request received to completion admitted; `total_s`: to its last byte sent.
         """
-        self._counters[COMPLETED].labels(model).inc()
-        self._count_tokens(model, usage)
+        self._counters[COMPLETED].labels(model, tier).inc()
+        self._count_tokens(model, tier, usage)
         first_s = admission_s + timing.queue_s + timing.prompt_s
         self._histograms[FIRST_TOKEN].labels(model).observe(first_s)
         self._histograms[QUEUE].labels(model).observe(timing.queue_s)
@@ -168,10 +185,10 @@ class Metrics:
         """All of it, as Prometheus reads it (CONTENT_TYPE)."""
         return generate_latest(_WithoutBirthdays(self._registry))
 
-    def _count_tokens(self, model: str, usage: Usage) -> None:
-        self._counters[PROMPT].labels(model).inc(usage.prompt_tokens)
-        self._counters[CACHED].labels(model).inc(usage.cached_tokens)
-        self._counters[OUTPUT].labels(model).inc(usage.completion_tokens)
+    def _count_tokens(self, model: str, tier: str, usage: Usage) -> None:
+        self._counters[PROMPT].labels(model, tier).inc(usage.prompt_tokens)
+        self._counters[CACHED].labels(model, tier).inc(usage.cached_tokens)
+        self._counters[OUTPUT].labels(model, tier).inc(usage.completion_tokens)
 
 
 class _Engines(Collector):
