@@ -140,6 +140,7 @@ class ModelConfig:
     min_p: float | None = None
     max_tokens: int | None = None  # of an answer; None: as many as the context holds
     tool_format: str = ""  # how it writes tool calls, see docs/tools.md; "": as its template shows
+    organisations: tuple[str, ...] = ()  # ids: whose alone it is; (): everybody's
     description: str = ""  # for the lists of models
     hugging_face_id: str = ""  # likewise
 

@@ -1,11 +1,14 @@
 """The lists of models: with a key and without, in their forms, with aliases."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from headrace.accounts import AccountService
+from headrace.accounts import AccountService, KeyDraft
+from headrace.accounts.organisations import operator_in
 from headrace.config import ApiConfig
+from headrace.store import OrganisationRecord, organisations
 from tests.api.exchange import app_of, ask, call, complete
 from tests.scripted import CARD, ScriptedProvider
 
@@ -61,6 +64,43 @@ def test_the_public_list_can_be_switched_off():
     for path in ("/public/v1/models", f"/public/v1/models/{CARD.id}"):
         got = call(app, "GET", path)
         assert (got.status, got.json["code"]) == (404, "not_found")
+
+
+def test_a_private_model_is_unknown_to_all_but_its_organisations(accounts: AccountService):
+    private = replace(CARD, organisations=("org_a", "org_b"))
+    app = app_of(ScriptedProvider("x", card=private, aliases=("mine",)), accounts)
+    with accounts._store.changing() as tx:
+        for name in ("org_a", "org_c"):
+            organisations.add(
+                tx, OrganisationRecord(id=name, name=name, tier="free", created_unix=0)
+            )
+    keys: dict[str, str] = {}
+    for name in ("org_a", "org_c"):
+        actor = operator_in(name)
+        project = accounts.projects.create(actor, "p")
+        keys[name] = accounts.keys.create(actor, project.id, KeyDraft(name="k")).secret
+    for name, status in (("org_a", 200), ("org_c", 404)):
+        as_ = {"authorization": f"Bearer {keys[name]}"}
+        listed = call(app, "GET", "/v1/models", **as_).json["data"]
+        assert [model["id"] for model in listed] == ([CARD.id, "mine"] if status == 200 else [])
+        for model in (CARD.id, "mine"):
+            assert call(app, "GET", f"/v1/models/{model}", **as_).status == status
+            got = call(app, "POST", "/v1/chat/completions", ask(model=model), **as_)
+            assert got.status == status
+            text = {"model": model, "prompt": "x"}
+            assert call(app, "POST", "/v1/tokenize", text, **as_).status == status
+            assert call(app, "POST", "/v1/completions", text, **as_).status == status
+        if status == 404:
+            unknown = call(app, "POST", "/v1/chat/completions", ask(model="none"), **as_).json
+            assert got.json["message"] == unknown["message"].replace("none", "mine")
+    assert call(app, "GET", "/public/v1/models").json["data"] == []
+    assert call(app, "GET", f"/public/v1/models/{CARD.id}").status == 404
+
+
+def test_whoever_has_the_server_to_himself_has_its_private_models():
+    private = replace(CARD, organisations=("org_a",))
+    app = app_of(ScriptedProvider("x", card=private))
+    assert call(app, "POST", "/v1/chat/completions", ask()).status == 200
 
 
 def test_an_alias_is_a_model_of_the_list_and_names_its_root():

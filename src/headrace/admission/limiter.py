@@ -16,6 +16,7 @@ from headrace.clock import Clock
 from headrace.errors import RateLimited, RequestTooLarge
 
 _KEPT = 50_000  # pools without running requests; beyond, the one longest unused is forgotten
+_AHEAD = 63  # tokens: taking one at a time would cost as much as delivering it
 _PLACE_RETRY_S = 1.0  # when a request will begin or end is nobody's to know
 
 
@@ -53,12 +54,12 @@ class Hold:
                 pool.queued -= 1
 
     def count(self, tokens: int) -> None:
-        """So many more tokens were used: beyond what is reserved they are taken at once."""
+        """So many more tokens were used: beyond what is reserved they are taken, some ahead."""
         self.used += tokens
         if self.used > self.reserved:
-            more = self.used - self.reserved
+            more = self.used - self.reserved + _AHEAD
             self._limiter.take(self._pools, Cost(0, more, more))
-            self.reserved = self.used
+            self.reserved += more
 
     def settle(self, used_tokens: int | None = None, uncached_tokens: int | None = None) -> None:
         """Give back what was not used, and the place. A second time does nothing.

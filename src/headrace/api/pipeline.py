@@ -233,11 +233,11 @@ class Pipeline:
     @property
     def public_models(self) -> tuple[ModelCard, ...]:
         """The models anybody may see."""
-        return self._provider.models
+        return tuple(card for card in self._provider.models if not card.organisations)
 
     def public_model(self, model_id: str) -> ModelCard:
         """One of them. Raises UnknownModel."""
-        return _find(self._provider.models, model_id)
+        return _find(self.public_models, model_id)
 
     def models(self, caller: Caller) -> tuple[ModelCard, ...]:
         """The models this caller may use. Raises as `Doorkeeper.authenticate` does."""
@@ -253,9 +253,11 @@ class Pipeline:
         )
 
     def _models_of(self, account: Account) -> tuple[ModelCard, ...]:
-        if account.scopes.models is None:
-            return self._provider.models
-        return tuple(c for c in self._provider.models if account.scopes.allows_model(c.id))
+        return tuple(
+            card
+            for card in self._provider.models
+            if card.is_for(account.organisation_id) and account.scopes.allows_model(card.id)
+        )
 
     def _root(self, document: dict[str, Any]) -> str:
         """The model that is asked for, without its alias; "" where there is none of that name."""

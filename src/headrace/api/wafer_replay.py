@@ -43,7 +43,7 @@ def replay_route(programs: Mapping[str, Program], doorkeeper: Doorkeeper) -> Bas
         caller = caller_of(request.scope)
         doorkeeper.authenticate(caller.secret, address=caller.address, route=caller.route)
         asked = request.query_params
-        model = asked.get("model") or next(iter(programs))
+        model = asked.get("model") or next(iter(programs), "")
         if model not in programs:
             raise UnknownModel(printable(model))
         mesh = _mesh(asked.get("mesh", _MESH))

@@ -22,11 +22,16 @@ class ModelCard:
     description: str = ""
     hugging_face_id: str = ""
     thinks: bool = False  # it may think before it answers
+    organisations: tuple[str, ...] = ()  # whose alone it is; (): everybody's
 
     @property
     def root(self) -> str:
         """The model's own id, whatever it was asked for as."""
         return self.alias_of or self.id
+
+    def is_for(self, organisation_id: str) -> bool:
+        """Whether members of an organisation may know of it; "" is whoever has the server."""
+        return not self.organisations or organisation_id in ("", *self.organisations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,9 +56,10 @@ class LocalModel:
         """`settings`: what the operator says about it."""
         self.engine = engine
         self.prompts = Prompts(model)
-        self.aliases = () if settings is None else settings.aliases
         self._model = model
         self._settings = settings or ModelConfig()
+        self.aliases = self._settings.aliases
+        self.organisations = self._settings.organisations  # whose alone it is; (): everybody's
         self._draw_seed = draw_seed
         self._card: ModelCard | None = None
 
@@ -77,6 +78,7 @@ class LocalModel:
                 description=self._settings.description,
                 hugging_face_id=self._settings.hugging_face_id,
                 thinks=self._model.reasoning is not None,
+                organisations=self.organisations,
             )
         return self._card
 
@@ -256,8 +258,10 @@ class LocalProvider:
 
     @property
     def programs(self) -> Mapping[str, Program]:
-        """What the models compute, by their own names."""
-        return {name: model.program for name, model in self._models.items()}
+        """What the models compute that are everybody's, by their own names."""
+        return {
+            name: model.program for name, model in self._models.items() if not model.organisations
+        }
 
     @property
     def stats(self) -> Mapping[str, Stats]:
