@@ -200,6 +200,7 @@ class TierConfig:
     context_tokens: int = 0  # longest prompt and answer together; 0: the model's own
     cached_percent: int = 100  # of a cached prompt token that counts: 0 to 100
     weight: float = 1.0  # part of the service, relative to the other tiers'
+    reserved_percent: int = 0  # of the service, that its accounts have together while they ask
     may_go_first: bool = False  # whether service_tier "priority" is theirs to ask for
     billing: Billing = Billing.NONE  # who pays what their requests cost
 
@@ -217,7 +218,9 @@ TIERS: Mapping[str, TierConfig] = {
         weight=2.0,
         billing=Billing.CREDIT,
     ),
-    "enterprise": TierConfig(weight=4.0, may_go_first=True, billing=Billing.INVOICE),
+    "enterprise": TierConfig(
+        weight=4.0, reserved_percent=25, may_go_first=True, billing=Billing.INVOICE
+    ),
 }
 
 
@@ -465,9 +468,11 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+_MOST_RESERVED_PERCENT = 90  # by all tiers together: the others have the rest
 _TIER_RANGES: dict[str, tuple[float, float]] = {
     "cached_percent": (0, 100),
     "weight": (0.01, 1_000),
+    "reserved_percent": (0, _MOST_RESERVED_PERCENT),
 }
 _LIMIT_RANGE = 0, 1 << 53
 
@@ -521,6 +526,11 @@ def _check_tiers(config: Config) -> None:
                     f"setting 'tiers.{tier}.{each.name}' must be between {low} and {high}, "
                     f"not {value}"
                 )
+    if sum(tier.reserved_percent for tier in config.tiers.values()) > _MOST_RESERVED_PERCENT:
+        raise ConfigError(
+            "settings 'tiers.*.reserved_percent' must sum to "
+            f"{_MOST_RESERVED_PERCENT} at most: whoever has reserved nothing needs the rest"
+        )
     try:
         ZoneInfo(config.limits.time_zone)
     except (ValueError, OSError, ZoneInfoNotFoundError) as exc:

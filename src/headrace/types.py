@@ -151,6 +151,9 @@ class Terms:
     """On what terms a request shares the machine with others. Times are seconds."""
 
     weight: float = 1.0  # the tenant's part of the service, relative to other tenants'
+    group: str = ""  # of tenants that share a reserved part of the service
+    reserved: float = 0.0  # that part, of 1
+    kept: float = 0.0  # what other groups have reserved
     priority: int = 0  # higher goes first
     timeout_s: float | None = None  # until it must be over, its wait included; None: never
     max_queue_s: float | None = None  # not to be taken while others wait longer than this

@@ -102,8 +102,9 @@ def test_a_queue_threshold_is_for_flex_and_auto() -> None:
     wishes = Wishes(queue_threshold="250")
     assert terms_of(ENTITLED, "flex", wishes, 0).max_queue_s == 0.25
     assert terms_of(ENTITLED, "auto", wishes, 0).max_queue_s == 0.25
-    assert terms_of(ENTITLED, "default", wishes, 0) == Terms(weight=4.0)
-    assert terms_of(ENTITLED, None, Wishes(queue_threshold="rubbish"), 0) == Terms(weight=4.0)
+    plain = Terms(weight=4.0, reserved=0.25)
+    assert terms_of(ENTITLED, "default", wishes, 0) == plain
+    assert terms_of(ENTITLED, None, Wishes(queue_threshold="rubbish"), 0) == plain
 
 
 @pytest.mark.parametrize("threshold", ["49", "20001", "-1", "1.5", "soon", "9" * 400, "٣٠٠"])

@@ -36,7 +36,7 @@ def sequence(name: str, tenant: str = "t", length: int = 10, **changes: object) 
 
 
 def test_reading_costs_one_a_token_drawing_two_and_the_weight_divides() -> None:
-    tenant = Tenant(name="t", weight=2.0)
+    tenant = Tenant(name="t", own_weight=2.0)
     one = sequence("a", length=10)
     tenant.charge(one, 6)
     assert tenant.counter == 6 / 2
@@ -58,21 +58,24 @@ def test_what_was_cached_is_free_and_so_is_reading_it_again() -> None:
 
 def test_idling_earns_a_burst_and_no_more() -> None:
     tenants = Tenants()
-    busy = tenants.find(submit("a", (1,), tenant="busy"))
-    tenants.join(busy, 1.0)
+    asked = submit("a", (1,), tenant="busy")
+    busy = tenants.find(asked)
+    tenants.join(busy, asked)
     busy.wait(sequence("a", "busy"))
     busy.counter = 1e6
     tenants.backlogged()
-    late = tenants.find(submit("b", (1,), tenant="late"))
-    tenants.join(late, 2.0)
+    asked = submit("b", (1,), tenant="late", weight=2.0)
+    late = tenants.find(asked)
+    tenants.join(late, asked)
     assert late.counter == 1e6 - BURST_TOKENS / 2
 
 
 def test_leaving_and_coming_back_forgives_no_debt() -> None:
     tenants = Tenants()
     for name, counter in (("a", 5e4), ("b", 0.0)):
-        tenant = tenants.find(submit("x", (1,), tenant=name))
-        tenants.join(tenant, 1.0)
+        asked = submit("x", (1,), tenant=name)
+        tenant = tenants.find(asked)
+        tenants.join(tenant, asked)
         tenant.wait(sequence(name, name))
         tenant.counter = counter
     debtor = tenants["a"]

@@ -99,6 +99,11 @@ class Desk:
         """What an account's tier may use."""
         return self._tiers[account.tier.value]
 
+    def kept_from(self, account: Account) -> float:
+        """The part of the service, of 1, that other tiers have reserved."""
+        own = account.tier.value
+        return sum(t.reserved_percent for name, t in self._tiers.items() if name != own) / 100
+
     async def admit(
         self,
         account: Account,

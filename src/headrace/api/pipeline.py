@@ -166,7 +166,14 @@ class Pipeline:
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
         entitled = self._desk.entitled(account)
-        terms = terms_of(entitled, call.service_tier, wishes, self._rules.request_timeout_s)
+        terms = terms_of(
+            entitled,
+            call.service_tier,
+            wishes,
+            self._rules.request_timeout_s,
+            group=account.tier.value,
+            kept=self._desk.kept_from(account),
+        )
         requests = [replace(each, tenant=account.key_id, terms=terms) for each in call.requests]
         context = min(card.context_tokens, entitled.context_tokens or card.context_tokens)
         requests = [_fitted(await self._provider.prepared(each), context) for each in requests]

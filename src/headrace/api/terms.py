@@ -34,9 +34,17 @@ class Wishes:
 
 
 def terms_of(
-    entitled: TierConfig, tier: ServiceTier | None, wishes: Wishes, timeout_s: float
+    entitled: TierConfig,
+    tier: ServiceTier | None,
+    wishes: Wishes,
+    timeout_s: float,
+    *,
+    group: str = "",
+    kept: float = 0.0,
 ) -> Terms:
     """The terms of one request; `timeout_s` is the server's limit, 0 for none.
+
+    `group`: who shares what is reserved for the account; `kept`: what others have reserved, of 1.
 
     Raises Forbidden for a tier that is not the account's to ask for, InvalidRequest for a
     threshold out of range.
@@ -50,6 +58,9 @@ def terms_of(
         )
     return Terms(
         weight=entitled.weight,
+        group=group,
+        reserved=entitled.reserved_percent / 100,
+        kept=kept,
         priority=priority,
         timeout_s=_timeout_s(wishes.prefer, timeout_s),
         max_queue_s=_max_queue_s(wishes.queue_threshold) if tier in ("flex", "auto") else None,

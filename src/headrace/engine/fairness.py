@@ -12,6 +12,7 @@ that burst at most.
 from collections.abc import Iterator
 
 from headrace.engine.messages import Submit
+from headrace.engine.reserves import Group, rescale
 from headrace.engine.tenant import Tenant
 
 BURST_TOKENS = 8192.0  # of weight 1: eight prompts of the usual length
@@ -23,6 +24,7 @@ class Tenants:
 
     def __init__(self) -> None:
         self._active: dict[str, Tenant] = {}
+        self._groups: dict[str, Group] = {}
         self._at_rest: dict[str, float] = {}
         self._now = 0.0  # virtual time: the lowest counter of those with work; never falls
 
@@ -38,16 +40,18 @@ class Tenants:
     @property
     def total_weight(self) -> float:
         """Of all that have sequences."""
-        return sum(tenant.weight for tenant in self)
+        return sum(group.own_weight * group.scale for group in self._groups.values())
 
     def find(self, asked: Submit) -> Tenant:
         """The tenant of a request; a new one, in no list yet, if it has no sequences."""
         known = self._active.get(asked.tenant)
         return known or Tenant(name=asked.tenant, counter=self._at_rest.get(asked.tenant, 0.0))
 
-    def join(self, tenant: Tenant, weight: float) -> None:
-        """It is about to wait with one more sequence. `weight` holds from now on."""
-        tenant.weight = weight
+    def join(self, tenant: Tenant, asked: Submit) -> None:
+        """It is about to wait with one more sequence, whose terms are its own from now on."""
+        if tenant.name in self._active:
+            self._ungroup(tenant)
+        self._group(tenant, asked)
         if not tenant.is_backlogged:
             tenant.counter = max(tenant.counter, self._least(tenant))
         self._active[tenant.name] = tenant
@@ -58,6 +62,8 @@ class Tenants:
         del self._active[tenant.name]
         if tenant.counter > self._least(tenant):
             self._at_rest[tenant.name] = tenant.counter
+        self._ungroup(tenant)
+        rescale(self._groups.values())
         if len(self._at_rest) > MAX_AT_REST:
             kept = sorted(self._at_rest.items(), key=lambda item: -item[1])[: MAX_AT_REST // 2]
             self._at_rest = dict(kept)
@@ -72,8 +78,24 @@ class Tenants:
     def clear(self) -> None:
         """Forget all sequences; counters start anew."""
         self._active.clear()
+        self._groups.clear()
         self._at_rest.clear()
         self._now = 0.0
+
+    def _group(self, tenant: Tenant, asked: Submit) -> None:
+        group = self._groups.setdefault(asked.group, Group())
+        group.reserved = asked.reserved
+        group.tenants += 1
+        group.own_weight += asked.weight
+        tenant.own_weight, tenant.group = asked.weight, group
+        rescale(self._groups.values())
+
+    def _ungroup(self, tenant: Tenant) -> None:
+        group = tenant.group
+        group.tenants -= 1
+        group.own_weight -= tenant.own_weight
+        if not group.tenants:
+            group.own_weight = 0.0  # what rounding has left
 
     def _least(self, tenant: Tenant) -> float:
         return self._now - BURST_TOKENS / tenant.weight

@@ -40,6 +40,9 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     scores_prompt: bool = False  # with `logprobs`: those of the prompt's tokens, too
     tenant: str = ""  # who pays: prefixes are shared within a tenant, service among tenants
     weight: float = 1.0  # the tenant's part of the service, relative to others' (> 0)
+    group: str = ""  # of tenants that share a reserved part of the service
+    reserved: float = 0.0  # that part, of 1
+    kept: float = 0.0  # of the waiting places, those that other groups have reserved
     priority: int = 0  # higher goes first
     deadline_s: float | None = None  # from now until it must be over, queue included; None: never
     max_queue_s: float | None = None  # refuse it while others wait longer than this; None: never

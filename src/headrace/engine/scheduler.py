@@ -82,7 +82,7 @@ class Scheduler:
         """Let a sequence wait for its turn."""
         sequence.number = next(self._arrivals)
         tenant = self.tenants.find(sequence.asked)
-        self.tenants.join(tenant, sequence.asked.weight)
+        self.tenants.join(tenant, sequence.asked)
         tenant.wait(sequence)
         self._count_level(sequence.level, 1)
 
@@ -202,7 +202,7 @@ class Scheduler:
         tenant = self.tenants[sequence.asked.tenant]
         self._running.remove(sequence)
         tenant.leave(sequence)
-        self.tenants.join(tenant, tenant.weight)
+        self.tenants.join(tenant, sequence.asked)
         tenant.wait(sequence)
         self._dealt.add(sequence)
         self.num_preempted += 1

@@ -21,5 +21,7 @@ def check_submission(asked: Submit, vocab_size: int, context_tokens: int) -> Non
         raise InvalidRequest("a prompt is scored with log-probabilities only")
     if asked.min_tokens and len(set(asked.stop_ids)) >= vocab_size:
         raise InvalidRequest("every token ends this sequence, and none may")
+    if not (0 <= asked.reserved < 1 and 0 <= asked.kept < 1):
+        raise InvalidRequest("reserved and kept parts lie between 0 and 1")
     if not asked.weight > 0 or not (asked.deadline_s is None or asked.deadline_s > 0):
         raise InvalidRequest("weight and deadline must be above 0")

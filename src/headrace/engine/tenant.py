@@ -3,6 +3,7 @@
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
+from headrace.engine.reserves import Group
 from headrace.engine.sequence import Sequence
 
 OUTPUT_COST = 2.0  # prompt tokens an output token counts for, as in the paper (see `fairness`)
@@ -13,11 +14,17 @@ class Tenant:
     """Lists are in order of `Sequence.place`: what is preempted finds its old place again."""
 
     name: str
-    weight: float = 1.0
+    own_weight: float = 1.0
+    group: Group = field(default_factory=Group)
     counter: float = 0.0  # virtual tokens: service over weight
     running: list[Sequence] = field(default_factory=list[Sequence])  # with blocks
     waiting: list[Sequence] = field(default_factory=list[Sequence])  # without
     waiting_tokens: int = 0  # `num_to_read` of those that wait
+
+    @property
+    def weight(self) -> float:
+        """Its part of the service, relative to others'."""
+        return self.own_weight * self.group.scale
 
     @property
     def is_backlogged(self) -> bool:

@@ -3,7 +3,8 @@
 What cannot be served in time is refused at once, not left to wait in vain. Places are shared by a
 dynamic threshold (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
 switches", 1998): a tenant may hold as many places as are left free. So one alone may fill half of
-them, and whoever comes next still finds as many again.
+them, and whoever comes next still finds as many again. Places that a group of tenants has reserved
+are nobody else's.
 """
 
 import math
@@ -43,13 +44,13 @@ class WaitingRoom:
         retry_after_s = max(1, math.ceil(min(wait_s, LONGEST_RETRY_S)))
         free_slots = self._max_sequences - sum(len(t.running) for t in tenants)
         all_waiting = sum(len(t.waiting) for t in tenants)
-        if not self._has_place(len(tenant.waiting), all_waiting, free_slots):
+        if not self._has_place(len(tenant.waiting), all_waiting, free_slots, asked.kept):
             raise QueueFull(
                 f"{all_waiting} requests are waiting already; try again in a moment",
                 retry_after_s=retry_after_s,
             )
         all_tokens = sum(t.waiting_tokens for t in tenants)
-        if _is_full(tenant.waiting_tokens, all_tokens, self._max_tokens):
+        if _is_full(tenant.waiting_tokens, all_tokens, self._max_tokens, asked.kept):
             raise QueueFull(
                 f"prompts of {all_tokens} tokens are waiting already; try again in a moment",
                 retry_after_s=retry_after_s,
@@ -69,13 +70,14 @@ class WaitingRoom:
                 retry_after_s=retry_after_s,
             )
 
-    def _has_place(self, own: int, total: int, free_slots: int) -> bool:
+    def _has_place(self, own: int, total: int, free_slots: int, kept: float) -> bool:
         own, total = max(0, own - free_slots), total - free_slots
-        return total < 0 or not _is_full(own, total, self._max_requests)
+        return total < 0 or not _is_full(own, total, self._max_requests, kept)
 
 
-def _is_full(own: int, total: int, bound: int) -> bool:
-    return own >= min(bound, 2 * bound - total)
+def _is_full(own: int, total: int, bound: int, kept: float) -> bool:
+    """`kept`: the part of all places that this tenant leaves to others."""
+    return own >= min(bound, 2 * bound * (1 - kept) - total)
 
 
 def _expected_wait_s(
