@@ -256,7 +256,7 @@ class RateLimited(CapacityError):
         self.code = "token_quota_exceeded" if unit == "tokens" else "request_quota_exceeded"
         self.whose = whose
         self.wait_s = wait_s
-        self.facts = {
+        self.facts: dict[str, str | int | float] = {
             "bucket": bucket,
             "whose": whose,
             "limit": limit,

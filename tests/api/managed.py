@@ -49,6 +49,7 @@ class World:
             "project_id": project.id,
             "account_id": account.id,
             "key_id": key.key.id,
+            "month": "2026-11",
         }
         self.management_key_id = management.key.id
 
@@ -103,6 +104,7 @@ class World:
                 "overlap_seconds": 60
             },
             "/v1/organization/admin_api_keys": {"name": "another"},
+            "/v1/organization/credit/entries": {"amount_micros": 5_000_000},
             "/console/api/login": {"email": "owner@example.com", "password": PASSWORD},
             "/console/api/signup": {
                 "invite": self.invite_secret,

@@ -128,6 +128,8 @@ ROLE_FIELDS = (
 def test_no_field_of_any_change_gives_more(path: str, field: str, world: World) -> None:
     if field == "role" and path in ROLE_FIELDS:
         field = "roles"  # that one is of somebody else: the roles' table has who may
+    if field == "organization_id" and path.endswith("/credit/entries"):
+        field = "organization"  # that one is for those who run the server: test_usage has it
     got = world.send(path, body=world.good_body(path) | {field: "enterprise"})
     assert (got.status, got.json["param"]) == (400, field)
 
@@ -159,7 +161,7 @@ def test_what_is_anothers_is_unknown(tmp_path: Path) -> None:
     tried = 0
     for path in MANAGING:
         for method in ORGANISATION_OPERATIONS[path]:
-            if "{" not in path:
+            if "{" not in path or "{month}" in path:  # a month is nobody's
                 continue
             theirs = world.send(path, method, body_of(world, path, method), as_=session)
             ids, world.ids = world.ids, dict.fromkeys(world.ids, "id_none")

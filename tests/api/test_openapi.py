@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis.core import NotSet
 from starlette.routing import Route
 
-from headrace.api import App, build_app
+from headrace.api import App, build_app, usage_export
 from headrace.api.openapi import OPERATIONS, document
 from headrace.api.organisation_openapi import ORGANISATION_OPERATIONS
 from headrace.backends.null import NullBackend
@@ -32,7 +32,7 @@ from tests.scripted import ScriptedProvider
 from tests.threaded import threaded
 
 MODEL = open_model(bundled_model())
-PUBLIC = set(OPERATIONS) - set(ORGANISATION_OPERATIONS)
+PUBLIC = set(OPERATIONS) - set(ORGANISATION_OPERATIONS) - {usage_export.PATH}
 ERRORS = ("message", "type", "param", "code")
 
 

@@ -34,6 +34,14 @@ MAY = {
     "/admin_api_keys": {"get": {OWN}, "post": {OWN}},
     "/admin_api_keys/{key_id}": {"get": {OWN}, "delete": {OWN}},
     "/audit_logs": {"get": {OWN, ADM}},
+    "/usage/completions": {"get": ALL},
+    "/costs": {"get": ALL},
+    "/statements/{month}": {"get": {OWN, ADM, BIL, VIE}},
+    "/credit": {"get": {OWN, ADM, BIL, VIE}},
+    "/credit/entries": {"get": {OWN, ADM, BIL, VIE}, "post": {OWN, ADM}},
+    "/prices": {"get": ALL},
+    # Of another: as the key itself.
+    "/projects/{project_id}/api_keys/{key_id}/limits": {"get": {OWN, ADM, VIE}},
 }
 RESTRICTS = {("/v1/organization/projects/{project_id}/api_keys/{key_id}", "post")}
 WALKED = [

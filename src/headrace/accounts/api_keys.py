@@ -133,6 +133,14 @@ class ApiKeys:
             records = api_keys.of_project(tx, actor.organisation_id, None)
         return tuple(shown(record) for record in records)
 
+    def whose_use_is_seen_by(self, actor: Actor) -> frozenset[str] | None:
+        """Ids of the keys whose use the actor may see, ended ones too; None: of all."""
+        actor.require(Permission.USAGE_READ)
+        if actor.may(Permission.USAGE_OF_OTHERS):
+            return None
+        with self._registry.store.reading() as tx:
+            return api_keys.of_owner(tx, actor.organisation_id, actor.id)
+
     def one(self, actor: Actor, project_id: str | None, key_id: str) -> ApiKey:
         """A key of a project; None: one for management."""
         actor.require(_needed(project_id, Permission.KEYS_READ))

@@ -34,14 +34,32 @@ class Permission(StrEnum):
     SERVICE_ACCOUNTS_WRITE = auto()
     MANAGEMENT_KEYS = auto()
     AUDIT_READ = auto()
-    SERVER_READ = auto()  # in the first organisation, whose members run the server
+    USAGE_READ = auto()  # of one's own keys
+    USAGE_OF_OTHERS = auto()  # makes the one above hold for everybody's
+    CREDIT_READ = auto()  # balance, payments, statements
+    CREDIT_WRITE = auto()  # in the first organisation, whose members run the server
+    SERVER_READ = auto()  # likewise
 
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
     Role.ADMIN: frozenset(Permission) - {Permission.MANAGEMENT_KEYS},
-    Role.MEMBER: frozenset({Permission.PROJECTS_READ, Permission.KEYS_READ, Permission.KEYS_WRITE}),
-    Role.BILLING: frozenset({Permission.PROJECTS_READ}),
+    Role.MEMBER: frozenset(
+        {
+            Permission.PROJECTS_READ,
+            Permission.KEYS_READ,
+            Permission.KEYS_WRITE,
+            Permission.USAGE_READ,
+        }
+    ),
+    Role.BILLING: frozenset(
+        {
+            Permission.PROJECTS_READ,
+            Permission.USAGE_READ,
+            Permission.USAGE_OF_OTHERS,
+            Permission.CREDIT_READ,
+        }
+    ),
     Role.VIEWER: frozenset(
         {
             Permission.USERS_READ,
@@ -49,6 +67,9 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
             Permission.KEYS_READ,
             Permission.KEYS_OF_OTHERS,
             Permission.SERVICE_ACCOUNTS_READ,
+            Permission.USAGE_READ,
+            Permission.USAGE_OF_OTHERS,
+            Permission.CREDIT_READ,
             Permission.SERVER_READ,
         }
     ),

@@ -37,6 +37,7 @@ from headrace.store import (
     AuditRecord,
     KeyRecord,
     SqliteStore,
+    Transaction,
     api_keys,
     audit,
     users,
@@ -155,6 +156,17 @@ class AccountService:
         with self._store.reading() as tx:
             record = api_keys.one(tx, account.organisation_id, account.key_id)
         return record is not None and self._is_in_force(record)
+
+    @property
+    def store(self) -> SqliteStore:
+        """The database, which the books are in as well."""
+        return self._store
+
+    def noting(
+        self, actor: Actor, action: str, target_id: str, **details: object
+    ) -> Callable[[Transaction], None]:
+        """What writes into the audit log, in the transaction of a change, who made it."""
+        return lambda tx: self._registry.note(tx, actor, action, target_id, **details)
 
     def audit_log(self, actor: Actor, *, after: str | None, limit: int) -> tuple[AuditRecord, ...]:
         """Who changed what in the actor's organisation, newest first, older than `after`."""

@@ -5,6 +5,7 @@ from headrace.admission.limiter import Ask, Hold, Limiter
 from headrace.admission.limits import Cost, Limits, Standing
 from headrace.admission.outputs import Outputs
 from headrace.admission.patience import Patience
+from headrace.admission.refusals import Refusal, Refusals
 
 __all__ = [
     "Admission",
@@ -16,5 +17,7 @@ __all__ = [
     "Limits",
     "Outputs",
     "Patience",
+    "Refusal",
+    "Refusals",
     "Standing",
 ]

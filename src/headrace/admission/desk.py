@@ -12,8 +12,10 @@ from headrace.admission.limiter import Ask, Hold, Limiter
 from headrace.admission.limits import NO_LIMITS, Cost, Limits, Standing
 from headrace.admission.outputs import Outputs
 from headrace.admission.patience import Patience
+from headrace.admission.refusals import Refusal, Refusals
 from headrace.clock import Clock
 from headrace.config import TierConfig
+from headrace.errors import RateLimited
 from headrace.store import Used
 from headrace.types import Usage
 
@@ -72,6 +74,7 @@ class Desk:
         self._outputs = Outputs()
         self._limiter = Limiter(clock, ZoneInfo(time_zone))
         self._patience = Patience(self._limiter, clock)
+        self._refusals = Refusals(clock)
 
     def remember(self, used: Iterable[Used]) -> None:
         """What was used before this server began, oldest first: a restart refills nothing."""
@@ -119,9 +122,17 @@ class Desk:
         """
         expected = sum(self._outputs.expected(account.key_id, model, most) for most in most_outputs)
         ask = self._ask(account, model, prompt_tokens, expected)
-        hold = await self._patience.reserve(ask, patience_s)
+        try:
+            hold = await self._patience.reserve(ask, patience_s)
+        except RateLimited as exc:
+            self._refusals.add(account.key_id, model, exc)
+            raise
         percent = self._tiers[account.tier.value].cached_percent
         return Admission(hold, self._outputs, account.key_id, model, percent)
+
+    def refusals(self, key_id: str) -> Sequence[Refusal]:
+        """What was refused to a key lately, and why; the newest first."""
+        return self._refusals.of(key_id)
 
     def standings(self, account: Account, model: str) -> list[Standing]:
         """How an account's limits for a model stand."""

@@ -23,7 +23,8 @@ from headrace.api.middleware import (
     Problems,
     RequestId,
 )
-from headrace.api.organisation import Organisation
+from headrace.api.money_calls import MONEY_CALLS
+from headrace.api.organisation import Money, Organisation
 from headrace.api.organisation_calls import CALLS
 from headrace.api.peer import Peer
 from headrace.api.pipeline import Pipeline, Rules
@@ -32,11 +33,12 @@ from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
 from headrace.api.sessions import SessionRoutes
 from headrace.api.sse import KEEP_ALIVE_S
+from headrace.api.usage_export import usage_export
 from headrace.clock import Clock
 from headrace.config import Config, MetricsFor
 from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
 from headrace.gateway.base import Provider
-from headrace.metering import Meter, Unmetered
+from headrace.metering import Books, Meter, PriceList, Unmetered, new_entry_id
 from headrace.telemetry.metrics import Metrics, ReadStats
 
 SMALL_BODY_BYTES = 16 * 1024  # of log-ins and of what manages accounts
@@ -113,7 +115,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
-        *_account_routes(accounts, managers, config, clock),
+        *_account_routes(accounts, managers, config, clock, desk, pipeline),
         *(
             ()
             if config.api.metrics is MetricsFor.NOBODY
@@ -146,14 +148,23 @@ def _account_routes(
     managers: Managers | None,
     config: Config,
     clock: Clock,
+    desk: Desk,
+    pipeline: Pipeline,
 ) -> Sequence[BaseRoute]:
     """What manages accounts; a server without keys has none to manage."""
     if accounts is None or managers is None:
         return ()
     bodies = BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=SMALL_BODY_BYTES)
     sessions = SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s)
+    money = Money(
+        books=Books(accounts.store, clock, new_entry_id),
+        prices=PriceList(config.prices),
+        desk=desk,
+        models=pipeline.models_of,
+    )
     routes = [
-        *Organisation(accounts, managers, bodies, clock).routes(CALLS),
+        *Organisation(accounts, managers, bodies, clock, money).routes((*CALLS, *MONEY_CALLS)),
+        usage_export(accounts, managers, money.books, clock),
         *sessions.routes(),
     ]
     if config.accounts.oidc_issuer:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from headrace import __version__
+from headrace.api import usage_export
 from headrace.api.completion_schemas import CompletionRequest
 from headrace.api.managers import COOKIE
 from headrace.api.model_lists import FORMATS
@@ -20,6 +21,7 @@ from headrace.api.operation import ANY, KEYED, Operation, query
 from headrace.api.organisation_openapi import ORGANISATION_OPERATIONS, ORGANISATION_SCHEMAS
 from headrace.api.schemas import ChatCompletionRequest
 from headrace.api.tokenize_schemas import DetokenizeBody, TokenizeBody
+from headrace.api.usage_query import TIME_PARAMETERS
 
 EVENTS = "text/event-stream"
 TEXT = "text/plain"
@@ -96,6 +98,18 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         )
     },
     **ORGANISATION_OPERATIONS,
+    usage_export.PATH: {
+        "get": Operation(
+            summary="Every usage record, a line each",
+            others={200: "text/csv"},
+            statuses=ANY + KEYED,
+            parameters=(
+                *TIME_PARAMETERS,
+                query("format", {"enum": list(usage_export.FORMS)}, "csv, or JSON lines"),
+            ),
+            has_session=True,
+        )
+    },
 }
 
 

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from headrace.accounts import AccountService, Actor
+from headrace.accounts import Account, AccountService, Actor
+from headrace.admission import Desk
 from headrace.api.answers import PRIVATE, JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.managers import Managers
@@ -17,7 +19,18 @@ from headrace.api.organisation_objects import Object, checked_limit, invite_obje
 from headrace.api.organisation_schemas import B, Nothing, read_body
 from headrace.api.strict_json import parse_object
 from headrace.clock import Clock
+from headrace.metering import Books, PriceList
 from headrace.store import InviteRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What use is measured by, and what it costs."""
+
+    books: Books
+    prices: PriceList
+    desk: Desk
+    models: Callable[[Account], tuple[str, ...]]  # that an account may use, by their own names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +38,10 @@ class Asked:
     """What a request asks for, beside its body, and of whom."""
 
     accounts: AccountService
+    money: Money
     actor: Actor
     ids: Mapping[str, str]  # of the address
-    query: Mapping[str, str]
+    query: QueryParams
     now_unix: float
 
     @property
@@ -59,25 +73,68 @@ class Call(Generic[B]):
     answer: str  # its schema
     work: Callable[[Asked, B], Object]
     body: type[B]
+    parameters: tuple[Mapping[str, Any], ...] = ()  # of its query
+    is_list: bool = False  # whether its answer has pages, as `Asked.listed` makes them
 
     @property
     def takes_body(self) -> bool:
         """Whether it reads one."""
         return self.body is not Nothing
 
-    @property
-    def is_list(self) -> bool:
-        """Whether its answer has pages."""
-        return self.method == "GET" and not self.path.endswith("}")
+
+ROOT = "/v1/organization"
+
+
+def get(
+    path: str,
+    summary: str,
+    answer: str,
+    work: Callable[[Asked], Object],
+    *,
+    parameters: tuple[Mapping[str, Any], ...] = (),
+    is_list: bool = False,
+) -> Call[Nothing]:
+    """A call that reads; `path` follows ROOT, as in the next two."""
+    call = bare("GET", path, summary, answer, work)
+    return replace(call, parameters=parameters, is_list=is_list)
+
+
+def bare(
+    method: str, path: str, summary: str, answer: str, work: Callable[[Asked], Object]
+) -> Call[Nothing]:
+    """A call without a body."""
+    return Call(
+        method=method,
+        path=ROOT + path,
+        summary=summary,
+        answer=answer,
+        work=lambda asked, _: work(asked),
+        body=Nothing,
+    )
+
+
+def post(
+    path: str, summary: str, answer: str, body: type[B], work: Callable[[Asked, B], Object]
+) -> Call[B]:
+    """A call that makes or changes something."""
+    return Call(
+        method="POST", path=ROOT + path, summary=summary, answer=answer, work=work, body=body
+    )
 
 
 class Organisation:
     """Answers the calls."""
 
     def __init__(
-        self, accounts: AccountService, managers: Managers, bodies: BodyReader, clock: Clock
+        self,
+        accounts: AccountService,
+        managers: Managers,
+        bodies: BodyReader,
+        clock: Clock,
+        money: Money,
     ) -> None:
         self._accounts = accounts
+        self._money = money
         self._managers = managers
         self._bodies = bodies
         self._clock = clock
@@ -106,6 +163,7 @@ class Organisation:
             document = await parse_object(body)
         asked = Asked(
             accounts=self._accounts,
+            money=self._money,
             actor=actor,
             ids=request.path_params,
             query=request.query_params,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.accounts import KeyDraft, KeyLimits, Role, Scopes
-from headrace.api.organisation import Asked, Call
+from headrace.api.organisation import Asked, Call, bare, get, post
 from headrace.api.organisation_objects import (
     Object,
     audit_object,
@@ -20,7 +20,6 @@ from headrace.api.organisation_objects import (
     user_object,
 )
 from headrace.api.organisation_schemas import (
-    B,
     InviteBody,
     KeyBody,
     KeyChangeBody,
@@ -31,40 +30,13 @@ from headrace.api.organisation_schemas import (
     RotationBody,
 )
 
-_ROOT = "/v1/organization"
-
-
-def _get(path: str, summary: str, answer: str, work: Callable[[Asked], Object]) -> Call[Nothing]:
-    return _bare("GET", path, summary, answer, work)
-
-
-def _bare(
-    method: str, path: str, summary: str, answer: str, work: Callable[[Asked], Object]
-) -> Call[Nothing]:
-    return Call(
-        method=method,
-        path=_ROOT + path,
-        summary=summary,
-        answer=answer,
-        work=lambda asked, _: work(asked),
-        body=Nothing,
-    )
-
-
-def _post(
-    path: str, summary: str, answer: str, body: type[B], work: Callable[[Asked, B], Object]
-) -> Call[B]:
-    return Call(
-        method="POST", path=_ROOT + path, summary=summary, answer=answer, work=work, body=body
-    )
-
 
 def _delete(kind: str, path: str, id_name: str, work: Callable[[Asked], object]) -> Call[Nothing]:
     def gone(asked: Asked) -> Object:
         work(asked)
         return deleted_object(kind, asked.ids[id_name])
 
-    return _bare("DELETE", path, "Delete it", "Deleted", gone)
+    return bare("DELETE", path, "Delete it", "Deleted", gone)
 
 
 def _set_role(asked: Asked, body: RoleBody) -> Object:
@@ -135,33 +107,35 @@ _MANAGEMENT_KEY = _MANAGEMENT_KEYS + "/{key_id}"
 
 
 CALLS: Sequence[Call[Any]] = (
-    _get(
+    get(
         "/users",
         "The users",
         "Users",
         lambda a: a.listed(a.accounts.users.all(a.actor), user_object),
+        is_list=True,
     ),
-    _get(
+    get(
         _USER,
         "One of them",
         "User",
         lambda a: user_object(a.accounts.users.one(a.actor, a.ids["user_id"])),
     ),
-    _post(_USER, "Change a user's role", "User", RoleBody, _set_role),
+    post(_USER, "Change a user's role", "User", RoleBody, _set_role),
     _delete(
         "organization.user",
         _USER,
         "user_id",
         lambda a: a.accounts.users.remove(a.actor, a.ids["user_id"]),
     ),
-    _get(
+    get(
         "/invites",
         "The invitations",
         "Invites",
         lambda a: a.listed(a.accounts.users.invites(a.actor), a.invite),
+        is_list=True,
     ),
-    _post("/invites", "Invite somebody", "NewInvite", InviteBody, _invite),
-    _get(
+    post("/invites", "Invite somebody", "NewInvite", InviteBody, _invite),
+    get(
         _INVITE,
         "One of them",
         "Invite",
@@ -173,26 +147,27 @@ CALLS: Sequence[Call[Any]] = (
         "invite_id",
         lambda a: a.accounts.users.withdraw(a.actor, a.ids["invite_id"]),
     ),
-    _get(
+    get(
         "/projects",
         "The projects",
         "Projects",
         lambda a: a.listed(a.accounts.projects.all(a.actor), project_object),
+        is_list=True,
     ),
-    _post(
+    post(
         "/projects",
         "Make a project",
         "Project",
         NameBody,
         lambda a, body: project_object(a.accounts.projects.create(a.actor, body.name)),
     ),
-    _get(
+    get(
         _PROJECT,
         "One of them",
         "Project",
         lambda a: project_object(a.accounts.projects.one(a.actor, a.ids["project_id"])),
     ),
-    _post(
+    post(
         _PROJECT,
         "Rename a project",
         "Project",
@@ -201,14 +176,14 @@ CALLS: Sequence[Call[Any]] = (
             a.accounts.projects.rename(a.actor, a.ids["project_id"], body.name)
         ),
     ),
-    _bare(
+    bare(
         "POST",
         _PROJECT + "/archive",
         "End a project and its keys",
         "Project",
         lambda a: project_object(a.accounts.projects.archive(a.actor, a.ids["project_id"])),
     ),
-    _get(
+    get(
         _SERVICE_ACCOUNTS,
         "The service accounts of a project",
         "ServiceAccounts",
@@ -216,15 +191,16 @@ CALLS: Sequence[Call[Any]] = (
             a.accounts.projects.service_accounts(a.actor, a.ids["project_id"]),
             service_account_object,
         ),
+        is_list=True,
     ),
-    _post(
+    post(
         _SERVICE_ACCOUNTS,
         "Make one, with a key",
         "NewServiceAccount",
         NameBody,
         _create_service_account,
     ),
-    _get(
+    get(
         _SERVICE_ACCOUNT,
         "One of them",
         "ServiceAccount",
@@ -240,37 +216,39 @@ CALLS: Sequence[Call[Any]] = (
             a.actor, a.ids["project_id"], a.ids["account_id"]
         ),
     ),
-    _get(
+    get(
         _KEYS,
         "The API keys of a project",
         "ApiKeys",
         lambda a: a.listed(a.accounts.keys.of_project(a.actor, a.ids["project_id"]), key_object),
+        is_list=True,
     ),
-    _post(_KEYS, "Make an API key", "NewApiKey", KeyBody, _create_key),
-    _get(
+    post(_KEYS, "Make an API key", "NewApiKey", KeyBody, _create_key),
+    get(
         _KEY,
         "One of them",
         "ApiKey",
         lambda a: key_object(a.accounts.keys.one(a.actor, a.ids["project_id"], a.ids["key_id"])),
     ),
-    _post(_KEY, "Change what a key may do", "ApiKey", KeyChangeBody, _restrict_key),
-    _post(_KEY + "/rotate", "Replace a key", "NewApiKey", RotationBody, _rotate_key),
+    post(_KEY, "Change what a key may do", "ApiKey", KeyChangeBody, _restrict_key),
+    post(_KEY + "/rotate", "Replace a key", "NewApiKey", RotationBody, _rotate_key),
     _delete(
         "organization.project.api_key",
         _KEY,
         "key_id",
         lambda a: a.accounts.keys.revoke(a.actor, a.ids["project_id"], a.ids["key_id"]),
     ),
-    _get(
+    get(
         _MANAGEMENT_KEYS,
         "The management keys",
         "ManagementKeys",
         lambda a: a.listed(a.accounts.keys.for_management(a.actor), key_object),
+        is_list=True,
     ),
-    _post(
+    post(
         _MANAGEMENT_KEYS, "Make one", "NewManagementKey", ManagementKeyBody, _create_management_key
     ),
-    _get(
+    get(
         _MANAGEMENT_KEY,
         "One of them",
         "ManagementKey",
@@ -282,5 +260,5 @@ CALLS: Sequence[Call[Any]] = (
         "key_id",
         lambda a: a.accounts.keys.revoke(a.actor, None, a.ids["key_id"]),
     ),
-    _get("/audit_logs", "Who changed what, newest first", "AuditLogs", _audit_log),
+    get("/audit_logs", "Who changed what, newest first", "AuditLogs", _audit_log, is_list=True),
 )

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.api.money_calls import MONEY_CALLS
+from headrace.api.money_schemas import MONEY_SCHEMAS
 from headrace.api.openapi_schemas import COUNT, TEXT, Schema, array_of, object_of, or_null, ref
 from headrace.api.operation import ANY, KEYED, Operation, query
 from headrace.api.organisation import Call
@@ -32,7 +34,11 @@ def _managing(call: Call[Any]) -> Operation:
             *(_WITH_BODY if call.takes_body else ()),
             *((404,) if ids or call.is_list else ()),
         ),
-        parameters=(*(_id(name) for name in ids), *(_PAGES if call.is_list else ())),
+        parameters=(
+            *(_id(name) for name in ids),
+            *(_PAGES if call.is_list else ()),
+            *call.parameters,
+        ),
         has_session=True,
     )
 
@@ -67,10 +73,12 @@ def _list(name: str) -> Schema:
     )
 
 
+_ALL = (*CALLS, *MONEY_CALLS)
+
 ORGANISATION_OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     **{
-        path: {call.method.lower(): _managing(call) for call in CALLS if call.path == path}
-        for path in dict.fromkeys(call.path for call in CALLS)
+        path: {call.method.lower(): _managing(call) for call in _ALL if call.path == path}
+        for path in dict.fromkeys(call.path for call in _ALL)
     },
     "/console/api/login": {
         "post": _session("Begin a session", "Session", LoginBody, is_known=False)
@@ -166,6 +174,9 @@ ORGANISATION_SCHEMAS: Mapping[str, Schema] = {
             "csrf_token": TEXT,
         }
     ),
+    **MONEY_SCHEMAS,
+    "CreditEntries": _list("CreditEntry"),
+    "Prices": _list("Price"),
     "Users": _list("User"),
     "Invites": _list("Invite"),
     "Projects": _list("Project"),

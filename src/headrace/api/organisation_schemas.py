@@ -108,6 +108,16 @@ class ManagementKeyBody(Wire):
     expires_at: Time | None = None
 
 
+class CreditBody(Wire):
+    """What to add to whose credit: micro-dollars; of a correction, perhaps fewer than none."""
+
+    amount_micros: Annotated[Integer, Field(ge=-(1 << 53), le=1 << 53)]
+    kind: Literal["top_up", "grant", "correction"] = "top_up"
+    organization_id: Annotated[str, Field(max_length=64)] = ""  # "": one's own
+    reference: Annotated[str, Field(max_length=200)] = ""  # of a payment: counts once
+    note: Annotated[str, Field(max_length=500)] = ""
+
+
 class LoginBody(Wire):
     """Who logs in."""
 

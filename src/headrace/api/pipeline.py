@@ -254,6 +254,10 @@ class Pipeline:
         """One of them. Raises as `models`, and UnknownModel."""
         return _find(self.models(caller), model_id)
 
+    def models_of(self, account: Account) -> tuple[str, ...]:
+        """The models an account may use, by their own names."""
+        return tuple(dict.fromkeys(card.root for card in self._models_of(account)))
+
     def _account(self, caller: Caller) -> Account:
         return self._doorkeeper.authenticate(
             caller.secret, address=caller.address, route=caller.route

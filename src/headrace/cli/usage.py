@@ -1,10 +1,12 @@
 """`headrace usage`: a statement of what an organisation used, and what it cost."""
 
+import csv
 import sys
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +17,7 @@ from headrace.cli.credit import Json, Organisation, open_books, shown_dollars
 from headrace.cli.output import print_json, say
 from headrace.errors import InvalidRequest
 from headrace.metering import Statement
+from headrace.store import UsageRecord
 
 
 class Format(StrEnum):
@@ -36,38 +39,53 @@ def usage(
     first = _day(since) if since else today.replace(day=1)
     last = _day(until) if until else today
     with open_books() as books:
-        found = books.statement(
-            organisation, first.timestamp(), (last + timedelta(days=1)).timestamp()
-        )
+        begin, end = int(first.timestamp()), int((last + timedelta(days=1)).timestamp())
         wrong = books.check()
-    if wrong:
-        say(f"ledger and records of {len(wrong)} requests do not agree: {wrong[0]}", style="red")
-    if as_json:
-        print_json(asdict(found) | {"disagreements": list(wrong)})
-    elif form is Format.CSV:
-        sys.stdout.write(found.as_csv())
-    else:
-        Console().print(_table(found))
+        if wrong:
+            say(
+                f"ledger and records of {len(wrong)} requests do not agree: {wrong[0]}", style="red"
+            )
+        if form is Format.CSV and not as_json:
+            _write_csv(books.lines(organisation, begin, end))
+            return
+        found = books.statement(organisation, begin, end)
+        if as_json:
+            lines = [asdict(line) for line in books.lines(organisation, begin, end)]
+            print_json(_object(found) | {"lines": lines, "disagreements": list(wrong)})
+        else:
+            Console().print(_table(found))
+
+
+def _write_csv(lines: Iterable[UsageRecord]) -> None:
+    """A line a request, under a line of names."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(field.name for field in fields(UsageRecord))
+    writer.writerows(astuple(line) for line in lines)
+
+
+def _object(statement: Statement) -> dict[str, Any]:
+    sums = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "micros")
+    return asdict(statement) | {name: getattr(statement, name) for name in sums}
 
 
 def _table(statement: Statement) -> Table:
     table = Table(title=f"{statement.organisation_id}", title_justify="left")
     for heading in ("model", "requests", "prompt", "cached", "answers", "cost"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
-    for model in sorted({line.model for line in statement.lines}):
-        lines = [line for line in statement.lines if line.model == model]
+    for model in sorted({each.model for each in statement.sums}):
+        sums = [each for each in statement.sums if each.model == model]
         table.add_row(
             model,
-            f"{len(lines):,}",
-            f"{sum(line.prompt_tokens for line in lines):,}",
-            f"{sum(line.cached_tokens for line in lines):,}",
-            f"{sum(line.completion_tokens for line in lines):,}",
-            shown_dollars(sum(line.micros for line in lines)),
+            f"{sum(each.requests for each in sums):,}",
+            f"{sum(each.prompt_tokens for each in sums):,}",
+            f"{sum(each.cached_tokens for each in sums):,}",
+            f"{sum(each.completion_tokens for each in sums):,}",
+            shown_dollars(sum(each.micros for each in sums)),
         )
     table.add_section()
     table.add_row(
         "all",
-        f"{len(statement.lines):,}",
+        f"{statement.requests:,}",
         f"{statement.prompt_tokens:,}",
         f"{statement.cached_tokens:,}",
         f"{statement.completion_tokens:,}",

@@ -1,15 +1,22 @@
 """What the operator does with money: adds it, looks at it, and gives an account of it."""
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from headrace.clock import Clock
-from headrace.errors import InvalidRequest
-from headrace.store import LedgerRecord, SqliteStore, UsageRecord, ledger
+from headrace.errors import InvalidRequest, UnknownObject
+from headrace.store import (
+    LedgerRecord,
+    SqliteStore,
+    Transaction,
+    UsageRecord,
+    UsageSum,
+    ledger,
+    usage_sums,
+)
 
 KINDS = ("top_up", "grant", "correction")
+_PIECE = 1_000  # records of one look at the database
 _MOST = 1 << 53  # micro-dollars: what every JSON reader keeps exact
 
 
@@ -24,24 +31,44 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What an organisation used in a stretch of time: each line, and the sum of all lines."""
+    """An organisation's account of a stretch of time [since, until), in micro-dollars.
+
+    `opening_micros` + `paid_micros` - `micros` = `closing_micros`, although the balances and
+    `paid_micros` are sums of the ledger, and `micros` one of the usage records.
+    """
 
     organisation_id: str
-    since_unix: float
-    until_unix: float
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    micros: int
-    lines: tuple[UsageRecord, ...]
+    since_unix: int
+    until_unix: int
+    opening_micros: int  # the balance before
+    paid_micros: int  # top-ups, grants and corrections
+    closing_micros: int  # the balance after
+    sums: tuple[UsageSum, ...]  # by project, key, model and price
 
-    def as_csv(self) -> str:
-        """A line a request, under a line of names."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(field.name for field in fields(UsageRecord))
-        writer.writerows(asdict(line).values() for line in self.lines)
-        return text.getvalue()
+    @property
+    def micros(self) -> int:
+        """What was used costs so much."""
+        return sum(each.micros for each in self.sums)
+
+    @property
+    def requests(self) -> int:
+        """How many ended."""
+        return sum(each.requests for each in self.sums)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all of them."""
+        return sum(each.prompt_tokens for each in self.sums)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of these, found in the cache."""
+        return sum(each.cached_tokens for each in self.sums)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Of all answers."""
+        return sum(each.completion_tokens for each in self.sums)
 
 
 class Books:
@@ -53,9 +80,16 @@ class Books:
         self._new_id = new_id
 
     def add(
-        self, organisation_id: str, micros: int, *, kind: str, reference: str = "", note: str = ""
+        self,
+        organisation_id: str,
+        micros: int,
+        *,
+        kind: str,
+        reference: str = "",
+        note: str = "",
+        also: Callable[[Transaction], None] = lambda _: None,
     ) -> Balance:
-        """A top-up, a grant or a correction (which may be negative).
+        """A top-up, a grant or a correction (which may be negative); `also` in its transaction.
 
         With a `reference`, a second entry of that kind and reference does nothing, so that a
         payment that is reported twice counts once. Raises InvalidRequest for an unknown
@@ -75,7 +109,7 @@ class Books:
                     "`headrace organisations list`",
                     param="organisation",
                 )
-            ledger.append(
+            is_new = ledger.append(
                 tx,
                 LedgerRecord(
                     id=entry,
@@ -87,6 +121,8 @@ class Books:
                     note=note,
                 ),
             )
+            if is_new:
+                also(tx)
         return self.balance(organisation_id)
 
     def balance(self, organisation_id: str) -> Balance:
@@ -98,25 +134,62 @@ class Books:
                 leased_micros=ledger.held(tx, organisation_id),
             )
 
-    def statement(self, organisation_id: str, since_unix: float, until_unix: float) -> Statement:
-        """Every request that ended in [since, until), and their sum."""
-        with self._store.reading() as tx:
-            lines = tuple(ledger.usage_of(tx, organisation_id, since_unix, until_unix))
+    def statement(self, organisation_id: str, since_unix: int, until_unix: int) -> Statement:
+        """The account of [since, until): what came in, what was used, what is left."""
+        with self._store.snapshot() as tx:
+            before = usage_sums.sums_by_kind(tx, organisation_id, 0, since_unix)
+            during = usage_sums.sums_by_kind(tx, organisation_id, since_unix, until_unix)
+            sums = usage_sums.usage_sums(
+                tx, organisation_id, since_unix, until_unix, max(1, until_unix - since_unix)
+            )
         return Statement(
             organisation_id=organisation_id,
             since_unix=since_unix,
             until_unix=until_unix,
-            prompt_tokens=sum(line.prompt_tokens for line in lines),
-            cached_tokens=sum(line.cached_tokens for line in lines),
-            completion_tokens=sum(line.completion_tokens for line in lines),
-            micros=sum(line.micros for line in lines),
-            lines=lines,
+            opening_micros=sum(before.values()),
+            paid_micros=sum(micros for kind, micros in during.items() if kind != "usage"),
+            closing_micros=sum(before.values()) + sum(during.values()),
+            sums=tuple(sums),
         )
 
-    def entries(self, organisation_id: str) -> Sequence[LedgerRecord]:
-        """An organisation's ledger."""
+    def use(
+        self, organisation_id: str, since_unix: int, until_unix: int, width_s: int
+    ) -> Sequence[UsageSum]:
+        """Sums by project, key, model and price, in stretches of `width_s` from `since_unix` on."""
         with self._store.reading() as tx:
-            return tuple(ledger.entries_of(tx, organisation_id))
+            return usage_sums.usage_sums(tx, organisation_id, since_unix, until_unix, width_s)
+
+    def lines(
+        self, organisation_id: str, since_unix: float, until_unix: float
+    ) -> Iterator[UsageRecord]:
+        """Every request that ended in [since, until), in the order they ended in.
+
+        Read a piece at a time: whoever takes them slowly holds nothing up.
+        """
+        number = -1
+        while True:
+            with self._store.reading() as tx:
+                piece = ledger.usage_of(
+                    tx, organisation_id, since_unix, until_unix, after_number=number, limit=_PIECE
+                )
+            yield from (record for _, record in piece)
+            if len(piece) < _PIECE:
+                return
+            number, last = piece[-1]
+            since_unix = last.ended_unix
+
+    def paid(
+        self, organisation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[LedgerRecord]:
+        """Top-ups, grants and corrections, newest first, older than the entry `after`.
+
+        Raises UnknownObject when there is none of that id.
+        """
+        with self._store.reading() as tx:
+            found = usage_sums.paid_entries(tx, organisation_id, after=after, limit=limit)
+        if found is None:
+            raise UnknownObject("object to go on after")
+        return found
 
     def check(self) -> Sequence[str]:
         """Requests whose record and ledger entry do not agree; there should be none."""

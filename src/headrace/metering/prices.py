@@ -66,6 +66,11 @@ class PriceList:
             versions.append(made)
             versions.sort(key=lambda version: version.since_unix)
 
+    @property
+    def versions(self) -> Sequence[tuple[str, Price]]:
+        """All prices there are, by model, oldest first."""
+        return [(model, each) for model in sorted(self._versions) for each in self._versions[model]]
+
     def at(self, model: str, unix_s: float) -> Price:
         """The price of a model at a time; a model without one costs nothing."""
         valid = [v for v in self._versions.get(model, ()) if v.since_unix <= unix_s]

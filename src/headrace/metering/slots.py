@@ -1,8 +1,9 @@
 """What runs, in a file mapped into memory: it outlives the process, and costs no system call.
 
 One slot a request: who pays, how much is reserved, and tokens delivered so far. A slot is written
-whole before its state says so, so whoever reads it after a crash reads all of it. What a power cut
-loses is bounded by the leases, which are on the disk.
+whole before its state says so, so whoever reads it after a crash reads all of it. Each number is
+one store of eight bytes: the process may end between any two, and within none (`struct.pack_into`
+clears what it writes first). What a power cut loses is bounded by leases, which are on the disk.
 """
 
 import fcntl
@@ -22,10 +23,10 @@ from headrace.types import Usage
 _MAGIC = b"headrace-slots-1"
 _SLOT_BYTES = 1_024
 _HEADER_BYTES = _SLOT_BYTES  # a slot's worth, so that slots do not cross pages
-_COUNTS = struct.Struct("<QQQQQ")  # prompt, completion, cached, reasoning tokens; state
-_STATE_AT = 32
+_PROMPT, _COMPLETION, _CACHED, _REASONING, _STATE = range(5)  # the first words of a slot
 _LENGTH = struct.Struct("<I")
-_BLOB_AT = _COUNTS.size + _LENGTH.size
+_LENGTH_AT = 40
+_BLOB_AT = _LENGTH_AT + _LENGTH.size
 
 FREE, RUNNING, ENDED = 0, 1, 2
 
@@ -70,10 +71,14 @@ class Slots:
             raise ConfigError(f"{path} is no file of ours: move it away")
         self._map[: len(_MAGIC)] = _MAGIC
         self._count = (wanted - _HEADER_BYTES) // _SLOT_BYTES
+        self._bytes = memoryview(self._map)[: _HEADER_BYTES + self._count * _SLOT_BYTES]
+        self._words = self._bytes.cast("Q")
         self._free = [i for i in range(self._count) if self._state(i) == FREE]
 
     def close(self) -> None:
         """Let the file go."""
+        self._words.release()
+        self._bytes.release()
         self._map.close()
         os.close(self._file)
 
@@ -91,41 +96,38 @@ class Slots:
         if len(blob) > _SLOT_BYTES - _BLOB_AT:
             raise ConfigError("a reservation is larger than its slot")
         slot = self._free.pop()
-        at = self._at(slot)
-        _LENGTH.pack_into(self._map, at + _COUNTS.size, len(blob))
+        at, word = self._at(slot), self._word(slot)
+        _LENGTH.pack_into(self._map, at + _LENGTH_AT, len(blob))
         self._map[at + _BLOB_AT : at + _BLOB_AT + len(blob)] = blob
-        _COUNTS.pack_into(self._map, at, 0, 0, 0, 0, RUNNING)
+        for count in (_PROMPT, _COMPLETION, _CACHED, _REASONING):
+            self._words[word + count] = 0
+        self._words[word + _STATE] = RUNNING
         return slot
 
     def start(self, slot: int, prompt_tokens: int) -> None:
         """The request runs: its prompt counts."""
-        struct.pack_into("<Q", self._map, self._at(slot), prompt_tokens)
+        self._words[self._word(slot) + _PROMPT] = prompt_tokens
 
     def count(self, slot: int, completion_tokens: int) -> None:
         """So many tokens were delivered by now."""
-        struct.pack_into("<Q", self._map, self._at(slot) + 8, completion_tokens)
+        self._words[self._word(slot) + _COMPLETION] = completion_tokens
 
     def end(self, slot: int, used: Usage, *, is_whole: bool = True) -> None:
         """The request ended with this usage: written before the client sees its end.
 
         `is_whole`: not cut off.
         """
-        at = self._at(slot)
-        struct.pack_into(
-            "<QQQQ",
-            self._map,
-            at,
-            used.prompt_tokens,
-            used.completion_tokens,
-            used.cached_tokens,
-            used.reasoning_tokens,
-        )
+        word = self._word(slot)
+        self._words[word + _PROMPT] = used.prompt_tokens
+        self._words[word + _COMPLETION] = used.completion_tokens
+        self._words[word + _CACHED] = used.cached_tokens
+        self._words[word + _REASONING] = used.reasoning_tokens
         if is_whole:
-            struct.pack_into("<Q", self._map, at + _STATE_AT, ENDED)
+            self._words[word + _STATE] = ENDED
 
     def free(self, slot: int) -> None:
         """Its record is on the disk."""
-        struct.pack_into("<Q", self._map, self._at(slot) + _STATE_AT, FREE)
+        self._words[self._word(slot) + _STATE] = FREE
         self._free.append(slot)
 
     def left_behind(self) -> Iterator[tuple[int, Reservation, Usage, bool]]:
@@ -133,9 +135,9 @@ class Slots:
         for slot in range(self._count):
             if self._state(slot) == FREE:
                 continue
-            at = self._at(slot)
-            prompt, completion, cached, reasoning, state = _COUNTS.unpack_from(self._map, at)
-            (length,) = _LENGTH.unpack_from(self._map, at + _COUNTS.size)
+            at, word = self._at(slot), self._word(slot)
+            prompt, completion, cached, reasoning, state = self._words[word : word + 5]
+            (length,) = _LENGTH.unpack_from(self._map, at + _LENGTH_AT)
             blob = self._map[at + _BLOB_AT : at + _BLOB_AT + length]
             used = Usage(
                 prompt_tokens=prompt,
@@ -148,5 +150,8 @@ class Slots:
     def _at(self, slot: int) -> int:
         return _HEADER_BYTES + slot * _SLOT_BYTES
 
+    def _word(self, slot: int) -> int:
+        return self._at(slot) // 8
+
     def _state(self, slot: int) -> int:
-        return struct.unpack_from("<Q", self._map, self._at(slot) + _STATE_AT)[0]
+        return self._words[self._word(slot) + _STATE]

@@ -1,12 +1,21 @@
 """The only SQL: what must survive the process."""
 
-from headrace.store import api_keys, audit, invites, ledger, organisations, users
+from headrace.store import (
+    api_keys,
+    audit,
+    invites,
+    ledger,
+    organisations,
+    usage_sums,
+    users,
+)
 from headrace.store.api_keys import KeyRecord
 from headrace.store.audit import AuditRecord
 from headrace.store.invites import InviteRecord
 from headrace.store.ledger import LedgerRecord, UsageRecord, Used
 from headrace.store.organisations import OrganisationRecord, ProjectRecord, ServiceAccountRecord
 from headrace.store.sqlite import SqliteStore, Transaction
+from headrace.store.usage_sums import UsageSum
 from headrace.store.users import SessionRecord, UserRecord
 
 __all__ = [
@@ -21,6 +30,7 @@ __all__ = [
     "SqliteStore",
     "Transaction",
     "UsageRecord",
+    "UsageSum",
     "Used",
     "UserRecord",
     "api_keys",
@@ -28,5 +38,6 @@ __all__ = [
     "invites",
     "ledger",
     "organisations",
+    "usage_sums",
     "users",
 ]

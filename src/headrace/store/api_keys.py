@@ -97,6 +97,15 @@ def of_project(
     return tuple(_record(row) for row in rows)
 
 
+def of_owner(tx: Transaction, organisation_id: str, owner_id: str) -> frozenset[str]:
+    """Ids of the keys of an owner, ended ones too."""
+    rows = tx.execute(
+        "SELECT id FROM api_keys WHERE organisation_id = ? AND owner_id = ?",
+        (organisation_id, owner_id),
+    )
+    return frozenset(row[0] for row in rows)
+
+
 def everything(tx: Transaction) -> tuple[KeyRecord, ...]:
     """All keys of all organisations, oldest first, revoked ones included."""
     return tuple(_record(row) for row in tx.execute(_ALL).fetchall())

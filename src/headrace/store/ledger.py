@@ -68,12 +68,9 @@ _ADD_USAGE = (
 _USAGE_OF = (
     "SELECT request_id, organisation_id, project_id, key_id, tier, model,"
     " received_unix, ended_unix, prompt_tokens, cached_tokens, completion_tokens,"
-    " reasoning_tokens, status, price_version, micros FROM usage_records"
-    " WHERE organisation_id = ? AND ended_unix >= ? AND ended_unix < ? ORDER BY number"
-)
-_ENTRIES_OF = (
-    "SELECT id, organisation_id, at_unix, kind, micros, reference, note FROM ledger"
-    " WHERE organisation_id = ? ORDER BY number"
+    " reasoning_tokens, status, price_version, micros, number FROM usage_records"
+    " WHERE organisation_id = ? AND ended_unix < ? AND (ended_unix, number) > (?, ?)"
+    " ORDER BY ended_unix, number LIMIT ?"
 )
 
 
@@ -176,19 +173,23 @@ def used_since(tx: Transaction, since_unix: float) -> Iterator[Used]:
 
 
 def usage_of(
-    tx: Transaction, organisation_id: str, since_unix: float, until_unix: float
-) -> Iterator[UsageRecord]:
-    """An organisation's records of a stretch of time, oldest first."""
-    rows = tx.execute(_USAGE_OF, (organisation_id, since_unix, until_unix))
+    tx: Transaction,
+    organisation_id: str,
+    since_unix: float,
+    until_unix: float,
+    *,
+    after_number: int = -1,
+    limit: int = -1,
+) -> list[tuple[int, UsageRecord]]:
+    """An organisation's records of [since, until) with their numbers, as they ended.
+
+    `after_number`: of those that ended at `since_unix`, only later ones; `limit` -1: all.
+    """
+    rows = tx.execute(
+        _USAGE_OF, (organisation_id, until_unix, since_unix, after_number, limit)
+    ).fetchall()
     names = [field.name for field in fields(UsageRecord)]
-    return (UsageRecord(**dict(zip(names, row, strict=True))) for row in rows)
-
-
-def entries_of(tx: Transaction, organisation_id: str) -> Iterator[LedgerRecord]:
-    """An organisation's entries, oldest first."""
-    rows = tx.execute(_ENTRIES_OF, (organisation_id,))
-    names = [field.name for field in fields(LedgerRecord)]
-    return (LedgerRecord(**dict(zip(names, row, strict=True))) for row in rows)
+    return [(row[-1], UsageRecord(**dict(zip(names, row[:-1], strict=True)))) for row in rows]
 
 
 def disagreements(tx: Transaction) -> Sequence[str]:

@@ -69,6 +69,19 @@ class SqliteStore:
             raise _no_answer() from exc
 
     @contextlib.contextmanager
+    def snapshot(self) -> Generator[Transaction, None, None]:
+        """For look-ups that must agree with each other: all see one moment. Blocks nobody."""
+        try:
+            connection = self._connection()
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as exc:
+            raise _no_answer() from exc
+
+    @contextlib.contextmanager
     def changing(self) -> Generator[Transaction, None, None]:
         """For changes: all of them are on the disk when the block ends, none if it raises."""
         try:

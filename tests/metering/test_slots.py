@@ -1,0 +1,67 @@
+"""The slots, as somebody sees them who looks from another process at any moment."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from headrace.metering import Reservation, Slots
+from headrace.types import Usage
+
+RESERVATION = Reservation(
+    request_id="r",
+    organisation_id="org",
+    project_id="proj",
+    key_id="key",
+    tier="developer",
+    model="m",
+    price_version="m@start",
+    input_micros=1,
+    cached_micros=1,
+    output_micros=1,
+    lease_id=0,
+    reserved_micros=1,
+    received_unix=0.0,
+)
+# Reads the first words of the last slot until it is told to stop, and says what it saw go down.
+READER = """
+import mmap, sys
+with open(sys.argv[1], "r+b") as file:
+    words = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+first = len(words) - 128
+last = [0] * 5
+print("ready", flush=True)
+while not words[first + 3]:
+    for i in (0, 1, 2, 4):
+        seen = words[first + i]
+        if seen < last[i]:
+            print("word", i, "went from", last[i], "to", seen, flush=True)
+            sys.exit(1)
+        last[i] = seen
+"""
+
+
+def test_no_number_is_ever_less_than_it_was(tmp_path: Path) -> None:
+    """A process that is killed at any moment leaves what it had counted, not a cleared word."""
+    with Slots(tmp_path / "slots", 4) as slots:
+        slot = slots.take(RESERVATION)
+        slots.start(slot, 10)
+        command = [sys.executable, "-c", READER, str(tmp_path / "slots")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "ready\n"
+            for tokens in range(200_000):
+                slots.count(slot, tokens)
+                slots.start(slot, 10)
+                slots.end(
+                    slot,
+                    Usage(prompt_tokens=10, completion_tokens=tokens, cached_tokens=3),
+                    is_whole=tokens > 0,
+                )
+            slots.end(
+                slot,
+                Usage(
+                    prompt_tokens=10, completion_tokens=1 << 40, cached_tokens=3, reasoning_tokens=1
+                ),
+            )
+            assert reader.stdout.read() == ""
+        assert reader.returncode == 0
