@@ -6,7 +6,7 @@ HeadraceError
 │   │                     UnsupportedMediaType
 │   ├── Unauthenticated ── MissingKey, WrongLogin, NoSession
 │   ├── InsufficientCredit, Forbidden
-│   ├── UnknownModel, UnknownObject
+│   ├── UnknownModel, UnknownObject, Conflict
 │   ├── UnknownPath, MethodNotAllowed
 │   └── RequestTimeout ── DeadlineExceeded
 ├── CapacityError           passing: QueueFull, QueueSlow, Draining, EngineRestarting, StoreError,
@@ -140,6 +140,18 @@ class Forbidden(RequestError):
     kind = "permission_error"
     code = "permission_denied"
     param = "origin"
+
+
+class Conflict(RequestError):
+    """The same request came before. `retry_after_s`: it may be over then; None: it is."""
+
+    kind = "conflict_error"
+    code = "conflict"
+    param = "idempotency-key"
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnknownModel(RequestError):

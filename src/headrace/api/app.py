@@ -29,6 +29,7 @@ from headrace.api.organisation_calls import CALLS
 from headrace.api.peer import Peer
 from headrace.api.pipeline import Pipeline, Rules
 from headrace.api.record import OTHER, Record
+from headrace.api.repeats import Repeats
 from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
 from headrace.api.sessions import SessionRoutes
@@ -93,11 +94,12 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
     )
     if meter is not None and not desk.is_open:
         desk.remember(meter.used())
+    metered = meter or Unmetered()
     pipeline = Pipeline(
         provider,
         accounts or Anyone(),
         desk,
-        meter or Unmetered(),
+        metered,
         clock,
         Rules(
             request_timeout_s=config.api.request_timeout_s,
@@ -112,6 +114,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         *api_routes(
             pipeline,
             BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=config.api.max_body_bytes),
+            Repeats(clock, metered.status_of),
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),

@@ -31,10 +31,12 @@ class Connection:
         *,
         beat: Callable[[], Awaitable[bool]],
         every_s: float,
+        outlives: bool = False,
     ) -> None:
         """Run `work`, and cancel it at once when the client hangs up before its answer is out.
 
-        `beat` is called every `every_s` seconds; when it answers False the client counts as gone.
+        With `outlives` it goes on then, to its end. `beat` is called every `every_s` seconds; when
+        it answers False the client counts as gone.
         Raises HungUp then, and whatever `work` raises.
         """
         working = asyncio.create_task(work)
@@ -48,7 +50,9 @@ class Connection:
                 )
                 if listening in done:
                     watched.discard(listening)
-                    is_here = self._is_answered  # then the server has just closed the exchange
+                    is_here = (
+                        outlives or self._is_answered
+                    )  # then the server has just closed the exchange
                 elif not done:
                     is_here = await beat()
         finally:

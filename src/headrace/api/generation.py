@@ -21,6 +21,7 @@ from headrace.api.headers import caller_of, header
 from headrace.api.pipeline import Answer, C, Pipeline, Reading
 from headrace.api.problems import as_ours
 from headrace.api.record import Completion
+from headrace.api.repeats import First, Repeats, send_again
 from headrace.api.schemas import ChatCall, chat_call
 from headrace.api.sse import ChunkTemplate, EventStream
 from headrace.api.strict_json import MAX_IDS
@@ -33,6 +34,7 @@ class Completing:
 
     pipeline: Pipeline
     bodies: BodyReader
+    repeats: Repeats
     keep_alive_s: float
 
 
@@ -49,12 +51,45 @@ class Generation(ABC, Generic[C]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, then work on it for as long as the client is there."""
-        scope["state"]["completion"] = Completion()
         body = await self._means.bodies.read(scope, receive)
+        word = header(scope, b"idempotency-key")
+        if word is None:
+            await self._serve(body, scope, receive, send, scope["state"]["wire"])
+            return
+        account = self._means.pipeline.account(caller_of(scope))
+        first = await self._means.repeats.begin(
+            account.key_id, word, self.reading.prefix, body.data
+        )
+        if not isinstance(first, First):
+            await send_again(first, send)
+            return
+        with first:
+            scope["state"]["answer_id"] = first.answer_id
+            wire = first.kept(scope["state"]["wire"])
+            try:
+                await self._serve(body, scope, receive, first.kept(send), wire, outlives=True)
+            finally:
+                completion: Completion = scope["state"]["completion"]
+                first.has_begun = completion.admitted_s is not None
+                first.is_whole = completion.tally.is_complete and completion.tally.failure is None
+
+    async def _serve(
+        self,
+        body: Body,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        wire: Send,
+        *,
+        outlives: bool = False,
+    ) -> None:
+        """`outlives`: the answer is wanted, whether its client stays or not."""
+        scope["state"]["completion"] = Completion()
         client = Connection(receive, send)
-        stream = EventStream(client.send, scope["state"]["wire"])
+        stream = EventStream(client.send, wire)
         work = self._answer(body, scope, receive, stream, client.send)
-        await client.run(work, beat=stream.beat, every_s=self._means.keep_alive_s)
+        every_s = self._means.keep_alive_s
+        await client.run(work, beat=stream.beat, every_s=every_s, outlives=outlives)
 
     @abstractmethod
     def template(self, answer: Answer[C], choices: int) -> ChunkTemplate:

@@ -19,7 +19,14 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\])(?::[0-9]
 _SHARED = ("/v1/", "/public/")  # what other origins may call
 _OWN = "/v1/organization/"  # but for this
 _EXPOSED = ", ".join(
-    ("x-request-id", "retry-after", "x-should-retry", "x-ignored-params", *HEADER_NAMES)
+    (
+        "x-request-id",
+        "retry-after",
+        "x-should-retry",
+        "x-ignored-params",
+        "idempotent-replayed",
+        *HEADER_NAMES,
+    )
 )
 
 

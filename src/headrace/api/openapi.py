@@ -26,6 +26,13 @@ from headrace.api.usage_query import TIME_PARAMETERS
 EVENTS = "text/event-stream"
 TEXT = "text/plain"
 
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "description": "a repeat gets the first answer, for a day, and is not billed",
+}
 _WITH_BODY = (404, 408, 415)  # its model, its time, its type
 
 
@@ -36,7 +43,12 @@ def _reads(summary: str, answer: str, body: type[BaseModel]) -> Operation:
 
 def _completes(summary: str, answer: str, body: type[BaseModel]) -> Operation:
     plain = _reads(summary, answer, body)
-    return replace(plain, others={200: EVENTS})
+    return replace(
+        plain,
+        others={200: EVENTS},
+        statuses=(*plain.statuses, 409),
+        parameters=(_IDEMPOTENCY_KEY,),
+    )
 
 
 def _lists(summary: str, *, has_key: bool) -> Operation:

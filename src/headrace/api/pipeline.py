@@ -147,17 +147,17 @@ class Pipeline:
 
         The checks come in the order of the reference, and all before the first token: text (400),
         key (401), model (404), fields (400), terms (400, 403), context (400), credit (402), limits
-        (413, 429), then the provider's own (400, 503). As soon as it is known who
-        calls, `notes` get the caller's tier and, if there are limits, `standings`: what tells how
-        they stand.
+        (413, 429), then the provider's own (400, 503). `notes` may hold the `answer_id`. As soon as
+        it is known who calls they get the caller's tier and, if there are limits, `standings`: what
+        tells how they stand.
         """
         document = await parse_object(body, route.max_values)
-        account = self._account(caller)
+        account = self.account(caller)
         notes["tier"] = account.tier.value
         if not self._desk.is_open:
             notes["standings"] = partial(self._desk.standings, account, self._root(document))
         self._check_model(document, account)
-        answer_id = f"{route.prefix}{uuid4()}"
+        answer_id = notes.get("answer_id") or f"{route.prefix}{uuid4()}"
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
         card = _find(self._provider.models, call.requests[0].model)
         ignored = call.ignored + (() if card.thinks else call.of_thought)
@@ -234,7 +234,7 @@ class Pipeline:
     ) -> Asked:
         """What a body asks for that takes no turn at the engine."""
         document = await parse_object(body, MAX_IDS)
-        self._check_model(document, self._account(caller))
+        self._check_model(document, self.account(caller))
         return await off_loop(read, document, size=len(body.data))
 
     @property
@@ -248,7 +248,7 @@ class Pipeline:
 
     def models(self, caller: Caller) -> tuple[ModelCard, ...]:
         """The models this caller may use. Raises as `Doorkeeper.authenticate` does."""
-        return self._models_of(self._account(caller))
+        return self._models_of(self.account(caller))
 
     def model(self, caller: Caller, model_id: str) -> ModelCard:
         """One of them. Raises as `models`, and UnknownModel."""
@@ -258,7 +258,8 @@ class Pipeline:
         """The models an account may use, by their own names."""
         return tuple(dict.fromkeys(card.root for card in self._models_of(account)))
 
-    def _account(self, caller: Caller) -> Account:
+    def account(self, caller: Caller) -> Account:
+        """Whose key it is. Raises as `Doorkeeper.authenticate` does."""
         return self._doorkeeper.authenticate(
             caller.secret, address=caller.address, route=caller.route
         )

@@ -13,6 +13,7 @@ from headrace.api.answers import JsonResponse
 from headrace.errors import (
     CapacityError,
     ConfigError,
+    Conflict,
     EngineError,
     Forbidden,
     HeadraceError,
@@ -47,6 +48,7 @@ STATUS: Mapping[type[HeadraceError], int] = {
     UnknownObject: 404,
     UnknownPath: 404,
     MethodNotAllowed: 405,
+    Conflict: 409,
     RequestTimeout: 408,
     RequestTooLarge: 413,
     UnsupportedMediaType: 415,
@@ -92,7 +94,9 @@ def headers_of(error: HeadraceError) -> dict[str, str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allowed
-    if isinstance(error, InsufficientCredit):
+    if isinstance(error, Conflict) and error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    elif isinstance(error, InsufficientCredit | Conflict):
         headers["x-should-retry"] = "false"
     if isinstance(error, CapacityError):
         headers["retry-after"] = str(max(1, error.retry_after_s))

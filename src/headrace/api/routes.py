@@ -14,6 +14,7 @@ from headrace.api.generation import ChatCompletions, Completing, Completions
 from headrace.api.headers import caller_of
 from headrace.api.model_lists import form_of, list_of, model_object, public_object
 from headrace.api.pipeline import Pipeline
+from headrace.api.repeats import Repeats
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.errors import Draining
 from headrace.gateway.base import ModelCard
@@ -24,6 +25,7 @@ _HELLO = "/console"
 def api_routes(
     pipeline: Pipeline,
     bodies: BodyReader,
+    repeats: Repeats,
     *,
     public_models: bool = True,
     keep_alive_s: float = KEEP_ALIVE_S,
@@ -32,7 +34,7 @@ def api_routes(
 
     The public list has no address unless it is asked for.
     """
-    completing = Completing(pipeline, bodies, keep_alive_s)
+    completing = Completing(pipeline, bodies, repeats, keep_alive_s)
     return (
         Route("/v1/chat/completions", ChatCompletions(completing), methods=["POST"]),
         Route("/v1/completions", Completions(completing), methods=["POST"]),

@@ -98,6 +98,10 @@ class Unmetered:
         """Itself: whoever it is, whatever it takes."""
         return self
 
+    async def status_of(self, request_id: str) -> str | None:
+        """Nothing is written down."""
+        return None
+
     def start(self, prompt_tokens: int) -> None:
         """Nothing."""
 
@@ -196,12 +200,25 @@ class Meter:
     @property
     def pending(self) -> int:
         """Records that are not on the disk yet."""
-        return self._writer.pending
+        return len(self._writer.unwritten)
 
     def used(self) -> Sequence[Used]:
         """What everybody used in the last day and hour of any time zone, oldest first."""
         with self._store.reading() as tx:
             return list(ledger.used_since(tx, self._clock.unix_s() - _LONGEST_DAY_S))
+
+    async def status_of(self, request_id: str) -> str | None:
+        """How a request ended, "completed" or "interrupted"; None: it has no record."""
+
+        unwritten = self._writer.unwritten.get(request_id)
+        if unwritten is not None:
+            return unwritten
+
+        def look() -> str | None:
+            with self._store.reading() as tx:
+                return ledger.status_of(tx, request_id)
+
+        return await asyncio.to_thread(look)
 
     async def flush(self) -> None:
         """Until all that ended before is on the disk."""

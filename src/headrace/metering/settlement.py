@@ -86,13 +86,13 @@ class Writer:
         self._slots = slots
         self._queue: queue.SimpleQueue[Settled | threading.Event | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self.pending = 0
+        self.unwritten: dict[str, str] = {}  # the status of each, by the request's id
         self._thread = threading.Thread(target=self._run, name="metering", daemon=True)
         self._thread.start()
 
     def put(self, settled: Settled) -> None:
         """Write it soon."""
-        self.pending += 1
+        self.unwritten[settled.reservation.request_id] = settled.status
         self._queue.put(settled)
 
     def flush(self) -> None:
@@ -152,12 +152,14 @@ class Writer:
             except StoreError as exc:
                 if not is_told:
                     is_told = True
-                    logger.error(Event("usage_not_written", pending=self.pending), exc_info=exc)
+                    logger.error(
+                        Event("usage_not_written", pending=len(self.unwritten)), exc_info=exc
+                    )
                 if self._closing.wait(_RETRY_S):
                     return False
         if is_told:
             logger.warning(Event("usage_written_again", records=len(group)))
         for settled in group:
             self._slots.free(settled.slot)
-        self.pending -= len(group)
+            self.unwritten.pop(settled.reservation.request_id, None)
         return True

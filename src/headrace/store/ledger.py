@@ -154,6 +154,14 @@ def spent_by_key(tx: Transaction, key_id: str, since_unix: float) -> int:
     return found
 
 
+def status_of(tx: Transaction, request_id: str) -> str | None:
+    """The status of a request's record; None: it has none."""
+    found = tx.execute(
+        "SELECT status FROM usage_records WHERE request_id = ?", (request_id,)
+    ).fetchone()
+    return None if found is None else found[0]
+
+
 def used_since(tx: Transaction, since_unix: float) -> Iterator[Used]:
     """What everybody used since then, minute by minute, oldest first."""
     rows = tx.execute(
