@@ -5,8 +5,8 @@
 Two servers of the bundled model run side by side, one at work at a time: one with keys, limits and
 a meter, whose key pays for its tokens from credit and has limits of every kind (far away), and one
 with `--no-auth`. Each round streams one answer, then 32, from each, in an order that turns round;
-ratios are of a round. Times to first token are of BURSTS times 16 short answers asked at once, those
-of all rounds together: percentile against percentile. The client is a compiled epoll loop
+ratios are of a round. Times to first token are of BURSTS times 16 short answers asked at once,
+those of all rounds together: percentile against percentile. The client is a compiled epoll loop
 (`loopback_reader.cpp`).
 
 The time of a decision is measured without a server: an admission and its settlement at a limiter of

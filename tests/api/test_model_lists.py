@@ -1,13 +1,16 @@
 """The lists of models: with a key and without, in their forms, with aliases."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.accounts import AccountService, KeyDraft
 from headrace.accounts.organisations import operator_in
-from headrace.config import ApiConfig
+from headrace.api import build_app
+from headrace.clock import ManualClock
+from headrace.config import ApiConfig, Config, PriceConfig
 from headrace.store import OrganisationRecord, organisations
 from tests.api.exchange import app_of, ask, call, complete
 from tests.scripted import CARD, ScriptedProvider
@@ -29,6 +32,30 @@ def test_each_form_has_its_fields(path: str):
     assert huggingface["object"] == "list"
     assert huggingface["data"][0]["pricing"] == {"input": 0, "output": 0}
     assert call(app, "GET", f"{path}/{CARD.id}?format=openrouter").json == model
+
+
+def test_prices_are_those_of_today(accounts: AccountService):
+    price = PriceConfig(
+        model=CARD.id, input_micros=350_000, cached_input_micros=35_000, output_micros=750_000
+    )
+    later = replace(price, input_micros=1, since="2027-01-01")
+    config = Config(home=Path("/nonexistent"), prices=(price, later))
+    provider = ScriptedProvider(aliases=("fast",))
+    app = build_app(provider, accounts, config, ManualClock())
+    public, alias = call(app, "GET", "/public/v1/models").json["data"]
+    assert public["pricing"] == {"prompt": "0.00000035", "completion": "0.00000075"}
+    assert alias["pricing"] == public["pricing"], "an alias costs what its model does"
+    forms = (
+        call(app, "GET", f"/public/v1/models/{CARD.id}?format={word}").json
+        for word in ("openrouter", "huggingface")
+    )
+    openrouter, huggingface = forms
+    assert openrouter["pricing"]["input_cache_read"] == "0.000000035"
+    assert openrouter["pricing"]["prompt"] == "0.00000035"
+    assert huggingface["pricing"] == {"input": 0.35, "output": 0.75}
+    open_app = build_app(provider, None, config, ManualClock())
+    (free, _) = call(open_app, "GET", "/public/v1/models").json["data"]
+    assert free["pricing"] == {"prompt": "0", "completion": "0"}, "nobody pays"
 
 
 @pytest.mark.parametrize("path", BOTH)

@@ -95,6 +95,8 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
     if meter is not None and not desk.is_open:
         desk.remember(meter.used())
     metered = meter or Unmetered()
+    is_billed = accounts is not None and config.metering.enabled
+    prices = PriceList(config.prices if is_billed else ())
     pipeline = Pipeline(
         provider,
         accounts or Anyone(),
@@ -115,10 +117,11 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
             pipeline,
             BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=config.api.max_body_bytes),
             Repeats(clock, metered.status_of),
+            lambda model: prices.at(model, clock.unix_s()),
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
-        *_account_routes(accounts, managers, config, clock, desk, pipeline),
+        *_account_routes(accounts, managers, config, clock, desk, pipeline, prices),
         *(
             ()
             if config.api.metrics is MetricsFor.NOBODY
@@ -153,6 +156,7 @@ def _account_routes(
     clock: Clock,
     desk: Desk,
     pipeline: Pipeline,
+    prices: PriceList,
 ) -> Sequence[BaseRoute]:
     """What manages accounts; a server without keys has none to manage."""
     if accounts is None or managers is None:
@@ -161,7 +165,7 @@ def _account_routes(
     sessions = SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s)
     money = Money(
         books=Books(accounts.store, clock, new_entry_id),
-        prices=PriceList(config.prices),
+        prices=prices,
         desk=desk,
         models=pipeline.models_of,
     )

@@ -1,14 +1,13 @@
-"""Models as the lists show them: one form for each kind of reader.
-
-There are no prices yet. Where a form must have one, it is zero.
-"""
+"""Models as the lists show them, with what they cost: one form for each kind of reader."""
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from headrace.api.wire import printable
 from headrace.errors import InvalidRequest
 from headrace.gateway.base import ModelCard
+from headrace.metering import Price
 
 DEFAULT = "default"
 
@@ -28,7 +27,7 @@ _SAMPLING = (
 )
 
 
-def model_object(card: ModelCard) -> dict[str, Any]:
+def model_object(card: ModelCard, _: Price) -> dict[str, Any]:
     """A model in GET /v1/models: the usual four fields, and the facts the console shows.
 
     `root` is the model's own id, which differs from `id` for an alias.
@@ -45,7 +44,7 @@ def model_object(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def public_object(card: ModelCard) -> dict[str, Any]:
+def public_object(card: ModelCard, price: Price) -> dict[str, Any]:
     """A model in GET /public/v1/models."""
     return {
         "id": card.id,
@@ -54,7 +53,10 @@ def public_object(card: ModelCard) -> dict[str, Any]:
         "description": _description(card),
         "owned_by": card.owned_by,
         "created": card.created,
-        "pricing": {"prompt": "0", "completion": "0"},
+        "pricing": {
+            "prompt": _a_token(price.input_micros),
+            "completion": _a_token(price.output_micros),
+        },
         "capabilities": {
             "streaming": True,
             "function_calling": True,
@@ -91,7 +93,7 @@ def public_object(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def openrouter_object(card: ModelCard) -> dict[str, Any]:
+def openrouter_object(card: ModelCard, price: Price) -> dict[str, Any]:
     """A model with `format=openrouter`; every price is a text, US dollars for a token."""
     return {
         "id": card.id,
@@ -100,11 +102,11 @@ def openrouter_object(card: ModelCard) -> dict[str, Any]:
         "context_length": card.context_tokens,
         "max_output_length": card.context_tokens,
         "pricing": {
-            "prompt": "0",
-            "completion": "0",
+            "prompt": _a_token(price.input_micros),
+            "completion": _a_token(price.output_micros),
             "image": "0",
             "request": "0",
-            "input_cache_read": "0",
+            "input_cache_read": _a_token(price.cached_micros),
             "input_cache_write": "0",
         },
         "description": _description(card),
@@ -124,7 +126,7 @@ def openrouter_object(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def huggingface_object(card: ModelCard) -> dict[str, Any]:
+def huggingface_object(card: ModelCard, price: Price) -> dict[str, Any]:
     """A model with `format=huggingface`; prices are numbers, US dollars for a million tokens."""
     return {
         "id": card.id,
@@ -132,7 +134,7 @@ def huggingface_object(card: ModelCard) -> dict[str, Any]:
         "created": card.created,
         "owned_by": card.owned_by,
         "context_length": card.context_tokens,
-        "pricing": {"input": 0, "output": 0},
+        "pricing": {"input": price.input_micros / 1e6, "output": price.output_micros / 1e6},
         "capabilities": {
             "function_calling": True,
             "streaming": True,
@@ -143,16 +145,16 @@ def huggingface_object(card: ModelCard) -> dict[str, Any]:
     }
 
 
-_FORMS: Mapping[str, Callable[[ModelCard], dict[str, Any]]] = {
+Form = Callable[[ModelCard, Price], dict[str, Any]]
+
+_FORMS: Mapping[str, Form] = {
     "openrouter": openrouter_object,
     "huggingface": huggingface_object,
 }
 FORMATS = (DEFAULT, *_FORMS)
 
 
-def form_of(
-    word: str | None, default: Callable[[ModelCard], dict[str, Any]]
-) -> Callable[[ModelCard], dict[str, Any]]:
+def form_of(word: str | None, default: Form) -> Form:
     """How `?format=` wants a model. Raises InvalidRequest for a word we do not know."""
     if word in (None, DEFAULT):
         return default
@@ -167,6 +169,11 @@ def list_of(objects: Sequence[dict[str, Any]], word: str | None) -> dict[str, An
     """The list itself; OpenRouter's has no name."""
     named = {} if word == "openrouter" else {"object": "list"}
     return {**named, "data": list(objects)}
+
+
+def _a_token(micros: int) -> str:
+    """Micro-dollars for a million tokens as dollars for one."""
+    return f"{Decimal(micros).scaleb(-12).normalize():f}"
 
 
 def _description(card: ModelCard) -> str:

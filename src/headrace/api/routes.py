@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,35 +11,39 @@ from headrace.api.answers import JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.generation import ChatCompletions, Completing, Completions
 from headrace.api.headers import caller_of
-from headrace.api.model_lists import form_of, list_of, model_object, public_object
+from headrace.api.model_lists import Form, form_of, list_of, model_object, public_object
 from headrace.api.pipeline import Pipeline
 from headrace.api.repeats import Repeats
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.errors import Draining
 from headrace.gateway.base import ModelCard
+from headrace.metering import Price
 
 _HELLO = "/console"
+
+PriceOf = Callable[[str], Price]
 
 
 def api_routes(
     pipeline: Pipeline,
     bodies: BodyReader,
     repeats: Repeats,
+    price_of: PriceOf,
     *,
     public_models: bool = True,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> Sequence[BaseRoute]:
     """All routes of the API. Only `_open_routes` and /public answer without a key.
 
-    The public list has no address unless it is asked for.
+    `price_of` is a model's price now. The public list has no address unless it is asked for.
     """
     completing = Completing(pipeline, bodies, repeats, keep_alive_s)
     return (
         Route("/v1/chat/completions", ChatCompletions(completing), methods=["POST"]),
         Route("/v1/completions", Completions(completing), methods=["POST"]),
         *_token_routes(pipeline, bodies),
-        *_model_routes(pipeline),
-        *(_public_routes(pipeline) if public_models else ()),
+        *_model_routes(pipeline, price_of),
+        *(_public_routes(pipeline, price_of) if public_models else ()),
         *_open_routes(pipeline),
     )
 
@@ -74,7 +77,8 @@ class _Models:
 
     all: Callable[[Request], Sequence[ModelCard]]
     one: Callable[[Request, str], ModelCard]
-    form: Callable[[ModelCard], dict[str, Any]]
+    form: Form
+    price_of: PriceOf
     headers: dict[str, str]
 
     def routes(self, path: str) -> Sequence[BaseRoute]:
@@ -84,30 +88,34 @@ class _Models:
             word = request.query_params.get("format")
             form = form_of(word, self.form)
             cards = self.all(request)
-            return JsonResponse(list_of([form(card) for card in cards], word), headers=self.headers)
+            objects = [form(card, self.price_of(card.root)) for card in cards]
+            return JsonResponse(list_of(objects, word), headers=self.headers)
 
         async def model(request: Request) -> Response:
             form = form_of(request.query_params.get("format"), self.form)
             card = self.one(request, request.path_params["model_id"])
-            return JsonResponse(form(card), headers=self.headers)
+            found = form(card, self.price_of(card.root))
+            return JsonResponse(found, headers=self.headers)
 
         return Route(path, models), Route(path + "/{model_id:path}", model)
 
 
-def _model_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
+def _model_routes(pipeline: Pipeline, price_of: PriceOf) -> Sequence[BaseRoute]:
     return _Models(
         all=lambda request: pipeline.models(caller_of(request.scope)),
         one=lambda request, model_id: pipeline.model(caller_of(request.scope), model_id),
         form=model_object,
+        price_of=price_of,
         headers={},
     ).routes("/v1/models")
 
 
-def _public_routes(pipeline: Pipeline) -> Sequence[BaseRoute]:
+def _public_routes(pipeline: Pipeline, price_of: PriceOf) -> Sequence[BaseRoute]:
     return _Models(
         all=lambda _: pipeline.public_models,
         one=lambda _, model_id: pipeline.public_model(model_id),
         form=public_object,
+        price_of=price_of,
         headers={"cache-control": "public, max-age=60"},
     ).routes("/public/v1/models")
 
