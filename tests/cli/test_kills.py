@@ -229,7 +229,7 @@ def rounds(folder: Path, seed: int, number: int) -> None:
     assert sum(bool(each.id) and not each.is_whole for each in told) > number
     store = SqliteStore(server.home / "headrace.db", SystemClock())
     with store.reading() as tx:
-        records = [record for _, record in ledger.usage_of(tx, DEFAULT_ORGANISATION, 0, 1e12)]
+        records = ledger.usage_of(tx, DEFAULT_ORGANISATION, 0, 1e12)
         assert not ledger.disagreements(tx)
         spent = sum(record.micros for record in records)
         assert ledger.balance(tx, DEFAULT_ORGANISATION) == PAID_MICROS - spent

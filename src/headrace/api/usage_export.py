@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, astuple, fields
 from itertools import islice
 
 import msgspec
@@ -20,10 +19,11 @@ from headrace.api.usage_query import read_stretch
 from headrace.clock import Clock
 from headrace.errors import InvalidRequest
 from headrace.metering import Books
-from headrace.store import UsageRecord
+from headrace.store.ledger import USAGE_FIELDS, UsageRow
 
 PATH = ROOT + "/usage/records"
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+_KEY = USAGE_FIELDS.index("key_id")
 _LINES = 1_000  # of one piece: a look at the database, a write to the socket
 
 
@@ -45,7 +45,7 @@ def usage_export(
         lines = (
             line
             for line in books.lines(actor.organisation_id, start, end)
-            if keys is None or line.key_id in keys
+            if keys is None or line[_KEY] in keys
         )
         write = _csv if form == "csv" else _jsonl
         headers = {
@@ -58,7 +58,7 @@ def usage_export(
 
 
 async def _pieces(
-    lines: Iterator[UsageRecord], write: Callable[[list[UsageRecord], bool], bytes]
+    lines: Iterator[UsageRow], write: Callable[[list[UsageRow], bool], bytes]
 ) -> AsyncIterator[bytes]:
     is_first = True
     while True:
@@ -69,14 +69,15 @@ async def _pieces(
         is_first = False
 
 
-def _csv(lines: list[UsageRecord], is_first: bool) -> bytes:
+def _csv(lines: list[UsageRow], is_first: bool) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if is_first:
-        writer.writerow(field.name for field in fields(UsageRecord))
-    writer.writerows(astuple(line) for line in lines)
+        writer.writerow(USAGE_FIELDS)
+    writer.writerows(lines)
     return text.getvalue().encode()
 
 
-def _jsonl(lines: list[UsageRecord], _: bool) -> bytes:
-    return b"".join(msgspec.json.encode(asdict(line)) + b"\n" for line in lines)
+def _jsonl(lines: list[UsageRow], _: bool) -> bytes:
+    records = (dict(zip(USAGE_FIELDS, line, strict=True)) for line in lines)
+    return b"".join(msgspec.json.encode(record) + b"\n" for record in records)

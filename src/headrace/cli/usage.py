@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from headrace.cli.credit import Json, Organisation, open_books, shown_dollars
 from headrace.cli.output import print_json, say
 from headrace.errors import InvalidRequest
 from headrace.metering import Statement
-from headrace.store import UsageRecord
+from headrace.store.ledger import USAGE_FIELDS, UsageRow
 
 
 class Format(StrEnum):
@@ -50,17 +50,18 @@ def usage(
             return
         found = books.statement(organisation, begin, end)
         if as_json:
-            lines = [asdict(line) for line in books.lines(organisation, begin, end)]
+            rows = books.lines(organisation, begin, end)
+            lines = [dict(zip(USAGE_FIELDS, row, strict=True)) for row in rows]
             print_json(_object(found) | {"lines": lines, "disagreements": list(wrong)})
         else:
             Console().print(_table(found))
 
 
-def _write_csv(lines: Iterable[UsageRecord]) -> None:
+def _write_csv(lines: Iterable[UsageRow]) -> None:
     """A line a request, under a line of names."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(field.name for field in fields(UsageRecord))
-    writer.writerows(astuple(line) for line in lines)
+    writer.writerow(USAGE_FIELDS)
+    writer.writerows(lines)
 
 
 def _object(statement: Statement) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from headrace.store import (
     LedgerRecord,
     SqliteStore,
     Transaction,
-    UsageRecord,
     UsageSum,
     ledger,
     usage_sums,
 )
 
 KINDS = ("top_up", "grant", "correction")
+_ENDED = ledger.USAGE_FIELDS.index("ended_unix")
 _PIECE = 1_000  # records of one look at the database
 _MOST = 1 << 53  # micro-dollars: what every JSON reader keeps exact
 
@@ -161,22 +161,22 @@ class Books:
 
     def lines(
         self, organisation_id: str, since_unix: float, until_unix: float
-    ) -> Iterator[UsageRecord]:
-        """Every request that ended in [since, until), in the order they ended in.
+    ) -> Iterator[ledger.UsageRow]:
+        """Every request that ended in [since, until), in the order they ended in: USAGE_FIELDS.
 
-        Read a piece at a time: whoever takes them slowly holds nothing up.
+        Read a piece at a time: whoever takes them slowly holds nothing up. Rows and not records:
+        a million of them take half the time.
         """
         number = -1
         while True:
             with self._store.reading() as tx:
-                piece = ledger.usage_of(
+                piece = ledger.usage_rows(
                     tx, organisation_id, since_unix, until_unix, after_number=number, limit=_PIECE
                 )
-            yield from (record for _, record in piece)
+            yield from (row[:-1] for row in piece)
             if len(piece) < _PIECE:
                 return
-            number, last = piece[-1]
-            since_unix = last.ended_unix
+            number, since_unix = piece[-1][-1], piece[-1][_ENDED]
 
     def paid(
         self, organisation_id: str, *, after: str | None, limit: int

@@ -6,6 +6,7 @@ still hold. All of it is whole micro-dollars.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 from headrace.store.sqlite import Transaction
 
@@ -57,6 +58,9 @@ class Used:
     total_tokens: int
     cached_tokens: int
 
+
+UsageRow = tuple[Any, ...]
+USAGE_FIELDS = tuple(field.name for field in fields(UsageRecord))
 
 # The columns are the fields of the records, in order; a test holds them to each other.
 _ADD_USAGE = (
@@ -180,7 +184,7 @@ def used_since(tx: Transaction, since_unix: float) -> Iterator[Used]:
     return (Used(**dict(zip(names, row, strict=True))) for row in rows)
 
 
-def usage_of(
+def usage_rows(
     tx: Transaction,
     organisation_id: str,
     since_unix: float,
@@ -188,16 +192,22 @@ def usage_of(
     *,
     after_number: int = -1,
     limit: int = -1,
-) -> list[tuple[int, UsageRecord]]:
-    """An organisation's records of [since, until) with their numbers, as they ended.
+) -> list[UsageRow]:
+    """An organisation's records of [since, until), as they ended: USAGE_FIELDS, then their number.
 
     `after_number`: of those that ended at `since_unix`, only later ones; `limit` -1: all.
     """
-    rows = tx.execute(
+    return tx.execute(
         _USAGE_OF, (organisation_id, until_unix, since_unix, after_number, limit)
     ).fetchall()
-    names = [field.name for field in fields(UsageRecord)]
-    return [(row[-1], UsageRecord(**dict(zip(names, row[:-1], strict=True)))) for row in rows]
+
+
+def usage_of(
+    tx: Transaction, organisation_id: str, since_unix: float, until_unix: float
+) -> list[UsageRecord]:
+    """The same, as records."""
+    rows = usage_rows(tx, organisation_id, since_unix, until_unix)
+    return [UsageRecord(**dict(zip(USAGE_FIELDS, row[:-1], strict=True))) for row in rows]
 
 
 def disagreements(tx: Transaction) -> Sequence[str]:
