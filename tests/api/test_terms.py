@@ -2,10 +2,12 @@
 
 import pytest
 
-from headrace.accounts import AccountService, Tier
+from headrace.accounts import AccountService, KeyDraft, Tier
+from headrace.accounts.organisations import operator_in
 from headrace.api.terms import Wishes, terms_of
 from headrace.config import TIERS
 from headrace.errors import DeadlineExceeded, QueueFull, QueueSlow
+from headrace.store import OrganisationRecord, organisations
 from headrace.types import Terms
 from tests.api.exchange import app_of, ask, call, chat
 from tests.scripted import ScriptedProvider
@@ -141,3 +143,26 @@ def test_a_stream_past_its_deadline_ends_with_an_error_event() -> None:
     last = got.events[-1]
     assert (last["status_code"], last["error"]["code"]) == (408, "request_timeout")
     assert last["usage"]["completion_tokens"] == 1
+
+
+def test_keys_of_one_organisation_are_one_tenant_and_the_operators_each_one(
+    accounts: AccountService,
+) -> None:
+    """Who makes more keys gets no more of the service; and an organisation shares its prefixes."""
+    with accounts.store.changing() as tx:
+        for name in ("org_a", "org_b"):
+            organisations.add(
+                tx, OrganisationRecord(id=name, name=name, tier="free", created_unix=0)
+            )
+    keys = [accounts.create(name=f"k{i}", tier=Tier.FREE).secret for i in range(2)]
+    for name in ("org_a", "org_a", "org_b"):
+        actor = operator_in(name)
+        project = accounts.projects.create(actor, f"p{len(keys)}")
+        keys.append(accounts.keys.create(actor, project.id, KeyDraft(name="k")).secret)
+    provider = ScriptedProvider("x")
+    app = app_of(provider, accounts)
+    for key in keys:
+        call(app, "POST", "/v1/chat/completions", ask(), authorization=f"Bearer {key}")
+    first, second, third, fourth, fifth = (request.tenant for request in provider.requests)
+    assert third == fourth == "org_a"
+    assert len({first, second, third, fifth}) == 4

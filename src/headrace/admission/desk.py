@@ -102,6 +102,10 @@ class Desk:
         """What an account's tier may use."""
         return self._tiers[account.tier.value]
 
+    def tenant(self, account: Account) -> str:
+        """Who shares limits, a part of the service and cached prompts with an account."""
+        return _pooled(account.organisation_id, account.key_id)
+
     def kept_from(self, account: Account) -> float:
         """The part of the service, of 1, that other tiers have reserved."""
         own = account.tier.value
