@@ -174,7 +174,8 @@ class Pipeline:
             group=account.tier.value,
             kept=self._desk.kept_from(account),
         )
-        requests = [replace(each, tenant=self._desk.tenant(account), terms=terms) for each in call.requests]
+        tenant = self._desk.tenant(account)
+        requests = [replace(each, tenant=tenant, terms=terms) for each in call.requests]
         context = min(card.context_tokens, entitled.context_tokens or card.context_tokens)
         requests = [_fitted(await self._provider.prepared(each), context) for each in requests]
         prompt_tokens = sum(_prompt_tokens(each) for each in requests)
