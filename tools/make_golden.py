@@ -241,6 +241,7 @@ def make_config(case: dict[str, Any], tokenizer: Tokenizer) -> PreTrainedConfig:
     return kind(
         **{**COMMON, **case["sizes"]},
         attn_implementation="eager",
+        experts_implementation="eager",
         bos_token_id=tokenizer.token_to_id(CONTROL[0]),
         eos_token_id=tokenizer.token_to_id(CONTROL[4]),
         pad_token_id=None,
@@ -271,7 +272,10 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
 def load(folder: Path) -> PreTrainedModel:
     """The judge: the written folder in float32, with eager attention."""
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
+        folder,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",
     ).eval()
 
 

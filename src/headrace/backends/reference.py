@@ -28,6 +28,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     KvSpec,
@@ -36,6 +37,7 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
 )
@@ -139,6 +141,10 @@ class ReferenceBackend:
             case Activate():
                 function = {"silu": _silu, "gelu_tanh": _gelu_tanh}[op.function]
                 buffers[op.out][:] = function(buffers[op.gate]) * buffers[op.up]
+            case Route():
+                buffers[op.out][:] = _route(op, buffers[op.inp])
+            case Experts():
+                self._experts(op, buffers)
             case Add():
                 buffers[op.out] += buffers[op.inp]
             case Tap() | Head():
@@ -170,6 +176,16 @@ class ReferenceBackend:
             outputs, inputs = matrix.shape
             out[:, head, :outputs] = _matmul(inp[:, head, :inputs], matrix)
             out[:, head, outputs:] = inp[:, head, inputs:]
+
+    def _experts(self, op: Experts, buffers: dict[str, F32]) -> None:
+        out, routed = buffers[op.out], buffers[op.routed]
+        out[:] = 0
+        for e, matrices in enumerate(zip(op.gate, op.up, op.down, strict=True)):
+            rows = np.flatnonzero(routed[:, e])
+            gate, up, down = map(self._values_of, matrices)
+            x = buffers[op.inp][rows]
+            inner = _silu(_matmul(x, gate)) * _matmul(x, up)
+            out[rows] += routed[rows, e, None] * _matmul(inner, down)
 
     def _append(self, op: AppendKv, buffers: dict[str, F32], batch: Batch) -> None:
         blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]
@@ -208,6 +224,15 @@ def _matmul(rows: F32, weight: F32) -> F32:
     for t, row in enumerate(rows):
         np.dot(weight, row, out=product[t])
     return product
+
+
+def _route(op: Route, scores: F32) -> F32:
+    chosen = np.argsort(-scores, axis=-1, kind="stable")[:, : op.top]
+    is_chosen = np.zeros(scores.shape, bool)
+    np.put_along_axis(is_chosen, chosen, True, axis=-1)
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    kept = np.where(is_chosen, powers, np.float32(0))
+    return kept / (kept if op.normalised else powers).sum(axis=-1, keepdims=True)
 
 
 def _silu(x: F32) -> F32:
