@@ -63,15 +63,19 @@ class Generation(ABC, Generic[C]):
         if not isinstance(first, First):
             await send_again(first, send)
             return
+        state = scope["state"]
+
+        def is_whole() -> bool:
+            tally: Tally = state["completion"].tally
+            return tally.is_complete and tally.failure is None
+
         with first:
-            scope["state"]["answer_id"] = first.answer_id
-            wire = first.kept(scope["state"]["wire"])
+            state["answer_id"] = first.answer_id
+            kept, wire = first.kept(send, is_whole), first.kept(state["wire"], is_whole)
             try:
-                await self._serve(body, scope, receive, first.kept(send), wire, outlives=True)
+                await self._serve(body, scope, receive, kept, wire, outlives=True)
             finally:
-                completion: Completion = scope["state"]["completion"]
-                first.has_begun = completion.admitted_s is not None
-                first.is_whole = completion.tally.is_complete and completion.tally.failure is None
+                first.has_begun = state["completion"].admitted_s is not None
 
     async def _serve(
         self,

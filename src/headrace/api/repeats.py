@@ -63,18 +63,23 @@ class First:
         self._name = name
         self._entry = entry
         self.has_begun = False  # set once something may be written down
-        self.is_whole = False  # set once the answer came to its end
 
     @property
     def answer_id(self) -> str:
         """It follows from the key."""
         return self._entry.answer_id
 
-    def kept(self, send: Send) -> Send:
-        """`send`, with all that passes kept."""
+    def kept(self, send: Send, is_whole: Callable[[], bool]) -> Send:
+        """`send`, with all that passes kept; `is_whole`: whether the answer came to its end.
+
+        Its last message is kept as the end of all: who has read it may repeat the request.
+        """
 
         async def send_kept(message: Message) -> None:
             self._repeats.keep(self._entry, message)
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_last and is_whole():
+                self._repeats.end(self._name, self._entry, _State.WHOLE)
             await send(message)
 
         return send_kept
@@ -83,9 +88,7 @@ class First:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.is_whole:
-            self._repeats.end(self._name, self._entry, _State.WHOLE)
-        else:
+        if self._entry.state is _State.RUNNING:
             state = _State.BROKEN if self.has_begun else None
             self._repeats.end(self._name, self._entry, state)
 
