@@ -134,17 +134,13 @@ class ReferenceBackend:
                 self._linear(op, buffers)
             case Rope():
                 _rotate(op, buffers[op.buffer], batch.positions)
-            case AppendKv():
-                self._append(op, buffers, batch)
-            case Attend():
-                self._attend(op, buffers, batch)
+            case AppendKv() | Attend():
+                self._attention(op, buffers, batch)
             case Activate():
                 function = {"silu": _silu, "gelu_tanh": _gelu_tanh}[op.function]
                 buffers[op.out][:] = function(buffers[op.gate]) * buffers[op.up]
-            case Route():
-                buffers[op.out][:] = _route(op, buffers[op.inp])
-            case Experts():
-                self._experts(op, buffers)
+            case Route() | Experts():
+                self._mixture(op, buffers)
             case Add():
                 buffers[op.out] += buffers[op.inp]
             case Tap() | Head():
@@ -177,7 +173,10 @@ class ReferenceBackend:
             out[:, head, :outputs] = _matmul(inp[:, head, :inputs], matrix)
             out[:, head, outputs:] = inp[:, head, inputs:]
 
-    def _experts(self, op: Experts, buffers: dict[str, F32]) -> None:
+    def _mixture(self, op: Route | Experts, buffers: dict[str, F32]) -> None:
+        if isinstance(op, Route):
+            buffers[op.out][:] = _route(op, buffers[op.inp])
+            return
         out, routed = buffers[op.out], buffers[op.routed]
         out[:] = 0
         for e, matrices in enumerate(zip(op.gate, op.up, op.down, strict=True)):
@@ -186,6 +185,12 @@ class ReferenceBackend:
             x = buffers[op.inp][rows]
             inner = _silu(_matmul(x, gate)) * _matmul(x, up)
             out[rows] += routed[rows, e, None] * _matmul(inner, down)
+
+    def _attention(self, op: AppendKv | Attend, buffers: dict[str, F32], batch: Batch) -> None:
+        if isinstance(op, AppendKv):
+            self._append(op, buffers, batch)
+        else:
+            self._attend(op, buffers, batch)
 
     def _append(self, op: AppendKv, buffers: dict[str, F32], batch: Batch) -> None:
         blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]

@@ -110,6 +110,14 @@ def experts_of(phase: Phase) -> tuple[Experts, ...]:
     return tuple(op for op in operations(phase) if isinstance(op, Experts))
 
 
+def _packed_of(phase: Phase, matrix: PackedMatrix | None) -> list[PackedMatrix]:
+    """All that `phase` reads, `matrix` first."""
+    found = [] if matrix is None else [matrix]
+    for experts in experts_of(phase):
+        found += [*_ups(experts), *_downs(experts)]
+    return found
+
+
 def _ups(op: Experts) -> list[PackedMatrix]:
     return [alternating(gate, up) for gate, up in zip(op.gate, op.up, strict=True)]
 
@@ -145,10 +153,8 @@ def _matrix_of(phase: Phase) -> PackedMatrix | None:
             return stacked(*(linear.weight for linear in phase.linears))
         case HeadLinears(linear=op) | Single(op=HeadLinear() as op):
             return by_source(op.weights, transposed=op.transposed)
-        case LinearResidual():
-            return stacked(phase.linear.weight)
-        case MixtureMlp():
-            return stacked(phase.router.weight)
+        case LinearResidual(linear=op) | MixtureMlp(router=op):
+            return stacked(op.weight)
         case GatedMlp():
             return alternating(phase.gate.weight, phase.up.weight)
         case HeadSample():
@@ -184,12 +190,7 @@ def _overlaps(phase: Phase) -> bool:
             kept = reads(append)
             return not fit or len({attend.q, *kept}) <= len(kept) or attend.out in kept
         case (
-            EmbedRows()
-            | HeadLinears()
-            | LinearResidual()
-            | MixtureMlp()
-            | HeadSample()
-            | Single()
+            EmbedRows() | HeadLinears() | LinearResidual() | MixtureMlp() | HeadSample() | Single()
         ):
             return False
 
@@ -226,12 +227,8 @@ class Declaration:
         for embeds in (False, True):
             for phase, matrix in zip(phases, matrices, strict=True):
                 is_embed = isinstance(operations(phase)[0], Embed)
-                if matrix is not None and is_embed == embeds:
-                    self._declare_matrix(matrix)
-                if is_embed == embeds:
-                    for experts in experts_of(phase):
-                        for each in (*_ups(experts), *_downs(experts)):
-                            self._declare_matrix(each)
+                for each in _packed_of(phase, matrix) if is_embed == embeds else ():
+                    self._declare_matrix(each)
         for phase, matrix in zip(phases, matrices, strict=True):
             if matrix is None:
                 self._declare_weightless(phase)
@@ -298,8 +295,6 @@ class Declaration:
                 machine.embed(buffers[op.out], matrix, op.scale)
             case NormLinear():
                 self._linear(matrix, phase.linears, norm=phase.norm)
-            case Single(op=Linear() as op):
-                self._linear(matrix, (op,), norm=None)
             case HeadLinears(linear=op) | Single(op=HeadLinear() as op):
                 machine.head_linear(matrix, buffers[op.inp], buffers[op.out])
             case LinearResidual():
@@ -316,11 +311,8 @@ class Declaration:
                     _MULTIPLY[phase.activate.function],
                     None,
                 )
-            case MixtureMlp():
-                self._declare_row_operation(phase.norm)
-                self._linear(matrix, (phase.router,), norm=None)
-                self._declare_row_operation(phase.route)
-                self._experts(phase.experts)
+            case MixtureMlp() | Single(op=Linear()):
+                self._mixture(operations(phase), matrix)
             case HeadSample():
                 machine.head(matrix, buffers[phase.norm.inp], self._norm(phase.norm))
             case Single(op=Head() as op):
@@ -371,6 +363,19 @@ class Declaration:
             _STORE,
             None,
         )
+
+    def _mixture(self, ops: Sequence[Op], matrix: int) -> None:
+        """All of it, or its router's linear alone; `matrix` is the router's."""
+        for op in ops:
+            match op:
+                case Linear():
+                    self._linear(matrix, (op,), norm=None)
+                case Norm() | Route():
+                    self._declare_row_operation(op)
+                case Experts():
+                    self._experts(op)
+                case _:
+                    raise AssertionError("not of a mixture")
 
     def _experts(self, op: Experts) -> None:
         width = -(-op.gate[0].shape[0] // LANES) * LANES
