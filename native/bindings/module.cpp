@@ -219,6 +219,14 @@ void bind_phases(nb::class_<Machine>& machine) {
           },
           nb::arg("gate"), nb::arg("up"), nb::arg("out"),
           nb::arg("finish") = static_cast<int>(Finish::kSiluMultiply))
+      .def("route", [](Machine& m, Id inp, Id out, std::size_t top,
+                       bool normalised) { m.add_phase(RoutePhase{inp, out, top, normalised}); })
+      .def("experts",
+           [](Machine& m, std::vector<Id> up, std::vector<Id> down, Id inp, Id routed, Id inner,
+              Id out, std::size_t width) {
+             m.add_phase(ExpertsUpPhase{std::move(up), inp, routed, inner, width});
+             m.add_phase(ExpertsDownPhase{std::move(down), inner, routed, out, width});
+           })
       .def("add", [](Machine& m, Id inp, Id out) { m.add_phase(AddPhase{inp, out}); })
       .def("tap", [](Machine& m, Id inp, int layer) { m.add_phase(TapPhase{inp, layer}); })
       .def(

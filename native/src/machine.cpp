@@ -20,12 +20,16 @@ bool touches(const Phase& phase, Id buffer) {
         using Kind = std::decay_t<decltype(kind)>;
         if constexpr (std::is_same_v<Kind, EmbedPhase>) return kind.out == buffer;
         if constexpr (std::is_same_v<Kind, NormPhase> || std::is_same_v<Kind, AddPhase> ||
-                      std::is_same_v<Kind, HeadLinearPhase>) {
+                      std::is_same_v<Kind, HeadLinearPhase> || std::is_same_v<Kind, RoutePhase>) {
           return kind.inp == buffer || kind.out == buffer;
         }
         if constexpr (std::is_same_v<Kind, RopePhase>) return kind.buffer == buffer;
         if constexpr (std::is_same_v<Kind, ActivatePhase>) {
           return kind.gate == buffer || kind.up == buffer || kind.out == buffer;
+        }
+        if constexpr (std::is_same_v<Kind, ExpertsUpPhase> ||
+                      std::is_same_v<Kind, ExpertsDownPhase>) {
+          return kind.inp == buffer || kind.routed == buffer || kind.out == buffer;
         }
         if constexpr (std::is_same_v<Kind, TapPhase> || std::is_same_v<Kind, HeadPhase>) {
           return kind.inp == buffer;
@@ -217,6 +221,7 @@ void Machine::allocate() {
     own.attended.resize(kMaxQueries * head_dim);
     own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
+    own.slots.resize(kMaxRows);
   }
 }
 

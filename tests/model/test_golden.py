@@ -138,7 +138,10 @@ def test_the_golden_files_are_what_transformers_computes_here(name: str) -> None
     transformers = pytest.importorskip("transformers", reason=reason)
     case = load_case(name)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        case.path, dtype=torch.float32, attn_implementation="eager"
+        case.path,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",
     ).eval()
     prompt = torch.tensor(case.prompt.astype(np.int64))[None]
     with torch.no_grad():

@@ -14,6 +14,7 @@ from headrace.model.lowering import (
     HeadLinears,
     HeadSample,
     LinearResidual,
+    MixtureMlp,
     NormLinear,
     Phase,
     Single,
@@ -30,10 +31,12 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
     variations,
 )
+from tests.golden_cases import load_case, open_case
 from tests.latent_program import ODD, latent_program
 from tests.tiny_llama import tiny_program
 
@@ -52,6 +55,8 @@ def ops_of(phase: Phase) -> list[Op]:
             return [phase.linear, phase.add, *([phase.tap] if phase.tap else [])]
         case GatedMlp():
             return [*([phase.norm] if phase.norm else []), phase.gate, phase.up, phase.activate]
+        case MixtureMlp():
+            return [phase.norm, phase.router, phase.route, phase.experts]
         case HeadSample():
             return [phase.norm, phase.head]
         case Single():
@@ -184,6 +189,7 @@ VARIATIONS: dict[tuple[type[Op], str], object] = {
     (Attend, "window"): 5,
     (Attend, "value_dim"): 4,
     (Activate, "function"): "gelu_tanh",
+    (Route, "normalised"): False,
 }
 
 
@@ -203,6 +209,8 @@ def test_a_field_that_no_phase_carries_leaves_the_operation_alone(
 ) -> None:
     change = {field: VARIATIONS[kind, field]}
     program = latent_program(ODD) if kind is HeadLinear else tiny_program()
+    if kind is Route:
+        program = open_case(load_case("mixtral")).program
     ops = [replace(op, **change) if isinstance(op, kind) else op for op in program.ops]
     carried = field in lowering.CARRIED.get(kind, ())
     varied = [op for op in ops if isinstance(op, kind) and variations(op)]

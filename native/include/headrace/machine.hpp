@@ -66,6 +66,26 @@ struct HeadLinearPhase {
   Id matrix;
   Id inp, out;
 };
+// What each expert counts for a row: see model.program.Route.
+struct RoutePhase {
+  Id inp, out;
+  std::size_t top;
+  bool normalised;
+};
+// The gated products of the experts that count for a row, one after the other in `out`: slot s has
+// those of the s-th that counts, `width` values of which the expert's are the first. Each of
+// `matrices` has the blocks of gate and up in turn.
+struct ExpertsUpPhase {
+  std::vector<Id> matrices;  // by expert, all of one shape
+  Id inp, routed, out;
+  std::size_t width;  // a multiple of kLanes
+};
+// out = sum of routed[e] * (matrix e . slot of e), over the experts that count, in rising order.
+struct ExpertsDownPhase {
+  std::vector<Id> matrices;
+  Id inp, routed, out;
+  std::size_t width;
+};
 // Rotate q and k, append k and v, attend; each part may be absent.
 struct AttentionPhase {
   Id layer;
@@ -101,7 +121,8 @@ struct HeadPhase {
 };
 
 using Phase = std::variant<EmbedPhase, NormPhase, LinearPhase, HeadLinearPhase, AttentionPhase,
-                           RopePhase, ActivatePhase, AddPhase, TapPhase, HeadPhase>;
+                           RopePhase, ActivatePhase, RoutePhase, ExpertsUpPhase, ExpertsDownPhase,
+                           AddPhase, TapPhase, HeadPhase>;
 
 // One call's arguments; see backends.base.Batch. Pointers must stay valid during the call.
 struct StepInput {
@@ -223,6 +244,7 @@ class Machine {
     std::vector<float> attended;       // [tile queries][head_dim]
     std::vector<float> key;            // one rotated key, or one head being normed
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
+    std::vector<std::size_t> slots;    // [kMaxRows], of the experts that count, seen so far
     std::vector<Candidate> sampling;
     std::vector<float> unbiased;  // logits to put back
     std::vector<float> allowed;   // [V], one row's logits, -inf where its mask says so
@@ -247,6 +269,11 @@ class Machine {
   void check(const AttentionPhase& phase) const;
   void check(const RopePhase& phase) const;
   void check(const ActivatePhase& phase) const;
+  void check(const RoutePhase& phase) const;
+  void check(const ExpertsUpPhase& phase) const;
+  void check(const ExpertsDownPhase& phase) const;
+  // That the experts' matrices have one shape, and lie with the workers in one way.
+  void check_experts(const std::vector<Id>& matrices) const;
   void check(const AddPhase& phase) const;
   void check(const TapPhase& phase) const;
   void check(const HeadPhase& phase) const;
@@ -285,10 +312,16 @@ class Machine {
   void run(const AttentionPhase& phase, const Pass& pass, std::size_t worker);
   void run(const RopePhase& phase, const Pass& pass, std::size_t worker);
   void run(const ActivatePhase& phase, const Pass& pass, std::size_t worker);
+  void run(const RoutePhase& phase, const Pass& pass, std::size_t worker);
+  void run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t worker);
+  void run(const ExpertsDownPhase& phase, const Pass& pass, std::size_t worker);
   void run(const AddPhase& phase, const Pass& pass, std::size_t worker);
   void run(const TapPhase& phase, const Pass& pass, std::size_t worker);
   void run(const HeadPhase& phase, const Pass& pass, std::size_t worker);
 
+  // Calls each(expert, row, slot) for what counts for the rows of a pass, by expert, then by row.
+  template <typename Each>
+  void each_routed(Id routed, std::size_t experts, const Pass& pass, Scratch& own, Each each) const;
   void multiply(Finish finish, const float* gate, const float* up, std::size_t blocks,
                 std::size_t step, float* out) const;
   void finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,

@@ -28,6 +28,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     KvSpec,
@@ -36,6 +37,7 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
 )
@@ -132,13 +134,13 @@ class ReferenceBackend:
                 self._linear(op, buffers)
             case Rope():
                 _rotate(op, buffers[op.buffer], batch.positions)
-            case AppendKv():
-                self._append(op, buffers, batch)
-            case Attend():
-                self._attend(op, buffers, batch)
+            case AppendKv() | Attend():
+                self._attention(op, buffers, batch)
             case Activate():
                 function = {"silu": _silu, "gelu_tanh": _gelu_tanh}[op.function]
                 buffers[op.out][:] = function(buffers[op.gate]) * buffers[op.up]
+            case Route() | Experts():
+                self._mixture(op, buffers)
             case Add():
                 buffers[op.out] += buffers[op.inp]
             case Tap() | Head():
@@ -170,6 +172,25 @@ class ReferenceBackend:
             outputs, inputs = matrix.shape
             out[:, head, :outputs] = _matmul(inp[:, head, :inputs], matrix)
             out[:, head, outputs:] = inp[:, head, inputs:]
+
+    def _mixture(self, op: Route | Experts, buffers: dict[str, F32]) -> None:
+        if isinstance(op, Route):
+            buffers[op.out][:] = _route(op, buffers[op.inp])
+            return
+        out, routed = buffers[op.out], buffers[op.routed]
+        out[:] = 0
+        for e, matrices in enumerate(zip(op.gate, op.up, op.down, strict=True)):
+            rows = np.flatnonzero(routed[:, e])
+            gate, up, down = map(self._values_of, matrices)
+            x = buffers[op.inp][rows]
+            inner = _silu(_matmul(x, gate)) * _matmul(x, up)
+            out[rows] += routed[rows, e, None] * _matmul(inner, down)
+
+    def _attention(self, op: AppendKv | Attend, buffers: dict[str, F32], batch: Batch) -> None:
+        if isinstance(op, AppendKv):
+            self._append(op, buffers, batch)
+        else:
+            self._attend(op, buffers, batch)
 
     def _append(self, op: AppendKv, buffers: dict[str, F32], batch: Batch) -> None:
         blocks = batch.block_tables[batch.row_sequence, batch.positions // BLOCK_TOKENS]
@@ -208,6 +229,15 @@ def _matmul(rows: F32, weight: F32) -> F32:
     for t, row in enumerate(rows):
         np.dot(weight, row, out=product[t])
     return product
+
+
+def _route(op: Route, scores: F32) -> F32:
+    chosen = np.argsort(-scores, axis=-1, kind="stable")[:, : op.top]
+    is_chosen = np.zeros(scores.shape, bool)
+    np.put_along_axis(is_chosen, chosen, True, axis=-1)
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    kept = np.where(is_chosen, powers, np.float32(0))
+    return kept / (kept if op.normalised else powers).sum(axis=-1, keepdims=True)
 
 
 def _silu(x: F32) -> F32:

@@ -58,6 +58,23 @@ class ConfigJson:
             )
         return found
 
+    def integers(self, key: str, low: int, high: int) -> tuple[int, ...]:
+        """A list of integers, each in low..high; empty when absent or null."""
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        items = cast("list[object]", value) if isinstance(value, list) else [value]
+        found = tuple(
+            item
+            for item in items
+            if isinstance(item, int) and not isinstance(item, bool) and low <= item <= high
+        )
+        if not isinstance(value, list) or len(found) < len(items):
+            raise CheckpointError(
+                f"config.json: '{key}' must be a list of integers in {low}..{high}"
+            )
+        return found
+
     def flag(self, key: str, default: bool) -> bool:
         """A boolean; `default` when absent or null."""
         value = self._values.get(key)

@@ -2,7 +2,7 @@
 
 A family function makes a `Decoder` of its config and appends operations in the order in which the
 network computes them. Buffers: h residual stream, t normed, q k v, a attended, g u gate and up, m
-their product, d what is added to h.
+their product, d what is added to h; r what experts score, w what they count.
 """
 
 import math
@@ -17,6 +17,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     KvSpec,
@@ -25,6 +26,7 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
 )
@@ -201,6 +203,38 @@ class Decoder:
         """Gate and up, each by a linear of its own."""
         self.linear(f"{mlp}.gate_proj", inp, "g", bias=bias)
         self.linear(f"{mlp}.up_proj", inp, "u", bias=bias)
+
+    def experts(
+        self,
+        mlp: str,
+        *,
+        count: int,
+        top: int,
+        inner: int,
+        names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
+        router: str = "gate",
+        normalised: bool = True,
+    ) -> None:
+        """From t: the router `router`, and `top` of `count` experts of `inner` width, into d.
+
+        `names`: of an expert's gate, up and down matrices in the checkpoint.
+        """
+        self._buffers |= {"r": count, "w": count}
+        self.linear(f"{mlp}.{router}", "t", "r")
+        self._ops.append(Route(inp="r", out="w", top=top, normalised=normalised))
+        hidden = self._buffers["t"]
+        gate, up, down = (
+            tuple(
+                Weight(name=f"model.{mlp}.experts.{e}.{name}.weight", shape=shape)
+                for e in range(count)
+            )
+            for name, shape in zip(
+                names, [(inner, hidden), (inner, hidden), (hidden, inner)], strict=True
+            )
+        )
+        self._ops.append(
+            Experts(inp="t", routed="w", out="d", top=top, gate=gate, up=up, down=down)
+        )
 
     def activate(self, function: Literal["silu", "gelu_tanh"] = "silu") -> None:
         """The gated product m of g and u."""

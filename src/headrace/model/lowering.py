@@ -15,6 +15,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     Linear,
@@ -22,6 +23,7 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     reads,
     variations,
@@ -80,6 +82,16 @@ class GatedMlp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureMlp:
+    """Norm, the router's linear, who counts, and the products of those experts."""
+
+    norm: Norm
+    router: Linear
+    route: Route
+    experts: Experts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSample:
     """Final norm, head and draw, for the sampled rows."""
 
@@ -103,6 +115,7 @@ CARRIED: Mapping[type[Op], frozenset[str]] = {
     Rope: frozenset({"part", "interleaved", "scale"}),
     Attend: frozenset({"window", "value_dim"}),
     Activate: frozenset({"function"}),
+    Route: frozenset({"normalised"}),
 }
 
 Phase = (
@@ -112,6 +125,7 @@ Phase = (
     | Attention
     | LinearResidual
     | GatedMlp
+    | MixtureMlp
     | HeadSample
     | Single
 )
@@ -161,6 +175,17 @@ def _gated_mlp(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
             apart = len({norm.inp, norm.out, gate.out, up.out}) == 4 and activate.out != norm.inp
             if wired and apart and _unread(ops, start + 4, norm.out, gate.out, up.out):
                 return GatedMlp(norm=norm, gate=gate, up=up, activate=activate), 4
+        case _:
+            pass
+    return None
+
+
+def _mixture(ops: Sequence[Op], start: int) -> tuple[Phase, int] | None:
+    match ops[start : start + 4]:
+        case [Norm() as norm, Linear() as router, Route() as route, Experts() as experts]:
+            wired = norm.out == router.inp == experts.inp and route.inp == router.out
+            if wired and experts.routed == route.out:
+                return MixtureMlp(norm=norm, router=router, route=route, experts=experts), 4
         case _:
             pass
     return None
@@ -270,6 +295,7 @@ _PATTERNS = (
     _embed,
     _gated_mlp,
     _bare_gated_mlp,
+    _mixture,
     _head,
     _norm_linear,
     _head_linears,

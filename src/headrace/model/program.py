@@ -173,6 +173,38 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What each expert counts for a row: out[t, e] of the `top` chosen ones, 0 of the others.
+
+    The chosen have the largest inp[t, e], of equals the first (Shazeer et al. 2017). out is
+    softmax(inp[t]) there, over all experts, or over the chosen ones only if `normalised`. At least
+    one expert counts more than 0. inp, out `[T, experts]`, two buffers.
+    """
+
+    inp: str
+    out: str
+    top: int
+    normalised: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """out[t] = sum of routed[t, e] * (down_e . (silu(gate_e . inp[t]) * (up_e . inp[t]))).
+
+    Over the experts with routed[t, e] != 0, `top` at most, in rising order. gate and up: a matrix
+    [inner, in width] for each expert; down: one [out width, inner]. Buffers differ.
+    """
+
+    inp: str
+    routed: str
+    out: str
+    top: int
+    gate: tuple[Weight, ...]
+    up: tuple[Weight, ...]
+    down: tuple[Weight, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
     """Names a point where `inp` may be read out: the residual stream after `layer` (0-based)."""
 
@@ -188,7 +220,21 @@ class Head:
     weight: Weight
 
 
-Op = Embed | Norm | Linear | HeadLinear | Rope | AppendKv | Attend | Activate | Add | Tap | Head
+Op = (
+    Embed
+    | Norm
+    | Linear
+    | HeadLinear
+    | Rope
+    | AppendKv
+    | Attend
+    | Activate
+    | Route
+    | Experts
+    | Add
+    | Tap
+    | Head
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +285,8 @@ class Program:
     def bytes_per_token(self, context_tokens: int = 0) -> int:
         """Bytes one decode step must read at 16 bits: each matrix once, and the cache in sight.
 
-        The embedding table counts as one row; a tied head counts in full, as the head.
+        The embedding table counts as one row; a tied head counts in full, as the head; of experts
+        count as many as are chosen.
         """
         total = 0
         for op in self.ops:
@@ -249,8 +296,8 @@ class Program:
             if isinstance(op, Embed):
                 total += 2 * op.table.shape[-1]
                 continue
-            for weight in op_weights(op):
-                total += 2 * math.prod(weight.shape)
+            read = 2 * sum(math.prod(weight.shape) for weight in op_weights(op))
+            total += read * op.top // len(op.gate) if isinstance(op, Experts) else read
         return total
 
 
@@ -258,6 +305,10 @@ def op_weights(op: Op) -> Iterator[Weight]:
     """The weights `op` reads."""
     if isinstance(op, HeadLinear):
         yield from op.weights
+        return
+    if isinstance(op, Experts):
+        for matrices in zip(op.gate, op.up, op.down, strict=True):
+            yield from matrices
         return
     for field in fields(op):
         value = getattr(op, field.name)
@@ -270,8 +321,10 @@ def reads(op: Op) -> tuple[str, ...]:
     match op:
         case Embed():
             return ()
-        case Norm() | Linear() | HeadLinear() | Tap() | Head():
+        case Norm() | Linear() | HeadLinear() | Route() | Tap() | Head():
             return (op.inp,)
+        case Experts():
+            return (op.inp, op.routed)
         case Rope():
             return (op.buffer,)
         case AppendKv():
@@ -288,6 +341,8 @@ def writes(op: Op) -> str | None:
     """The buffer `op` writes, if any."""
     match op:
         case Embed() | Norm() | Linear() | HeadLinear() | Attend() | Activate() | Add():
+            return op.out
+        case Route() | Experts():
             return op.out
         case Rope():
             return op.buffer

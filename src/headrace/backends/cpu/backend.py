@@ -37,7 +37,7 @@ from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
 from headrace.backends.cpu.packed_cache import PackedCache, WorkerMemory
 from headrace.backends.cpu.packing import pack_all, packed_key
-from headrace.backends.cpu.phases import Declaration, operations, runnable
+from headrace.backends.cpu.phases import Declaration, experts_of, operations, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, ConfigError, KernelMissing
 from headrace.model.lowering import Single, lower
@@ -222,7 +222,9 @@ def relative_error_bound(program: Program, weights: Weights | None = None) -> fl
             weights is None or weights[weight.name].dtype == np.uint16 for weight in matrices
         )
 
-    roundings = sum(any(map(rounds, operations(phase))) for phase in lower(program))
+    phases = lower(program)
+    roundings = sum(any(map(rounds, operations(phase))) for phase in phases)
+    roundings += 2 * sum(len(experts_of(phase)) for phase in phases)  # router, gate and up, down
     return 12 * 2.0**-8 * math.sqrt(max(roundings, 2 * len(program.kv)))
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.backends.base import Weights
-from headrace.backends.cpu.layout import PackedMatrix, alternating, by_head, by_source, stacked
+from headrace.backends.cpu.layout import (
+    LANES,
+    PackedMatrix,
+    alternating,
+    by_head,
+    by_source,
+    stacked,
+)
 from headrace.model.lowering import (
     Attention,
     EmbedRows,
@@ -15,6 +22,7 @@ from headrace.model.lowering import (
     HeadLinears,
     HeadSample,
     LinearResidual,
+    MixtureMlp,
     NormLinear,
     Phase,
     Single,
@@ -26,6 +34,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     Linear,
@@ -33,6 +42,7 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
     reads,
@@ -53,6 +63,7 @@ _DECLARED: Mapping[type[Op], frozenset[str]] = {
     Rope: frozenset({"part", "interleaved", "scale"}),
     Attend: frozenset({"window", "value_dim"}),
     Activate: frozenset({"function"}),
+    Route: frozenset({"normalised"}),
 }
 
 
@@ -86,10 +97,33 @@ def operations(phase: Phase) -> tuple[Op, ...]:
             return (phase.linear, phase.add, *tap)
         case GatedMlp():
             return (*_norms(phase.norm), phase.gate, phase.up, phase.activate)
+        case MixtureMlp():
+            return (phase.norm, phase.router, phase.route, phase.experts)
         case HeadSample():
             return (phase.norm, phase.head)
         case Single():
             return (phase.op,)
+
+
+def experts_of(phase: Phase) -> tuple[Experts, ...]:
+    """The mixtures of `phase`, whose matrices are packed one by one."""
+    return tuple(op for op in operations(phase) if isinstance(op, Experts))
+
+
+def _packed_of(phase: Phase, matrix: PackedMatrix | None) -> list[PackedMatrix]:
+    """All that `phase` reads, `matrix` first."""
+    found = [] if matrix is None else [matrix]
+    for experts in experts_of(phase):
+        found += [*_ups(experts), *_downs(experts)]
+    return found
+
+
+def _ups(op: Experts) -> list[PackedMatrix]:
+    return [alternating(gate, up) for gate, up in zip(op.gate, op.up, strict=True)]
+
+
+def _downs(op: Experts) -> list[PackedMatrix]:
+    return [stacked(down) for down in op.down]
 
 
 def _norms(norm: Norm | None) -> tuple[Norm, ...]:
@@ -119,8 +153,8 @@ def _matrix_of(phase: Phase) -> PackedMatrix | None:
             return stacked(*(linear.weight for linear in phase.linears))
         case HeadLinears(linear=op) | Single(op=HeadLinear() as op):
             return by_source(op.weights, transposed=op.transposed)
-        case LinearResidual():
-            return stacked(phase.linear.weight)
+        case LinearResidual(linear=op) | MixtureMlp(router=op):
+            return stacked(op.weight)
         case GatedMlp():
             return alternating(phase.gate.weight, phase.up.weight)
         case HeadSample():
@@ -155,7 +189,9 @@ def _overlaps(phase: Phase) -> bool:
             }
             kept = reads(append)
             return not fit or len({attend.q, *kept}) <= len(kept) or attend.out in kept
-        case EmbedRows() | HeadLinears() | LinearResidual() | HeadSample() | Single():
+        case (
+            EmbedRows() | HeadLinears() | LinearResidual() | MixtureMlp() | HeadSample() | Single()
+        ):
             return False
 
 
@@ -175,6 +211,7 @@ class Declaration:
         self._vectors: dict[tuple[Weight, float], int] = {}
         self._ropes: dict[tuple[object, ...], int] = {}
         self._matrices: dict[PackedMatrix, int] = {}
+        self._inner: dict[int, int] = {}
         for spec in program.kv:
             machine.add_layer(spec.kv_heads, spec.head_dim, spec.value_dim)
 
@@ -190,8 +227,8 @@ class Declaration:
         for embeds in (False, True):
             for phase, matrix in zip(phases, matrices, strict=True):
                 is_embed = isinstance(operations(phase)[0], Embed)
-                if matrix is not None and is_embed == embeds:
-                    self._declare_matrix(matrix)
+                for each in _packed_of(phase, matrix) if is_embed == embeds else ():
+                    self._declare_matrix(each)
         for phase, matrix in zip(phases, matrices, strict=True):
             if matrix is None:
                 self._declare_weightless(phase)
@@ -258,8 +295,6 @@ class Declaration:
                 machine.embed(buffers[op.out], matrix, op.scale)
             case NormLinear():
                 self._linear(matrix, phase.linears, norm=phase.norm)
-            case Single(op=Linear() as op):
-                self._linear(matrix, (op,), norm=None)
             case HeadLinears(linear=op) | Single(op=HeadLinear() as op):
                 machine.head_linear(matrix, buffers[op.inp], buffers[op.out])
             case LinearResidual():
@@ -276,6 +311,8 @@ class Declaration:
                     _MULTIPLY[phase.activate.function],
                     None,
                 )
+            case MixtureMlp() | Single(op=Linear()):
+                self._mixture(operations(phase), matrix)
             case HeadSample():
                 machine.head(matrix, buffers[phase.norm.inp], self._norm(phase.norm))
             case Single(op=Head() as op):
@@ -291,12 +328,14 @@ class Declaration:
                 self._attention((), op, None)
             case Single(op=Attend() as op):
                 self._attention((), None, op)
-            case Single(op=Norm() | Rope() | Activate() | Add() | Tap() as op):
+            case Single(op=Norm() | Rope() | Activate() | Route() | Add() | Tap() as op):
                 self._declare_row_operation(op)
+            case Single(op=Experts() as op):
+                self._experts(op)
             case _:
                 raise AssertionError("a phase with weights")
 
-    def _declare_row_operation(self, op: Norm | Rope | Activate | Add | Tap) -> None:
+    def _declare_row_operation(self, op: Norm | Rope | Activate | Route | Add | Tap) -> None:
         machine, buffers = self._machine, self._buffers
         match op:
             case Norm():
@@ -307,6 +346,8 @@ class Declaration:
             case Activate():
                 gate, up, out = buffers[op.gate], buffers[op.up], buffers[op.out]
                 machine.activate(gate, up, out, _MULTIPLY[op.function])
+            case Route():
+                machine.route(buffers[op.inp], buffers[op.out], op.top, op.normalised)
             case Add():
                 machine.add(buffers[op.inp], buffers[op.out])
             case Tap():
@@ -322,6 +363,37 @@ class Declaration:
             _STORE,
             None,
         )
+
+    def _mixture(self, ops: Sequence[Op], matrix: int) -> None:
+        """All of it, or its router's linear alone; `matrix` is the router's."""
+        for op in ops:
+            match op:
+                case Linear():
+                    self._linear(matrix, (op,), norm=None)
+                case Norm() | Route():
+                    self._declare_row_operation(op)
+                case Experts():
+                    self._experts(op)
+                case _:
+                    raise AssertionError("not of a mixture")
+
+    def _experts(self, op: Experts) -> None:
+        width = -(-op.gate[0].shape[0] // LANES) * LANES
+        self._machine.experts(
+            [self._matrices[matrix] for matrix in _ups(op)],
+            [self._matrices[matrix] for matrix in _downs(op)],
+            self._buffers[op.inp],
+            self._buffers[op.routed],
+            self._slots(op.top * width),
+            self._buffers[op.out],
+            width,
+        )
+
+    def _slots(self, width: int) -> int:
+        """A buffer for what experts make, the same for all layers."""
+        if width not in self._inner:
+            self._inner[width] = self._machine.add_buffer(width)
+        return self._inner[width]
 
     def _attention(
         self, ropes: Sequence[Rope], append: AppendKv | None, attend: Attend | None

@@ -31,6 +31,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     Linear,
@@ -38,6 +39,7 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
 )
@@ -203,8 +205,8 @@ class WaferBackend:
                 self._append(op, buffers, batch)
             case Attend():
                 buffers[op.out] = self._attend(op, buffers[op.q], batch)
-            case Norm() | Tap() | Head():
-                raise AssertionError("handled by step")
+            case Norm() | Tap() | Head() | Route() | Experts():
+                raise AssertionError("handled by step, or refused by the placement")
 
     def _head_linear(self, op: HeadLinear, buffers: Buffers) -> F32:
         shape = len(buffers[op.inp]), len(op.weights), -1

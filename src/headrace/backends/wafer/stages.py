@@ -17,6 +17,7 @@ from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     HeadLinear,
     Linear,
@@ -82,8 +83,13 @@ class ProgramStage:
 def stages_of(program: Program) -> list[ProgramStage]:
     """The stages of `program` in order; an embedding that is the head's matrix lies with the head.
 
-    Raises PlacementError where heads cannot be dealt, or a stage has two caches.
+    Raises PlacementError where heads cannot be dealt, a stage has two caches, or there are experts.
     """
+    if any(isinstance(op, Experts) for op in program.ops):
+        raise PlacementError(
+            "the wafer backend has no place for mixtures of experts yet: run this model with "
+            "--backend cpu"
+        )
     walk = _Walk(program)
     for op in program.ops:
         walk.take(op)

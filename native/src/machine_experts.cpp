@@ -1,0 +1,175 @@
+// Mixtures of experts: who counts for a row, and the products of those that do.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "headrace/machine.hpp"
+
+namespace headrace {
+
+namespace {
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+}  // namespace
+
+void Machine::check(const RoutePhase& phase) const {
+  require(phase.inp < buffers_.size() && phase.out < buffers_.size() && phase.inp != phase.out &&
+              buffers_[phase.inp].width == buffers_[phase.out].width && phase.top > 0 &&
+              phase.top <= buffers_[phase.inp].width,
+          "route: unknown id, one buffer for both, or more experts chosen than there are");
+}
+
+void Machine::check_experts(const std::vector<Id>& matrices) const {
+  require(!matrices.empty(), "experts: there are none");
+  for (const Id id : matrices) require(id < matrices_.size(), "experts: unknown matrix");
+  const Matrix& first = matrices_[matrices[0]];
+  for (const Id id : matrices) {
+    const Matrix& matrix = matrices_[id];
+    bool same = matrix.format() == first.format() && matrix.inputs() == first.inputs() &&
+                matrix.sources() == first.sources();
+    for (std::size_t worker = 0; same && worker < static_cast<std::size_t>(workers()); ++worker) {
+      const auto& panels = matrix.panels(worker);
+      const auto& others = first.panels(worker);
+      same = panels.size() == others.size();
+      for (std::size_t p = 0; same && p < panels.size(); ++p) {
+        same = panels[p].first_block == others[p].first_block &&
+               panels[p].blocks == others[p].blocks;
+      }
+    }
+    for (std::size_t s = 0; same && s < matrix.sources(); ++s) {
+      same = matrix.source_rows(s) == first.source_rows(s);
+    }
+    require(same, "experts: their matrices differ in shape or format");
+  }
+}
+
+void Machine::check(const ExpertsUpPhase& phase) const {
+  check_experts(phase.matrices);
+  require(phase.inp < buffers_.size() && phase.routed < buffers_.size() &&
+              phase.out < buffers_.size() && phase.inp != phase.out && phase.routed != phase.out,
+          "experts: unknown id, or one buffer for input and output");
+  const Matrix& matrix = matrices_[phase.matrices[0]];
+  require(matrix.inputs() == buffers_[phase.inp].width &&
+              buffers_[phase.routed].width == phase.matrices.size(),
+          "experts: the input does not fit");
+  require(phase.width % kLanes == 0 && matrix.sources() == 2 &&
+              matrix.source_rows(0) == matrix.source_rows(1) && matrix.grain() == 2 &&
+              matrix.source_rows(0) <= phase.width && buffers_[phase.out].width >= phase.width &&
+              buffers_[phase.out].width % phase.width == 0,
+          "experts: gate and up do not fit the slots");
+}
+
+void Machine::check(const ExpertsDownPhase& phase) const {
+  check_experts(phase.matrices);
+  require(phase.inp < buffers_.size() && phase.routed < buffers_.size() &&
+              phase.out < buffers_.size() && phase.inp != phase.out && phase.routed != phase.out,
+          "experts: unknown id, or one buffer for input and output");
+  const Matrix& matrix = matrices_[phase.matrices[0]];
+  require(phase.width % kLanes == 0 && matrix.sources() == 1 && matrix.inputs() <= phase.width &&
+              buffers_[phase.inp].width >= phase.width &&
+              buffers_[phase.inp].width % phase.width == 0 &&
+              buffers_[phase.routed].width == phase.matrices.size() &&
+              matrix.source_rows(0) == buffers_[phase.out].width,
+          "experts: down does not fit the slots, or its output");
+}
+
+void Machine::run(const RoutePhase& phase, const Pass& pass, std::size_t worker) {
+  const auto workers = static_cast<std::size_t>(workers_.count());
+  const std::size_t experts = buffers_[phase.inp].width;
+  for (std::size_t row = worker; row < pass.rows; row += workers) {
+    const float* scores = buffers_[phase.inp].row(row);
+    float* out = buffers_[phase.out].row(row);
+    std::fill(out, out + experts, 0.0f);
+    const float most = *std::max_element(scores, scores + experts);
+    float sum = 0.0f;
+    for (std::size_t n = 0; n < phase.top; ++n) {
+      std::size_t best = experts;
+      for (std::size_t e = 0; e < experts; ++e) {
+        const bool is_free = out[e] == 0.0f;
+        if (is_free && (best == experts || scores[e] > scores[best])) best = e;
+      }
+      if (best == experts) break;
+      // A score so low that it counts nothing keeps its place: the smallest number stands for it.
+      out[best] = std::max(std::exp(scores[best] - most), std::numeric_limits<float>::min());
+      sum += out[best];
+    }
+    if (!phase.normalised) {
+      sum = 0.0f;
+      for (std::size_t e = 0; e < experts; ++e) sum += std::exp(scores[e] - most);
+    }
+    for (std::size_t e = 0; e < experts; ++e) out[e] /= sum;
+  }
+}
+
+template <typename Each>
+void Machine::each_routed(Id routed, std::size_t experts, const Pass& pass, Scratch& own,
+                          Each each) const {
+  std::fill(own.slots.begin(), own.slots.end(), 0);
+  for (std::size_t expert = 0; expert < experts; ++expert) {
+    for (std::size_t row = 0; row < pass.rows; ++row) {
+      if (buffers_[routed].row(row)[expert] == 0.0f) continue;
+      each(expert, row, own.slots[row]++);
+    }
+  }
+}
+
+void Machine::run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t worker) {
+  Scratch& own = scratch_[worker];
+  const Format format = matrices_[phase.matrices[0]].format();
+  const Rows input =
+      product_input(format, worker, phase.inp, std::nullopt, nullptr, pass.rows, false);
+  const Buffer& out = buffers_[phase.out];
+  const std::size_t slots = out.width / phase.width;
+  float* sums = own.product.data();
+  each_routed(phase.routed, phase.matrices.size(), pass, own,
+              [&](std::size_t expert, std::size_t row, std::size_t slot) {
+                if (slot >= slots) return;
+                const Matrix& matrix = matrices_[phase.matrices[expert]];
+                for (const Panel& panel : matrix.panels(worker)) {
+                  product(matrix, panel, input, row, 1, sums);
+                  multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2,
+                           2 * kLanes,
+                           out.row(row) + slot * phase.width + panel.runs[0].first_row);
+                }
+              });
+}
+
+void Machine::run(const ExpertsDownPhase& phase, const Pass& pass, std::size_t worker) {
+  Scratch& own = scratch_[worker];
+  const Buffer& inp = buffers_[phase.inp];
+  const Buffer& out = buffers_[phase.out];
+  const std::size_t slots = inp.width / phase.width;
+  std::uint16_t* rounded = own.input.data();
+  const auto* pairs = reinterpret_cast<const std::uint32_t*>(rounded);
+  float* sums = own.product.data();
+  each_routed(
+      phase.routed, phase.matrices.size(), pass, own,
+      [&](std::size_t expert, std::size_t row, std::size_t slot) {
+        if (slot >= slots) return;
+        const Matrix& matrix = matrices_[phase.matrices[expert]];
+        const float* from = inp.row(row) + slot * phase.width;
+        Rows input{nullptr, from, phase.width};
+        if (matrix.format() == Format::kBf16) {
+          rounded[2 * matrix.pairs() - 1] = 0;  // the padding of an odd number of inputs
+          kernels_.round(from, matrix.inputs(), rounded);
+          input = {pairs, nullptr, matrix.pairs()};
+        }
+        const float counts = buffers_[phase.routed].row(row)[expert];
+        for (const Panel& panel : matrix.panels(worker)) {
+          product(matrix, panel, input, 0, 1, sums);
+          for (const Run& run : panel.runs) {
+            float* to = out.row(row) + run.first_row;
+            const float* sum = sums + run.panel_block * kLanes;
+            for (std::size_t i = 0; i < run.blocks * kLanes; ++i) {
+              to[i] = (slot == 0 ? 0.0f : to[i]) + counts * sum[i];
+            }
+          }
+        }
+      });
+}
+
+}  // namespace headrace
