@@ -49,7 +49,7 @@ def ours(url: str, streams: int) -> Found:
         player = Player(clock=SystemClock(), seed=0)
         tasks = (question("short", 0, number) for number in itertools.count())
         attempts = await closed_loop(
-            player, endpoint, tasks, concurrency=streams, duration_s=SECONDS
+            player, endpoint, tasks, concurrency=streams, until_s=player.clock.now_s() + SECONDS
         )
         await endpoint.transport.close()
         answers = [answer for attempt in attempts for answer in attempt.answers]

@@ -11,12 +11,14 @@ from headrace.bench.report.figures import figures, legend
 from headrace.bench.report.lines import Report
 from headrace.bench.report.tables import (
     comparisons_table,
+    likeness_table,
     load_table,
     published_table,
     race_table,
     scenarios_table,
     structured_table,
 )
+from headrace.bench.scenarios.log import REPLAY
 from headrace.bench.summary import TPOT_LIMIT_S, TTFT_LIMIT_S, Cell
 
 _DEFINITIONS = f"""
@@ -24,6 +26,8 @@ _DEFINITIONS = f"""
 </dd>
 <dt>TTFT</dt><dd>first visible text, reasoning or tool call, minus start; taken as bytes arrive</dd>
 <dt>speed</dt><dd>tokens after the first moment / (last time − first time), one stream</dd>
+<dt>alike</dt><dd>speed in tokens of one counter for all endpoints (see Settings), because
+tokens of different models hold different amounts of text</dd>
 <dt>gap</dt><dd>ITL: time between events, shared among the tokens of the later one</dd>
 <dt>system</dt><dd>tokens that arrive in the steady window / its length</dd>
 <dt>success</dt><dd>every stream whole, and the checker content with the answer</dd>
@@ -52,6 +56,8 @@ def page(report: Report) -> str:
         told = "Agents' errands and voice turns on all endpoints at the same time."
         parts.append(_section("The race", table, told))
     told = "One task at a time; endpoints take turns in random order."
+    if any(attempt.scenario == REPLAY for attempt in report.attempts):
+        told = f"Of a log, at this pace: {facts.settings.get('pace')}. Success is a right form."
     parts += [
         _section("Scenarios", scenarios_table(report.cells, facts), told),
         _section("Structured output, errors", structured_table(report.cells)),
@@ -60,7 +66,16 @@ def page(report: Report) -> str:
             load_table(report.cells, facts),
             "Sends at times drawn beforehand (Poisson), as shares of the measured capacity.",
         ),
-        _section("In pairs", comparisons_table(report.comparisons)),
+        _section(
+            "In pairs",
+            comparisons_table(report.comparisons),
+            "Whole tasks are compared where both answers are of one length, within a tenth.",
+        ),
+        _section(
+            "Answers, in pairs",
+            likeness_table(report.likenesses),
+            "Words in common: of the last answers, in order. Longer: the second.",
+        ),
         f"<h2>Pictures</h2>{legend(names)}"
         f'<div class="plots">{"".join(figures(report.attempts, report.cells, names))}</div>',
         _section(

@@ -24,6 +24,8 @@ class Scenario:
     max_tokens: int  # of an answer
     is_load: bool = False  # open loop, at shares of measured capacity
     is_default: bool = True
+    is_full_length: bool = False  # answers are as long as `max_tokens`, where endpoints can do that
+    calls: int = 1  # of a task
 
 
 def _mixed(seed: int, number: int, words: int) -> Task:
@@ -74,6 +76,7 @@ SCENARIOS = {
             make=lambda seed, number, _: dialogue("dialogue", seed, number),
             words=600,
             max_tokens=48,
+            calls=8,
         ),
         Scenario(
             name="mix",
@@ -95,6 +98,7 @@ SCENARIOS = {
                 words=words,
                 max_tokens=output,
                 is_default=False,
+                is_full_length=True,
             )
             for name, told, words, output in (
                 ("shape-100", "100 in, 300 out", 70, 300),
