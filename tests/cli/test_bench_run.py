@@ -14,6 +14,8 @@ from headrace.bench.report import read_lines
 from headrace.cli.bench import bench_app
 from headrace.errors import ConfigError
 
+QUICK = "--no-calibration"
+
 
 @pytest.fixture(scope="module")
 def null_urls() -> Iterator[list[str]]:
@@ -62,6 +64,7 @@ def test_a_run_prints_one_object_and_writes_both_files(
     ttft = {c["endpoint"]: c["ttft"]["p50"]["value"] for c in found["cells"][:2]}
     assert ttft[slow] >= 0.03
     assert found["cells"][2]["structured_errors"]["wrong tool"] == 1.0  # it only talks
+    assert "measured as" in found["facts"]["settings"]["calibration"]
     read = read_lines(tmp_path / "r/a.jsonl")
     assert len(read.attempts) == 28
     assert (tmp_path / "r/a.html").read_text().startswith("<!doctype html>")
@@ -81,7 +84,7 @@ def test_a_race_prints_who_came_in_how(null_urls: list[str], tmp_path: Path) -> 
 def test_what_a_run_recorded_is_replayed_to_another_endpoint(
     null_urls: list[str], tmp_path: Path
 ) -> None:
-    asked = ("--scenario", "short", "--tasks", "9", "--out", str(tmp_path / "a"))
+    asked = ("--scenario", "short", "--tasks", "9", "--out", str(tmp_path / "a"), QUICK)
     assert headrace("run", "--url", null_urls[0], *asked)[0] == 0
     log = str(tmp_path / "a.requests.jsonl")
     again = ("replay", log, "--url", null_urls[1], "--name", "new", "--out", str(tmp_path / "b"))
@@ -101,7 +104,7 @@ def test_what_a_run_recorded_is_replayed_to_another_endpoint(
 
 
 def test_several_processes_share_the_load(null_urls: list[str], tmp_path: Path) -> None:
-    asked = ("--scenario", "mix", "--stage-s", "1", "--processes", "2", "--concurrency", "2")
+    asked = ("--scenario", "mix", "--stage-s", "1", "--processes", "2", QUICK)
     code, out, _ = headrace(
         "run", "--url", null_urls[1], *asked, "--out", str(tmp_path / "a"), "--json"
     )
@@ -172,7 +175,7 @@ def test_money_is_guarded_only_where_every_price_is_known(
         prices.write_text(
             f'[models.{model}]\n{price} "EUR"\n[models.other]\n{price} "{currency}"\n'
         )
-        guard = ("--prices", str(prices), "--max-cost", "0.4", "--scenario", "short")
+        guard = ("--prices", str(prices), "--max-cost", "0.4", "--scenario", "short", QUICK)
         return headrace(
             "run", "--url", null_urls[0], *guard, "--out", str(tmp_path / "r"), "--json"
         )
@@ -189,7 +192,8 @@ def test_money_is_guarded_only_where_every_price_is_known(
 def test_a_broken_limit_is_the_exit_status(null_urls: list[str], tmp_path: Path) -> None:
     limits, report, tasks = tmp_path / "l.toml", tmp_path / "j.xml", tmp_path / "mine.jsonl"
     tasks.write_text('{"prompt":"go on","regex":"the ship"}\n' * 6)
-    asked = ("run", "--url", null_urls[1], "--dataset", str(tasks), "--out", str(tmp_path / "r"))
+    asked = ("run", "--url", null_urls[1], "--dataset", str(tasks), QUICK)
+    asked += ("--out", str(tmp_path / "r"))
     limits.write_text(
         '[[limits]]\nscenario = "mine"\nmetric = "success"\nat_least = 1\n'
         '[[limits]]\nscenario = "mine"\nmetric = "ttft_p50_ms"\nat_most = 60000\n'

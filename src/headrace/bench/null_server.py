@@ -20,6 +20,7 @@ from headrace.clock import Clock, SystemClock
 _TIMER_S = 0.0015  # how late a timer of the event loop may be, and more
 _POLLED = 8  # streams at once that may; many would keep a processor busy
 _OK = 200
+_KIND: dict[str, Any] = {"id": "null", "object": "chat.completion.chunk", "model": "null"}
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _WORDS = ("and", "then", "the", "ship", "came", "home", "with", "oil")
 
@@ -240,7 +241,7 @@ class _Talk(asyncio.Protocol):
         return None
 
     def _end(self, answer: _Written) -> bytes:
-        usage: Mapping[str, Any] = {
+        usage: dict[str, Any] = _KIND | {
             "choices": [],
             "usage": {"prompt_tokens": self._prompt_tokens, "completion_tokens": answer.words},
         }
@@ -260,7 +261,7 @@ def _prompt_words(body: dict[str, Any]) -> int:
 
 
 def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    return _KIND | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
 def _event(chunk: Mapping[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from headrace.bench.calibration import calibrate
 from headrace.bench.gate import judge, junit, limits_of, read_limits
 from headrace.bench.load import Address, Player
 from headrace.bench.metrics import Attempt
@@ -83,6 +84,9 @@ def run(
     ] = True,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="spend no more, all told")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="spend no more")] = None,
+    calibration: Annotated[
+        bool, typer.Option(help="measure the client itself first, by a server beside it")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be sent")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
@@ -106,7 +110,7 @@ def run(
         record=[] if record else None,
     )
 
-    async def measure() -> tuple[list[Address], Run]:
+    async def measure() -> tuple[list[Address], Run, str]:
         options = (prices, tokenizer, counter_file(counter))
         found, room = await addresses(url, name or [], model or [], key_file or [], *options)
         async with opened(found) as there, loading(player, found, there, processes) as loader:
@@ -118,9 +122,10 @@ def run(
                 cpu_s=time.process_time,
                 loader=loader,
             )
-            return found, await _watched(player, runner)
+            itself = str(await calibrate(player.clock)) if calibration else "not done"
+            return found, await _watched(player, runner), itself
 
-    found, done = uvloop.run(measure())
+    found, done, itself = uvloop.run(measure())
     told: dict[str, Any] = {
         "scenarios": [one.name for one in chosen],
         "seed": seed,
@@ -129,6 +134,7 @@ def run(
         "concurrency": concurrency,
         "processes": processes,
         "counter": counter_name(counter),
+        "calibration": itself,
         "temperature": 0,
     }
     made = report("Benchmark", found, done, told, started_s)

@@ -1,7 +1,7 @@
 """The scenarios by name: five that are asked by default, and shapes that others publish."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.bench.scenarios.dialogue import dialogue
 from headrace.bench.scenarios.short import question, shape, summary, tool_call
@@ -32,6 +32,11 @@ def _mixed(seed: int, number: int, words: int) -> Task:
     if number % _LONG_SHARE == _LONG_SHARE - 1:
         return summary("mix", seed, number, words)
     return question("mix", seed, number)
+
+
+def _warm(seed: int, number: int, words: int) -> Task:
+    """The same prompt each time: what a cache of prompts is worth."""
+    return replace(summary("warm-cache", seed, 0, words), id=f"warm-cache/{number}")
 
 
 SCENARIOS = {
@@ -86,6 +91,15 @@ SCENARIOS = {
             words=_WORDS_OF_LONG,
             max_tokens=400,
             is_load=True,
+        ),
+        Scenario(
+            name="warm-cache",
+            title="The same 2,000 words again",
+            tasks=12,
+            make=_warm,
+            words=_WORDS_OF_LONG,
+            max_tokens=400,
+            is_default=False,
         ),
         *(
             Scenario(
