@@ -10,7 +10,7 @@ from headrace.bench.race import VOICE_BUDGET_S, Place
 from headrace.bench.report.lines import Facts
 from headrace.bench.scenarios import SCENARIOS, STRUCTURED
 from headrace.bench.scenarios.log import REPLAY
-from headrace.bench.statistics import MIN_SAMPLES, Estimate
+from headrace.bench.statistics import MIN_PAIRS, MIN_SAMPLES, Estimate
 from headrace.bench.summary import Cell, Comparison, Quantiles
 
 _LESS_IS_BETTER = {"TTFT, s", "whole task, s"}
@@ -202,6 +202,8 @@ def likeness_table(likenesses: Sequence[Likeness]) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """Who is better, if the interval says so."""
+    if comparison.difference.pairs < MIN_PAIRS:
+        return "too few pairs to tell"
     if not comparison.difference.is_shown:
         return "no difference shown"
     is_second = (comparison.difference.value < 0) == (comparison.metric in _LESS_IS_BETTER)
