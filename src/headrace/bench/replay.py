@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.bench.load import Endpoint, LagWatch, Loader, OpenLoop, Player, Together
+from headrace.bench.load import Endpoint, LagWatch, Loader, OpenLoop, Player, Together, counted_by
 from headrace.bench.metrics import Attempt
 from headrace.bench.run import Run
 from headrace.bench.scenarios import Outcome
@@ -52,6 +52,7 @@ class Replay:
                     if attempt is not None:
                         run.attempts.append(attempt)
         run.lags[REPLAY] = watch.lag(run.attempts)
+        run.attempts = counted_by(self.endpoints, run.attempts)
         return self._finished(run)
 
     def _finished(self, run: Run) -> Run:

@@ -22,6 +22,7 @@ from headrace.bench.load import (
     OpenLoop,
     Order,
     Player,
+    counted_by,
     poisson_times,
 )
 from headrace.bench.metrics import Attempt, steady_window
@@ -154,7 +155,7 @@ class Runner:
                     if attempt is not None and number != _WARM_UP:
                         found.append(attempt)
         self.run.lags[scenario.name] = watch.lag(found)
-        return found
+        return counted_by(self.endpoints, found)
 
     async def _load(self, scenario: Scenario, words: int) -> list[Attempt]:
         """Capacity first, in a closed loop; then shares of it offered, in an open loop."""

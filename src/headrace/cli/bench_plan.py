@@ -10,6 +10,7 @@ from rich.table import Table
 from headrace.bench.prices import Price, read_prices
 from headrace.bench.scenarios import Scenario
 from headrace.bench.scenarios.log import REPLAY, Log
+from headrace.cli.bench_endpoints import one_each
 from headrace.cli.output import print_json
 from headrace.errors import ConfigError
 
@@ -36,7 +37,7 @@ def known_prices(prices: Path | None, models: Sequence[str], count: int) -> list
     if prices is None or not models:
         return None
     table = read_prices(prices)
-    chosen = list(models) * (count if len(models) == 1 else 1)
+    chosen = one_each(models, count, "--model")
     if missing := [model for model in chosen if model not in table]:
         raise ConfigError(f"{prices} has no price of {missing[0]}")
     return [table[model] for model in chosen]

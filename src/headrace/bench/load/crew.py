@@ -15,7 +15,7 @@ import uvloop
 
 from headrace.bench.load.address import Address
 from headrace.bench.load.lag import ClientLag, LagWatch
-from headrace.bench.load.loader import Loaded
+from headrace.bench.load.loader import Loaded, counted_by
 from headrace.bench.load.orders import Order
 from headrace.bench.load.player import Budget, Player
 from headrace.bench.metrics import Attempt
@@ -127,6 +127,7 @@ async def _follow(
         async with LagWatch(clock, time.process_time) as watch:
             attempts = await asked.order.play(player, endpoints)
         lag = watch.lag(attempts)
+        attempts = counted_by(endpoints, attempts)
         pipe.send(_Done(attempts=attempts, spent=asked.budget, record=record or [], lag=lag))
     for endpoint in endpoints:
         await endpoint.transport.close()

@@ -40,4 +40,11 @@ class Alone:
         async with LagWatch(clock, self.cpu_s) as watch:
             begun = order.begun_at(clock.now_s())
             attempts = await begun.play(self.player, self.endpoints)
-        return Loaded(attempts=attempts, lags={"": watch.lag(attempts)})
+        lags = {"": watch.lag(attempts)}
+        return Loaded(attempts=counted_by(self.endpoints, attempts), lags=lags)
+
+
+def counted_by(endpoints: Sequence[Endpoint], attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts with their tokens counted, each as its endpoint has it."""
+    by_name = {endpoint.name: endpoint for endpoint in endpoints}
+    return [by_name[attempt.endpoint].counted(attempt) for attempt in attempts]

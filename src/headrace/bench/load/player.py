@@ -1,9 +1,10 @@
 """Plays tasks on an endpoint: calls one after another, until done or one of them fails."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace.bench.client import Answer, Transport, read_answer
+from headrace.bench.client.counting import counted
 from headrace.bench.client.tokens import TokenEnds
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import Price, spent
@@ -59,6 +60,13 @@ class Endpoint:
     counter: TokenEnds | None = None  # the same for all endpoints
     takes_ignore_eos: bool = False
 
+    def counted(self, attempt: Attempt) -> Attempt:
+        """The attempt with its tokens counted; when nothing is measured any more."""
+        answers = tuple(
+            counted(answer, own=self.token_ends, common=self.counter) for answer in attempt.answers
+        )
+        return replace(attempt, answers=answers)
+
 
 @dataclass(slots=True, kw_only=True)
 class Player:
@@ -94,12 +102,7 @@ class Player:
             meant_s = intended_s if not answers else None
             body = call.body(endpoint.model, self.seed, takes_ignore_eos=endpoint.takes_ignore_eos)
             exchange = await endpoint.transport.post(body, on_piece)
-            answer = read_answer(
-                exchange,
-                intended_s=meant_s,
-                token_ends=endpoint.token_ends,
-                counter=endpoint.counter,
-            )
+            answer = read_answer(exchange, intended_s=meant_s)
             if self.record is not None:
                 line = logged(body, answer, endpoint=endpoint.name, task=task.id)
                 self.record.append(line)
