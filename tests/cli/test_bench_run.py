@@ -78,7 +78,9 @@ def test_a_race_prints_who_came_in_how(null_urls: list[str], tmp_path: Path) -> 
     places = json.loads(out)["places"]
     assert [place["rounds"] for place in places] == [2, 2]
     assert {place["endpoint"] for place in places} == {"left", "right"}
-    assert "The race" in (tmp_path / "r.html").read_text()
+    html = (tmp_path / "r.html").read_text()
+    assert "The race" in html
+    assert "All endpoints at the same time" in html
 
 
 def test_what_a_run_recorded_is_replayed_to_another_endpoint(
@@ -96,7 +98,9 @@ def test_what_a_run_recorded_is_replayed_to_another_endpoint(
     assert (first["first"], first["second"]) == ("new", "the log")
     assert first["difference"]["high"] < 0  # the new one waits 30 ms, the old one did not
     assert found["likenesses"][0]["same"]["value"] == 1
-    assert "Answers, in pairs" in (tmp_path / "b.html").read_text()
+    html = (tmp_path / "b.html").read_text()
+    assert "Answers, in pairs" in html
+    assert "Of a log, at this pace: one by one" in html
     code, out, _ = headrace(*again, "--dry-run", "--json")
     (row,) = json.loads(out)["would_send"]
     assert (row["tasks"], row["answer_tokens"]) == (10, 10 * 64)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from headrace.bench.load import Address, Endpoint, LagWatch, Player
+from headrace.bench.load import Address, Endpoint, LagWatch, Player, counted_by
 from headrace.bench.metrics import Attempt
 from headrace.bench.race import VOICE_BUDGET_S, Lane, Place, places
 from headrace.bench.race import race as run_race
@@ -27,6 +27,8 @@ from headrace.cli.bench_endpoints import (
     URL_HELP,
     addresses,
     budget,
+    counter_file,
+    counter_name,
     fresh_seed,
     opened,
     report,
@@ -60,14 +62,17 @@ def race(
     player = Player(clock=clock, seed=seed, budget=budget(max_tokens, max_cost, prices))
 
     async def measure() -> tuple[list[Address], Run]:
-        found, _ = await addresses(url, name or [], model or [], key_file or [], prices)
+        options = (prices, None, counter_file(None))
+        found, _ = await addresses(url, name or [], model or [], key_file or [], *options)
         async with opened(found) as there:
             async with LagWatch(clock, time.process_time) as watch:
                 attempts = await _watched(player, there, rounds)
-            return found, Run(attempts=attempts, lags={"race": watch.lag(attempts)})
+            lags = {"race": watch.lag(attempts)}
+            return found, Run(attempts=counted_by(there, attempts), lags=lags)
 
     found, done = uvloop.run(measure())
-    made = report("Race", found, done, {"rounds": rounds, "seed": seed}, started_s)
+    told = {"rounds": rounds, "seed": seed, "counter": counter_name(None)}
+    made = report("Race", found, done, told, started_s)
     write(made, out)
     order = places(done.attempts, made.facts.prices)
     if as_json:

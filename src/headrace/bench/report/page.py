@@ -55,11 +55,8 @@ def page(report: Report) -> str:
         table = race_table(places(race_attempts, facts.prices), facts)
         told = "Agents' errands and voice turns on all endpoints at the same time."
         parts.append(_section("The race", table, told))
-    told = "One task at a time; endpoints take turns in random order."
-    if any(attempt.scenario == REPLAY for attempt in report.attempts):
-        told = f"Of a log, at this pace: {facts.settings.get('pace')}. Success is a right form."
     parts += [
-        _section("Scenarios", scenarios_table(report.cells, facts), told),
+        _section("Scenarios", scenarios_table(report.cells, facts), _pace(report)),
         _section("Structured output, errors", structured_table(report.cells)),
         _section(
             "Under load",
@@ -93,6 +90,17 @@ def page(report: Report) -> str:
         f"<title>{escape(facts.title)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
+
+
+def _pace(report: Report) -> str:
+    """How the tasks that were not under load followed each other."""
+    scenarios = {attempt.scenario for attempt in report.attempts if not attempt.stage}
+    if REPLAY in scenarios:
+        pace = report.facts.settings.get("pace")
+        return f"Of a log, at this pace: {pace}. Success is the form that was asked for."
+    if scenarios <= {"agent", VOICE}:
+        return "All endpoints at the same time, one task at a time each."
+    return "One task at a time; endpoints take turns in random order."
 
 
 def _section(title: str, table: str, told: str = "") -> str:

@@ -83,7 +83,7 @@ def title_of(scenario: str) -> str:
 def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
     """One row a scenario and endpoint, one task at a time."""
     head = ("scenario", "endpoint", "tasks", "success", "TTFT P50, ms", "P90", "P99")
-    head += ("tok/s P50", "alike P50", "gap P99, ms", "call P50, ms", "cost of a success")
+    head += ("tok/s P50", "alike", "gap P99, ms", "call P50, ms", "cost of a success")
     rows = [
         (
             escape(title_of(cell.scenario)),
@@ -94,7 +94,7 @@ def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
             ms(cell.ttft["p90"], q=0.9),
             ms(cell.ttft["p99"], q=0.99),
             rate(cell.speed["p50"]),
-            rate(cell.common_speed.get("p50")),
+            _plain(cell.common_speed),
             "–" if cell.gap_p99_s is None else _ms(cell.gap_p99_s),
             ms(cell.e2e["p50"]),
             cost(
@@ -104,7 +104,7 @@ def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
         for cell in cells
         if not cell.stage
     ]
-    return table(head, rows, words=(1,)) + _flags(cells, has_stage=False) if rows else ""
+    return table(head, rows, words=(0, 1)) + _flags(cells, has_stage=False) if rows else ""
 
 
 def load_table(cells: Sequence[Cell], facts: Facts) -> str:
@@ -256,7 +256,7 @@ def published_table(cells: Sequence[Cell], facts: Facts) -> str:
 
 
 def _plain(quantiles: Quantiles) -> str:
-    middle = quantiles["p50"]
+    middle = quantiles.get("p50")
     return "–" if middle is None else f"{middle.value:,.0f}"
 
 
