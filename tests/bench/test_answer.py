@@ -3,17 +3,34 @@
 import pytest
 
 from headrace.bench.client import Answer, Exchange, ToolCall, read_answer
-from headrace.bench.metrics import e2e_s, gaps_s, itl_s, output_speed, tpot_s, ttfa_s, ttft_s
+from headrace.bench.client.counting import counted
+from headrace.bench.client.tokens import TokenEnds
+from headrace.bench.metrics import (
+    common_speed,
+    e2e_s,
+    gaps_s,
+    itl_s,
+    output_speed,
+    tpot_s,
+    ttfa_s,
+    ttft_s,
+)
 from tests.bench.virtual import delta, sse
 
 DONE = b"data: [DONE]\n\n"
 
 
-def read(*arrivals: tuple[float, bytes], fault: str = "", **options: object) -> Answer:
+def read(
+    *arrivals: tuple[float, bytes],
+    fault: str = "",
+    intended_s: float | None = None,
+    own: TokenEnds | None = None,
+    common: TokenEnds | None = None,
+) -> Answer:
     exchange = Exchange(
         sent_s=1.0, status=200, is_stream=True, arrivals=arrivals, ended_s=9.0, fault=fault
     )
-    return read_answer(exchange, **options)  # type: ignore[arg-type]
+    return counted(read_answer(exchange, intended_s=intended_s), own=own, common=common)
 
 
 def usage(tokens: int, **more: object) -> bytes:
@@ -59,7 +76,7 @@ def test_without_usage_per_event_the_tokenizer_counts() -> None:
         (2.0, sse(delta(content="aab"))),
         (2.4, sse(delta(content="bbcccc"))),
         (2.5, sse(delta(finish="stop")) + usage(4)),
-        token_ends=lambda text: [2, 3, 5, 9],
+        own=lambda text: [2, 3, 5, 9],
     )
     assert answer.counts == "tokenizer"
     assert [piece.tokens for piece in answer.pieces] == [2, 2]
@@ -70,10 +87,35 @@ def test_a_usage_that_the_tokenizer_does_not_find_is_noted() -> None:
     answer = read(
         (2.0, sse(delta(content="aab"))),
         (2.5, sse(delta(finish="stop")) + usage(40)),
-        token_ends=lambda text: [2, 3],
+        own=lambda text: [2, 3],
     )
     assert answer.usage_differs
     assert answer.output_tokens == 40
+
+
+def test_one_counter_counts_the_answers_of_all_endpoints_alike() -> None:
+    # The counter sees a token in every four characters, whatever the model's tokenizer saw.
+    answer = read(
+        (2.0, sse(delta(content="x" * 10))),
+        (4.0, sse(delta(content="y" * 30))),
+        (4.1, sse(delta(finish="stop")) + usage(20)),
+        common=lambda text: range(4, len(text) + 1, 4),
+    )
+    assert (answer.output_tokens, answer.counts) == (20, "share")  # usage holds for the model
+    assert (answer.common_tokens, answer.common_after_first) == (10, 8)
+    assert common_speed(answer) == pytest.approx(8 / 2)
+
+
+def test_without_usage_tokens_are_those_of_the_counter() -> None:
+    answer = read(
+        (2.0, sse(delta(content="x" * 10))),
+        (3.0, sse(delta(content="y" * 30))),
+        (3.1, sse(delta(finish="stop"))),
+        common=lambda text: range(4, len(text) + 1, 4),
+    )
+    assert (answer.output_tokens, answer.counts, answer.has_usage) == (10, "counter", False)
+    assert [piece.tokens for piece in answer.pieces] == [2, 8]
+    assert output_speed(answer) == pytest.approx(8)
 
 
 def test_batches_of_unknown_size_share_the_tokens_by_length() -> None:

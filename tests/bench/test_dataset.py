@@ -81,3 +81,53 @@ def test_an_empty_or_missing_file_is_one_sentence(tmp_path: Path) -> None:
         dataset(written(tmp_path))
     with pytest.raises(ConfigError, match="dataset"):
         dataset(tmp_path / "none.jsonl")
+
+
+CHECKS = """
+def holds(text, line):
+    return line["data"]["word"] in text and line["prompt"] == "say it"
+
+def breaks(text, line):
+    return 1 / 0
+
+NUMBER = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "outcome"),
+    [
+        ({"check": "mine_checks:holds"}, "the ship", Outcome.PASSED),
+        ({"check": "mine_checks:holds"}, "the sea", Outcome.WRONG_ANSWER),
+        ({"check": "mine_checks:holds", "exact": "the ship"}, "the ships", Outcome.WRONG_ANSWER),
+        ({"check": "mine_checks:breaks"}, "the ship", Outcome.FAILED_CHECK),
+    ],
+)
+def test_a_function_of_ones_own_judges(
+    rule: dict[str, Any], text: str, outcome: Outcome, tmp_path: Path
+) -> None:
+    (tmp_path / "mine_checks.py").write_text(CHECKS)
+    line = {"prompt": "say it", "data": {"word": "ship"}, **rule}
+    task = dataset(written(tmp_path, line)).make(0, 0, 0)
+    assert task.check([answered(text)]) is outcome
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ("mine_checks", "say module:function"),
+        ("../mine_checks:holds", "say module:function"),
+        ("os.path:exists", "say module:function"),
+        ("nothing:holds", "there is no .*nothing.py"),
+        ("mine_checks:misses", "no function misses"),
+        ("mine_checks:NUMBER", "no function NUMBER"),
+        ("broken:holds", "broken.py cannot be loaded"),
+    ],
+)
+def test_a_function_that_is_not_there_is_one_sentence(
+    check: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine_checks.py").write_text(CHECKS)
+    (tmp_path / "broken.py").write_text("import no_such_module_anywhere")
+    with pytest.raises(ConfigError, match=told):
+        dataset(written(tmp_path, {"prompt": "a", "check": check}))

@@ -20,6 +20,10 @@ def player(**options: object) -> Player:
     return Player(clock=LoopClock(), seed=0, **options)  # type: ignore[arg-type]
 
 
+def due(times: list[float]) -> list[tuple[float, int]]:
+    return [(at_s, number) for number, at_s in enumerate(times)]
+
+
 def ttfts(attempts: list[Attempt]) -> list[float]:
     return [t for a in attempts if (t := ttft_s(a.answers[0])) is not None]
 
@@ -31,9 +35,13 @@ def test_an_open_loop_counts_the_wait_that_a_closed_one_hides() -> None:
 
     async def main() -> tuple[list[Attempt], list[Attempt]]:
         slow = scripted("slow", lambda _: "yes", first_s=1.0, lanes=1)
-        opened = await open_loop(player(), slow, times, lambda i: question("s", 0, i), stage="100%")
+        opened = await open_loop(
+            player(), slow, due(times), lambda i: question("s", 0, i), stage="100%"
+        )
         tasks = (question("s", 0, i) for i in itertools.count())
-        closed = await closed_loop(player(), slow, tasks, concurrency=1, duration_s=10)
+        closed = await closed_loop(
+            player(), slow, tasks, concurrency=1, until_s=LoopClock().now_s() + 10
+        )
         return opened, closed
 
     opened, closed = play(main())
@@ -46,7 +54,9 @@ def test_sends_keep_their_times_while_answers_are_slow() -> None:
 
     async def main() -> list[Attempt]:
         never = scripted("slow", lambda _: "yes", first_s=100.0)
-        return await open_loop(player(), never, times, lambda i: question("s", 0, i), stage="x")
+        return await open_loop(
+            player(), never, due(times), lambda i: question("s", 0, i), stage="x"
+        )
 
     attempts = play(main())
     assert [a.answers[0].sent_s for a in attempts] == pytest.approx(times)
@@ -66,7 +76,7 @@ def test_a_client_that_is_late_counts_from_when_it_should_have_sent() -> None:
 
     async def main() -> list[Attempt]:
         late = Player(clock=Held(), seed=0)
-        return await open_loop(late, scripted("e", lambda _: "yes"), [1.0], slowly, stage="x")
+        return await open_loop(late, scripted("e", lambda _: "yes"), due([1.0]), slowly, stage="x")
 
     (attempt,) = play(main())
     assert attempt.start_s == pytest.approx(1.0)
@@ -86,7 +96,7 @@ def test_a_closed_loop_keeps_so_many_running() -> None:
     async def main() -> list[Attempt]:
         place = scripted("e", lambda _: "yes", first_s=1.0)
         tasks = (question("s", 0, i) for i in itertools.count())
-        return await closed_loop(player(), place, tasks, concurrency=4, duration_s=5)
+        return await closed_loop(player(), place, tasks, concurrency=4, until_s=5)
 
     attempts = play(main())
     assert len(attempts) == 20

@@ -13,6 +13,9 @@ from headrace.bench.prices import read_prices, spent
 from headrace.bench.report import page, read_lines, write_lines
 from headrace.bench.report.lines import Report
 from headrace.bench.report.plots import Axis, Series, lines
+from headrace.bench.report.tables import verdict
+from headrace.bench.statistics import Difference
+from headrace.bench.summary import Comparison
 from headrace.errors import ConfigError
 from tests.bench.conftest import PRICE
 from tests.bench.virtual import answered
@@ -94,6 +97,25 @@ def test_the_page_shows_every_table_and_picture(report: Report) -> None:
     assert "Not valid, because the client itself was late or busy: race" in html
     assert "published elsewhere, third-party" in html
     assert "a test" in html
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "pairs", "told"),
+    [
+        (0.1, 0.2, 9, "a is better"),
+        (-0.2, -0.1, 9, "b is better"),
+        (-0.1, 0.1, 9, "no difference shown"),
+        (0.1, 0.2, 5, "too few pairs to tell"),
+    ],
+)
+def test_a_difference_of_times_says_who_is_better(
+    low: float, high: float, pairs: int, told: str
+) -> None:
+    found = Difference(value=(low + high) / 2, low=low, high=high, pairs=pairs)
+    compared = Comparison(
+        scenario="short", first="a", second="b", metric="TTFT, s", difference=found
+    )
+    assert verdict(compared) == told
 
 
 def test_a_cost_of_a_success_is_the_price_of_all_tokens(report: Report) -> None:

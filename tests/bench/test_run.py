@@ -18,7 +18,7 @@ from headrace.bench.scenarios.words import words
 from headrace.bench.summary import Cell, cells, comparisons
 from headrace.errors import EngineError
 from tests.bench.agent import good_agent
-from tests.bench.virtual import LoopClock, answered, play, scripted
+from tests.bench.virtual import LoopClock, Scripted, answered, play, scripted
 
 TEN = "one two three four five six seven eight nine ten"
 CLOSED = ("short", "summary-10k", "summary-30k", "tool-call", "dialogue")
@@ -154,6 +154,24 @@ def test_prompts_are_cut_to_the_context_and_a_note_says_so() -> None:
     done, _ = run("summary-10k", "short", endpoints=[place], tasks=1, context_tokens=500)
     assert "summary-10k: not run, the context is too small" in done.notes
     assert {a.scenario for a in done.attempts} == {"short"}
+
+
+def test_full_lengths_are_asked_where_the_endpoint_takes_it() -> None:
+    class Strict(Scripted):
+        async def post(self, body: bytes, on_piece: Any = None) -> Exchange:
+            if b"ignore_eos" in body:
+                return Exchange(sent_s=0.0, ended_s=0.0, status=422)
+            return await super().post(body, on_piece)
+
+    lenient = scripted("lenient", lambda _: "yes")
+    strict = replace(scripted("strict", lambda _: ""), transport=Strict(reply=lambda _: "yes"))
+    done, _ = run("shape-100", "short", endpoints=[lenient, strict], tasks=2)
+    assert done.notes == ["strict: does not take ignore_eos, lengths as they come"]
+    bodies = lenient.transport.bodies  # type: ignore[attr-defined]
+    asked = [("ignore_eos" in body, body["max_tokens"]) for body in bodies]
+    assert {(True, 300), (False, 64)} < set(asked)
+    assert (False, 300) not in asked
+    assert len(strict.transport.bodies) == len(bodies) - 1  # type: ignore[attr-defined]
 
 
 def test_a_spent_budget_ends_the_run_with_a_note() -> None:

@@ -22,7 +22,7 @@ from tests.bench.virtual import answered
 SEEDS = range(12)
 
 
-@pytest.mark.parametrize("name", list(SCENARIOS))
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "warm-cache"])
 def test_the_same_seed_sends_the_same_and_no_two_begin_alike(name: str) -> None:
     scenario = scenario_named(name)
     words = min(scenario.words, 300)
@@ -34,6 +34,13 @@ def test_the_same_seed_sends_the_same_and_no_two_begin_alike(name: str) -> None:
         assert calls[0].body("m", 7) == calls[1].body("m", 7)
         bodies.append(str(calls[0].messages[0]["content"])[:14])
     assert len(set(bodies)) == len(bodies)
+
+
+def test_a_warm_cache_is_asked_the_same_again_as_tasks_of_their_own() -> None:
+    tasks = [scenario_named("warm-cache").make(7, number, 300) for number in range(3)]
+    calls = [call for task in tasks if (call := task.next_call(())) is not None]
+    assert calls[0].body("m", 7) == calls[1].body("m", 7) == calls[2].body("m", 7)
+    assert len({task.id for task in tasks}) == 3
 
 
 def test_no_two_scenarios_begin_alike() -> None:

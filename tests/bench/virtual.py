@@ -63,7 +63,9 @@ def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
 class Scripted:
     """Answers `reply(body)` word by word: the first after `first_s`, then one each `gap_s`.
 
-    With `lanes`, only so many requests are worked on at once; the others wait their turn.
+    With `lanes`, only so many requests are worked on at once; the others wait their turn. Events
+    hold `words_an_event`, and say so in usage of their own if there are several; the first
+    `thoughts` events are reasoning. A proxy lets `held` of them go together.
     """
 
     reply: Callable[[dict[str, Any]], str | ToolCall]
@@ -71,6 +73,9 @@ class Scripted:
     gap_s: float = 0.01
     lanes: int = 1_000
     fault_every: int = 0  # each n-th answer is cut
+    words_an_event: int = 1
+    thoughts: int = 0
+    held: int = 1
 
     def __post_init__(self) -> None:
         self._turn = asyncio.Semaphore(self.lanes)
@@ -86,14 +91,18 @@ class Scripted:
         sent_s = now_s()
         arrivals: list[tuple[float, bytes]] = []
         async with self._turn:
-            for data in _stream(asked, self.reply(asked)):
-                if len(arrivals) == 1:
-                    await asyncio.sleep(self.first_s)
-                elif arrivals and b"usage" not in data:
-                    await asyncio.sleep(self.gap_s)
-                arrivals.append((now_s(), data))
-                if on_piece is not None:
-                    on_piece(now_s(), data)
+            first, *events, last = self._stream(asked, self.reply(asked))
+            arrivals.append((now_s(), first))
+            for begin in range(0, len(events), self.held):
+                group = events[begin : begin + self.held]
+                waits = [self.gap_s] * len(group)
+                waits[0] = self.gap_s if begin else self.first_s
+                await asyncio.sleep(sum(waits))
+                for data in group:
+                    arrivals.append((now_s(), data))
+                    if on_piece is not None:
+                        on_piece(now_s(), data)
+            arrivals.append((now_s(), last))
         is_cut = self.fault_every and number % self.fault_every == 0
         return Exchange(
             sent_s=sent_s,
@@ -107,22 +116,25 @@ class Scripted:
     async def close(self) -> None:
         """Nothing to close."""
 
-
-def _stream(asked: dict[str, Any], reply: str | ToolCall) -> Iterator[bytes]:
-    yield sse(delta(role="assistant", content=""))
-    if isinstance(reply, ToolCall):
-        function = {"name": reply.name, "arguments": reply.arguments}
-        call = {"index": 0, "id": reply.id, "type": "function", "function": function}
-        yield sse(delta(tool_calls=[call]))
-        written = 1
-    else:
-        words = reply.split(" ")
-        for index, word in enumerate(words):
-            yield sse(delta(content=word if index == 0 else f" {word}"))
-        written = len(words)
-    prompt = sum(len(str(m.get("content") or "").split()) for m in asked["messages"])
-    usage = {"prompt_tokens": prompt, "completion_tokens": written}
-    yield sse({**delta(finish="stop"), "usage": usage}) + b"data: [DONE]\n\n"
+    def _stream(self, asked: dict[str, Any], reply: str | ToolCall) -> Iterator[bytes]:
+        yield sse(delta(role="assistant", content=""))
+        if isinstance(reply, ToolCall):
+            function = {"name": reply.name, "arguments": reply.arguments}
+            call = {"index": 0, "id": reply.id, "type": "function", "function": function}
+            yield sse(delta(tool_calls=[call]))
+            written = 1
+        else:
+            words, size = reply.split(" "), self.words_an_event
+            for index, begin in enumerate(range(0, len(words), size)):
+                some = words[begin : begin + size]
+                text = ("" if begin == 0 else " ") + " ".join(some)
+                kind = "reasoning" if index < self.thoughts else "content"
+                so_far = {"usage": {"completion_tokens": begin + len(some)}} if size > 1 else {}
+                yield sse(delta(**{kind: text}) | so_far)
+            written = len(words)
+        prompt = sum(len(str(m.get("content") or "").split()) for m in asked["messages"])
+        usage = {"prompt_tokens": prompt, "completion_tokens": written}
+        yield sse({**delta(finish="stop"), "usage": usage}) + b"data: [DONE]\n\n"
 
 
 def scripted(

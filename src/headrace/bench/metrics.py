@@ -89,6 +89,12 @@ def output_speed(answer: Answer) -> float | None:
     return tokens / took_s if took_s > 0 and tokens > 0 else None
 
 
+def common_speed(answer: Answer) -> float | None:
+    """As `output_speed`, in tokens of the counter that is the same for all endpoints."""
+    tokens, took_s = answer.common_after_first, _after_first(answer)[1]
+    return tokens / took_s if tokens and took_s > 0 else None
+
+
 def tpot_s(answer: Answer) -> float | None:
     """(E2E - TTFT) / (tokens - tokens of the first moment)."""
     tokens, took_s = _after_first(answer)

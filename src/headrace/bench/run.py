@@ -4,20 +4,25 @@ What is sent is settled by the seed and the scenarios' version alone. Endpoints 
 (the model's name apart), so that differences can be taken in pairs.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from headrace.bench.client import read_answer
 from headrace.bench.load import (
+    Alone,
     ClientLag,
+    ClosedLoop,
     Endpoint,
     LagWatch,
+    Loaded,
+    Loader,
+    Numbered,
+    OpenLoop,
+    Order,
     Player,
-    closed_loop,
-    open_loop,
+    counted_by,
     poisson_times,
 )
 from headrace.bench.metrics import Attempt, steady_window
@@ -25,6 +30,7 @@ from headrace.bench.scenarios import Scenario
 from headrace.bench.scenarios.short import shape
 from headrace.errors import EngineError
 
+_OK = 200
 _PROBE_WORDS = 200
 _MARGIN = 1.05  # other logs hold a little more tokens a word than the probe
 _TEMPLATE_TOKENS = 64  # that a chat template may add
@@ -55,20 +61,32 @@ class Run:
     capacity: dict[str, float] = field(default_factory=dict[str, float])  # tasks/s, by endpoint
     notes: list[str] = field(default_factory=list[str])
 
+    def add_lags(self, scenario: str, loaded: Loaded) -> None:
+        """Keep what is worst of each process in a scenario."""
+        for process, lag in loaded.lags.items():
+            name = f"{scenario}, {process}" if process else scenario
+            self.lags[name] = lag.worse(self.lags.get(name))
+
 
 @dataclass(slots=True, kw_only=True)
 class Runner:
-    """Runs; `cpu_s` gives this process's processor time, `on_scenario` hears what begins."""
+    """Runs; `cpu_s` gives this process's processor time, `on_scenario` hears what begins.
+
+    Tasks one at a time are played here, load is sent by `loader` (None: here too).
+    """
 
     player: Player
     endpoints: Sequence[Endpoint]
     settings: RunSettings
     cpu_s: Callable[[], float]
+    loader: Loader | None = None
     on_scenario: Callable[[str], None] = lambda _: None
     run: Run = field(default_factory=Run)
 
     async def go(self) -> Run:
         """All scenarios. Raises EngineError where an endpoint does not answer at all."""
+        if any(scenario.is_full_length for scenario in self.settings.scenarios):
+            self.endpoints = [await self._full_length(endpoint) for endpoint in self.endpoints]
         tokens_per_word = [await self._probe(endpoint) for endpoint in self.endpoints]
         for scenario in self.settings.scenarios:
             words = self._cut(scenario, max(tokens_per_word))
@@ -78,11 +96,8 @@ class Runner:
                 self.run.notes.append(f"{scenario.name}: not run, the budget is spent")
                 continue
             self.on_scenario(scenario.name)
-            async with LagWatch(self.player.clock, self.cpu_s) as watch:
-                play = self._load if scenario.is_load else self._closed
-                attempts = await play(scenario, words)
-            self.run.lags[scenario.name] = watch.lag(attempts)
-            self.run.attempts += attempts
+            play = self._load if scenario.is_load else self._closed
+            self.run.attempts += await play(scenario, words)
             if self.player.budget.is_spent:
                 self.run.notes.append(f"{scenario.name}: cut short, the budget is spent")
         return self.run
@@ -93,12 +108,23 @@ class Runner:
         body = call.body(endpoint.model, self.settings.seed)
         answer = read_answer(await endpoint.transport.post(body))
         self.player.budget.add(answer, endpoint.price)
-        if answer.status != 200:
+        if answer.status != _OK:
             raise EngineError(f"{endpoint.name} does not answer: {answer.fault}")
         if answer.prompt_tokens is None:
             self.run.notes.append(f"{endpoint.name}: reports no usage; 1.5 tokens a word assumed")
             return 1.5
         return answer.prompt_tokens / call.words * _MARGIN
+
+    async def _full_length(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint, knowing whether it takes `ignore_eos`."""
+        call = shape("length", self.settings.seed, _WARM_UP, 1, 1).call
+        body = call.body(endpoint.model, self.settings.seed, takes_ignore_eos=True)
+        answer = read_answer(await endpoint.transport.post(body))
+        self.player.budget.add(answer, endpoint.price)
+        if answer.status == _OK:
+            return replace(endpoint, takes_ignore_eos=True)
+        self.run.notes.append(f"{endpoint.name}: does not take ignore_eos, lengths as they come")
+        return endpoint
 
     def _cut(self, scenario: Scenario, tokens_per_word: float) -> int | None:
         """Words of its longest prompt, None if it cannot be run."""
@@ -121,48 +147,59 @@ class Runner:
         rng = np.random.default_rng((self.settings.seed, 1))
         found: list[Attempt] = []
         count = self.settings.tasks or scenario.tasks
-        for number in (_WARM_UP, *range(count)):
-            task = scenario.make(self.settings.seed, number, words)
-            for endpoint in self._shuffled(rng):
-                attempt = await self.player.play(endpoint, task)
-                if attempt is not None and number != _WARM_UP:
-                    found.append(attempt)
-        return found
+        async with LagWatch(self.player.clock, self.cpu_s) as watch:
+            for number in (_WARM_UP, *range(count)):
+                task = scenario.make(self.settings.seed, number, words)
+                for place in self._shuffled(rng):
+                    attempt = await self.player.play(self.endpoints[place], task)
+                    if attempt is not None and number != _WARM_UP:
+                        found.append(attempt)
+        self.run.lags[scenario.name] = watch.lag(found)
+        return counted_by(self.endpoints, found)
 
     async def _load(self, scenario: Scenario, words: int) -> list[Attempt]:
         """Capacity first, in a closed loop; then shares of it offered, in an open loop."""
         rng = np.random.default_rng((self.settings.seed, 2))
         settings = self.settings
-        for endpoint in self._shuffled(rng):
-            numbers = itertools.count(_WARM_UP)
-            tasks = (scenario.make(settings.seed, number, words) for number in numbers)
-            attempts = await closed_loop(
-                self.player,
-                endpoint,
-                tasks,
+        make = Numbered(scenario.make, settings.seed, words)
+        for place in self._shuffled(rng):
+            order = ClosedLoop(
+                endpoint=place,
+                make=make,
+                first=_WARM_UP,
                 concurrency=settings.concurrency,
                 duration_s=settings.stage_s,
             )
+            attempts = await self._send(scenario, order)
             if not attempts:
                 return []
-            self.run.capacity[endpoint.name] = _rate(attempts)
+            self.run.capacity[self.endpoints[place].name] = _rate(attempts)
         found: list[Attempt] = []
         for stage, share in enumerate(settings.shares):
-            for endpoint in self._shuffled(rng):
-                rate = share * self.run.capacity[endpoint.name]
+            for place in self._shuffled(rng):
+                rate = share * self.run.capacity[self.endpoints[place].name]
                 times = poisson_times(rate, settings.stage_s, settings.seed + stage)
                 first = _WARM_UP + (stage + 1) * _ROOM
-                found += await open_loop(
-                    self.player,
-                    endpoint,
-                    times,
-                    lambda i, first=first: scenario.make(settings.seed, first + i, words),
+                order = OpenLoop(
+                    endpoint=place,
+                    make=make,
+                    due=[(at_s, first + index) for index, at_s in enumerate(times)],
                     stage=f"{share:.0%}",
                 )
+                found += await self._send(scenario, order)
         return found
 
-    def _shuffled(self, rng: np.random.Generator) -> list[Endpoint]:
-        return [self.endpoints[int(index)] for index in rng.permutation(len(self.endpoints))]
+    async def _send(self, scenario: Scenario, order: Order) -> list[Attempt]:
+        loader = self.loader or Alone(
+            player=self.player, endpoints=self.endpoints, cpu_s=self.cpu_s
+        )
+        loaded = await loader.load(order)
+        self.run.add_lags(scenario.name, loaded)
+        return loaded.attempts
+
+    def _shuffled(self, rng: np.random.Generator) -> list[int]:
+        """The endpoints' places, in random order."""
+        return [int(place) for place in rng.permutation(len(self.endpoints))]
 
 
 def _rate(attempts: Sequence[Attempt]) -> float:

@@ -1,12 +1,13 @@
 """A run in numbers: one row for each scenario (stage by stage under load) and endpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.bench.client import Answer
 from headrace.bench.metrics import (
     Attempt,
     Window,
+    common_speed,
     e2e_s,
     is_buffered,
     itl_s,
@@ -61,6 +62,9 @@ class Cell:
     micro_per_success: float | None  # millionths of the price's currency, all attempts
     counts: Sequence[str]  # how tokens of events were known
     flags: Sequence[str]  # what to know before believing it
+    # In tokens of the counter that is the same for all endpoints.
+    common_speed: Quantiles = field(default_factory=dict[str, Estimate | None])
+    common_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,8 @@ def _cell(attempts: Sequence[Attempt], price: Price | None) -> Cell:
         micro_per_success=cost.micro / successes if successes and cost.micro is not None else None,
         counts=sorted({answer.counts for answer in whole}),
         flags=_flags(whole, window),
+        common_speed=_quantiles(whole, common_speed),
+        common_tokens=sum(answer.common_tokens or 0 for answer in answers),
     )
 
 
@@ -164,8 +170,12 @@ def _flags(answers: Sequence[Answer], window: Window | None) -> list[str]:
         found.append("events come in bursts: something holds the stream back")
     if any(answer.usage_differs for answer in answers):
         found.append("usage differs from the tokenizer's count by more than 2 %")
-    if any(not answer.has_usage for answer in answers):
+    if any(not answer.has_usage and answer.counts == "events" for answer in answers):
         found.append("no usage reported: tokens are events")
+    if any(answer.counts == "counter" for answer in answers):
+        found.append("no usage reported: tokens are those of the common counter")
+    if any(answer.counts == "log" for answer in answers):
+        found.append("from a log, which has first and last moments only: gaps are means")
     if any(answer.counts == "share" for answer in answers):
         found.append("events hold several tokens: those of each are estimated by its length")
     if any(answer.cached_tokens for answer in answers):
@@ -175,11 +185,13 @@ def _flags(answers: Sequence[Answer], window: Window | None) -> list[str]:
     return found
 
 
+_WHOLE = "whole task, s"
+_ALIKE = 0.1  # output tokens of both may differ by as much, where whole tasks are compared
 # What is compared, by its name in reports; (an attempt -> its number, smaller is better).
 _COMPARED: Mapping[str, Callable[[Attempt], float | None]] = {
     "TTFT, s": lambda attempt: ttft_s(attempt.answers[0]),
     "output speed, tok/s": lambda attempt: output_speed(attempt.answers[-1]),
-    "whole task, s": lambda attempt: attempt.duration_s,
+    _WHOLE: lambda attempt: attempt.duration_s,
 }
 
 
@@ -201,13 +213,19 @@ def comparisons(attempts: Sequence[Attempt]) -> list[Comparison]:
 def _compared(
     scenario: str, first: str, second: str, ours: Sequence[Attempt], theirs: Sequence[Attempt]
 ) -> list[Comparison]:
+    lengths = [
+        {a.task: sum(answer.output_tokens for answer in a.answers) for a in attempts}
+        for attempts in (ours, theirs)
+    ]
     differences: dict[str, Difference | None] = {}
     for metric, measure in _COMPARED.items():
         values = [
             {
                 a.task: value
                 for a in attempts
-                if a.outcome is not Outcome.FAILED_CALL and (value := measure(a)) is not None
+                if a.outcome is not Outcome.FAILED_CALL
+                and (metric != _WHOLE or _is_alike(*(of.get(a.task) for of in lengths)))
+                and (value := measure(a)) is not None
             }
             for attempts in (ours, theirs)
         ]
@@ -219,3 +237,10 @@ def _compared(
         for metric, found in differences.items()
         if found is not None
     ]
+
+
+def _is_alike(first: float | None, second: float | None) -> bool:
+    """Whether two lengths may be compared: who says less is not quicker."""
+    if first is None or second is None:
+        return False
+    return abs(first - second) <= _ALIKE * max(first, second)

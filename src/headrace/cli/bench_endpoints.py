@@ -1,7 +1,8 @@
-"""What `bench run` and `bench race` share: endpoints from options, and the report's facts."""
+"""What the commands of the benchmark share: endpoints from options, and the report's facts."""
 
 import os
 import platform
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,9 +14,9 @@ import httpx
 import msgspec
 
 from headrace import __version__
-from headrace.bench.client import HttpTransport
-from headrace.bench.client.answer import TokenEnds
-from headrace.bench.load import Budget, Endpoint
+from headrace.bench.client.tokens import token_ends
+from headrace.bench.likeness import likenesses
+from headrace.bench.load import Address, Alone, Budget, Crew, Endpoint, Loader, Player
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import read_prices
 from headrace.bench.report.lines import Facts, Report
@@ -23,11 +24,16 @@ from headrace.bench.run import Run
 from headrace.bench.summary import cells, comparisons
 from headrace.clock import SystemClock
 from headrace.errors import ConfigError
+from headrace.model import bundled_model
+from headrace.model.bundle import BUNDLED_NAME
 
 URL_HELP = "address of an endpoint; repeat it to compare several"
 NAME_HELP = "what reports call it, one for each --url [model or host]"
 MODEL_HELP = "its model, one for each --url (or one for all)"
 KEY_HELP = "file with its API key, one for each --url (or one for all)"
+COUNTER_HELP = "tokenizer.json that counts all endpoints alike [the bundled model's]"
+TOKENIZER_HELP = "the model's tokenizer.json, to count what events hold"
+PROCESSES_HELP = "of the client, which share the load"
 PRICES_HELP = "price table, TOML"
 SEED_HELP = "the same seed sends the same [a new one, so that no cache knows the prompts]"
 _TIMEOUT_S = 10.0
@@ -42,56 +48,93 @@ def one_each(values: Sequence[Any], count: int, option: str) -> list[Any]:
     raise ConfigError(f"{option}: give it once, or {count} times as --url; it came {len(values)} x")
 
 
-@asynccontextmanager
-async def endpoints(
+async def addresses(
     urls: Sequence[str],
     names: Sequence[str],
     models: Sequence[str],
     key_files: Sequence[Path],
     prices: Path | None,
-    tokenizer: Path | None,
-) -> AsyncGenerator[tuple[list[Endpoint], int | None], None]:
-    """The endpoints and the smallest context among them, None where none says its own.
+    tokenizer: Path | None = None,
+    counter: Path | None = None,
+) -> tuple[list[Address], int | None]:
+    """Where the endpoints are, and the smallest context among them, None where none says its own.
 
     Raises ConfigError for options that do not fit and endpoints that do not answer.
     """
     keys = [_key(path) for path in key_files] or [None]
     table = read_prices(prices) if prices else {}
-    ends = token_ends(tokenizer) if tokenizer else None
-    chosen_models: list[str] = []
-    transports: list[HttpTransport] = []
-    contexts: list[int] = []
-    try:
-        for url, model, key in zip(
+    asked = list(
+        zip(
             urls,
             one_each(models, len(urls), "--model") if models else [None] * len(urls),
             one_each(keys, len(urls), "--key-file"),
             strict=True,
-        ):
-            listed = await _models(url, key)
-            if model is None and not listed:
-                raise ConfigError(f"{url} lists no models: name one with --model")
-            chosen: str = model or next(iter(listed))
-            if context := listed.get(chosen):
-                contexts.append(context)
-            chosen_models.append(chosen)
-            transports.append(HttpTransport(url, SystemClock(), key=key))
-        for chosen in chosen_models:
-            if prices is not None and chosen not in table:
-                raise ConfigError(f"{prices} has no price of {chosen}")
-        told = list(names) or _names(urls, chosen_models)
-        if len(set(told)) != len(urls):
-            raise ConfigError("--name: one for each --url, no two alike")
-        found = [
-            Endpoint(
-                name=name, model=model, transport=wire, price=table.get(model), token_ends=ends
-            )
-            for name, model, wire in zip(told, chosen_models, transports, strict=True)
-        ]
-        yield found, min(contexts, default=None)
+        )
+    )
+    for path in (tokenizer, counter):
+        if path is not None:
+            token_ends(path)
+    chosen: list[str] = []
+    contexts: list[int] = []
+    for url, model, key in asked:
+        listed = await _models(url, key)
+        if model is None and not listed:
+            raise ConfigError(f"{url} lists no models: name one with --model")
+        chosen.append(model or next(iter(listed)))
+        if context := listed.get(chosen[-1]):
+            contexts.append(context)
+        if prices is not None and chosen[-1] not in table:
+            raise ConfigError(f"{prices} has no price of {chosen[-1]}")
+    told = list(names) or _names(urls, chosen)
+    if len(set(told)) != len(urls) or len(told) != len(urls):
+        raise ConfigError("--name: one for each --url, no two alike")
+    found = [
+        Address(
+            name=name,
+            url=url,
+            model=model,
+            key=key,
+            price=table.get(model),
+            tokenizer=tokenizer,
+            counter=counter,
+        )
+        for name, model, (url, _, key) in zip(told, chosen, asked, strict=True)
+    ]
+    return found, min(contexts, default=None)
+
+
+@asynccontextmanager
+async def opened(found: Sequence[Address]) -> AsyncGenerator[list[Endpoint], None]:
+    """Their endpoints. Raises ConfigError for an address that is none."""
+    endpoints: list[Endpoint] = []
+    try:
+        endpoints += [address.open(SystemClock()) for address in found]
+        yield endpoints
     finally:
-        for wire in transports:
-            await wire.close()
+        for endpoint in endpoints:
+            await endpoint.transport.close()
+
+
+@asynccontextmanager
+async def loading(
+    player: Player, found: Sequence[Address], endpoints: Sequence[Endpoint], processes: int
+) -> AsyncGenerator[Loader, None]:
+    """Who sends the load: this process, or so many."""
+    if processes == 1:
+        yield Alone(player=player, endpoints=endpoints, cpu_s=time.process_time)
+        return
+    async with Crew(player, found, processes) as crew:
+        yield crew
+
+
+def counter_file(asked: Path | None) -> Path:
+    """The tokenizer that counts all endpoints alike: the bundled model's if none is asked."""
+    return asked or bundled_model() / "tokenizer.json"
+
+
+def counter_name(asked: Path | None) -> str:
+    """How reports call it."""
+    return f"tokenizer of {BUNDLED_NAME}" if asked is None else str(asked)
 
 
 def _names(urls: Sequence[str], models: Sequence[str]) -> list[str]:
@@ -101,17 +144,6 @@ def _names(urls: Sequence[str], models: Sequence[str]) -> list[str]:
         if len(set(names)) == len(names):
             return list(names)
     return [f"{model} ({number})" for number, model in enumerate(models, 1)]
-
-
-def token_ends(path: Path) -> TokenEnds:
-    """Where a `tokenizer.json` sees tokens end. Raises ConfigError for a file that is none."""
-    from tokenizers import Tokenizer
-
-    try:
-        read = Tokenizer.from_file(str(path))
-    except Exception as exc:
-        raise ConfigError(f"tokenizer {path}: {exc}") from exc
-    return lambda text: [end for _, end in read.encode(text, add_special_tokens=False).offsets]
 
 
 def _key(path: Path) -> str:
@@ -176,7 +208,7 @@ def client_machine() -> dict[str, str]:
 
 
 def report(
-    title: str, found: Sequence[Endpoint], run: Run, settings: dict[str, Any], unix_s: float
+    title: str, found: Sequence[Address], run: Run, settings: dict[str, Any], unix_s: float
 ) -> Report:
     """What is written down of a run that began at `unix_s`."""
     prices = {endpoint.name: endpoint.price for endpoint in found if endpoint.price}
@@ -196,5 +228,6 @@ def report(
         ),
         cells=cells(attempts, prices),
         comparisons=comparisons(attempts),
+        likenesses=likenesses(attempts),
         attempts=attempts,
     )

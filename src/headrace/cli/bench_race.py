@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from headrace.bench.load import Endpoint, LagWatch, Player
+from headrace.bench.load import Address, Endpoint, LagWatch, Player, counted_by
 from headrace.bench.metrics import Attempt
 from headrace.bench.race import VOICE_BUDGET_S, Lane, Place, places
 from headrace.bench.race import race as run_race
@@ -24,9 +25,12 @@ from headrace.cli.bench_endpoints import (
     PRICES_HELP,
     SEED_HELP,
     URL_HELP,
+    addresses,
     budget,
-    endpoints,
+    counter_file,
+    counter_name,
     fresh_seed,
+    opened,
     report,
 )
 from headrace.cli.bench_run import write
@@ -57,17 +61,18 @@ def race(
     seed = fresh_seed(started_s) if seed is None else seed
     player = Player(clock=clock, seed=seed, budget=budget(max_tokens, max_cost, prices))
 
-    async def measure() -> tuple[list[Endpoint], Run]:
-        async with endpoints(url, name or [], model or [], key_file or [], prices, None) as (
-            found,
-            _,
-        ):
+    async def measure() -> tuple[list[Address], Run]:
+        options = (prices, None, counter_file(None))
+        found, _ = await addresses(url, name or [], model or [], key_file or [], *options)
+        async with opened(found) as there:
             async with LagWatch(clock, time.process_time) as watch:
-                attempts = await _watched(player, found, rounds)
-            return found, Run(attempts=attempts, lags={"race": watch.lag(attempts)})
+                attempts = await _watched(player, there, rounds)
+            lags = {"race": watch.lag(attempts)}
+            return found, Run(attempts=counted_by(there, attempts), lags=lags)
 
-    found, done = asyncio.run(measure())
-    made = report("Race", found, done, {"rounds": rounds, "seed": seed}, started_s)
+    found, done = uvloop.run(measure())
+    told = {"rounds": rounds, "seed": seed, "counter": counter_name(None)}
+    made = report("Race", found, done, told, started_s)
     write(made, out)
     order = places(done.attempts, made.facts.prices)
     if as_json:

@@ -1,19 +1,21 @@
 """`headrace bench run`: scenarios against endpoints, JSON lines and one HTML file."""
 
-import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from headrace.bench.calibration import calibrate
 from headrace.bench.gate import judge, junit, limits_of, read_limits
-from headrace.bench.load import Endpoint, Player
+from headrace.bench.load import Address, Player
 from headrace.bench.metrics import Attempt
 from headrace.bench.report import page, read_lines, write_lines
 from headrace.bench.report.lines import Report
@@ -22,17 +24,25 @@ from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import SCENARIOS, Scenario, scenario_named
 from headrace.bench.scenarios.dataset import dataset as own_tasks
 from headrace.cli.bench_endpoints import (
+    COUNTER_HELP,
     KEY_HELP,
     MODEL_HELP,
     NAME_HELP,
     PRICES_HELP,
+    PROCESSES_HELP,
     SEED_HELP,
+    TOKENIZER_HELP,
     URL_HELP,
+    addresses,
     budget,
-    endpoints,
+    counter_file,
+    counter_name,
     fresh_seed,
+    loading,
+    opened,
     report,
 )
+from headrace.cli.bench_plan import known_prices, planned, tell_plan
 from headrace.cli.output import print_json, say
 from headrace.clock import SystemClock
 
@@ -58,7 +68,7 @@ def run(
         Path | None, typer.Option("--junit", help="verdicts as JUnit XML")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="name of the two files, .jsonl and .html are added")
+        Path, typer.Option(help="name of the files: .jsonl, .html, .requests.jsonl are added")
     ] = Path("headrace-bench"),
     tasks: Annotated[int | None, typer.Option(min=1, help="of each, one at a time")] = None,
     stage_s: Annotated[float, typer.Option(min=1, help="of sending, a stage of load")] = 10.0,
@@ -66,11 +76,17 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help=SEED_HELP)] = None,
     key_file: Annotated[list[Path] | None, typer.Option(help=KEY_HELP)] = None,
     prices: Annotated[Path | None, typer.Option(help=PRICES_HELP)] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="tokenizer.json, to count what events hold")
-    ] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help=TOKENIZER_HELP)] = None,
+    counter: Annotated[Path | None, typer.Option(help=COUNTER_HELP)] = None,
+    processes: Annotated[int, typer.Option(min=1, help=PROCESSES_HELP)] = 1,
+    record: Annotated[
+        bool, typer.Option(help="write all bodies with their times and answers, for bench replay")
+    ] = True,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="spend no more, all told")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="spend no more")] = None,
+    calibration: Annotated[
+        bool, typer.Option(help="measure the client itself first, by a server beside it")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be sent")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
@@ -79,35 +95,55 @@ def run(
     kept = [*(read_limits(limits) if limits else ())]
     kept += limits_of(read_lines(baseline).cells, tolerance) if baseline else ()
     if dry_run:
-        _tell_plan(chosen, tasks, len(url), as_json)
+        told_prices = known_prices(prices, model or [], len(url))
+        tell_plan([planned(one, tasks, told_prices) for one in chosen], as_json)
         return
     started_s = SystemClock().unix_s()
     seed = fresh_seed(started_s) if seed is None else seed
     settings = RunSettings(
         scenarios=chosen, seed=seed, tasks=tasks, stage_s=stage_s, concurrency=concurrency
     )
-    player = Player(clock=SystemClock(), seed=seed, budget=budget(max_tokens, max_cost, prices))
+    player = Player(
+        clock=SystemClock(),
+        seed=seed,
+        budget=budget(max_tokens, max_cost, prices),
+        record=[] if record else None,
+    )
 
-    async def measure() -> tuple[list[Endpoint], Run]:
-        asked = endpoints(url, name or [], model or [], key_file or [], prices, tokenizer)
-        async with asked as (found, room):
-            return found, await _watched(player, found, settings, room)
+    async def measure() -> tuple[list[Address], Run, str]:
+        options = (prices, tokenizer, counter_file(counter))
+        found, room = await addresses(url, name or [], model or [], key_file or [], *options)
+        async with opened(found) as there, loading(player, found, there, processes) as loader:
+            fitting = replace(settings, context_tokens=room)
+            runner = Runner(
+                player=player,
+                endpoints=there,
+                settings=fitting,
+                cpu_s=time.process_time,
+                loader=loader,
+            )
+            itself = str(await calibrate(player.clock)) if calibration else "not done"
+            return found, await _watched(player, runner), itself
 
-    found, done = asyncio.run(measure())
+    found, done, itself = uvloop.run(measure())
     told: dict[str, Any] = {
         "scenarios": [one.name for one in chosen],
         "seed": seed,
         "tasks": tasks,
         "stage_s": stage_s,
         "concurrency": concurrency,
+        "processes": processes,
+        "counter": counter_name(counter),
+        "calibration": itself,
         "temperature": 0,
     }
     made = report("Benchmark", found, done, told, started_s)
     write(made, out)
+    write_record(player.record, out)
     if as_json:
         print_json({"facts": made.facts, "cells": made.cells, "comparisons": made.comparisons})
     else:
-        _print(made)
+        print_report(made)
     verdicts = judge(made.cells, kept)
     if junit_file is not None:
         junit_file.write_text(junit(verdicts))
@@ -124,23 +160,8 @@ def _chosen(names: Sequence[str], files: Sequence[Path]) -> list[Scenario]:
     return found or [one for one in SCENARIOS.values() if one.is_default]
 
 
-async def _watched(
-    player: Player, found: list[Endpoint], settings: RunSettings, context_tokens: int | None
-) -> Run:
+async def _watched(player: Player, runner: Runner) -> Run:
     """Run, with a line of progress on stderr where somebody looks."""
-    runner = Runner(
-        player=player,
-        endpoints=found,
-        settings=RunSettings(
-            scenarios=settings.scenarios,
-            seed=settings.seed,
-            tasks=settings.tasks,
-            stage_s=settings.stage_s,
-            concurrency=settings.concurrency,
-            context_tokens=context_tokens,
-        ),
-        cpu_s=time.process_time,
-    )
     if not sys.stderr.isatty():
         return await runner.go()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -173,30 +194,14 @@ def write(made: Report, out: Path) -> None:
     say(f"written: {html} and {lines}", style="dim")
 
 
-def _tell_plan(chosen: Sequence[Scenario], tasks: int | None, count: int, as_json: bool) -> None:
-    """What would be sent, in words: tokens are known only to endpoints."""
-    plan = [
-        {
-            "scenario": one.name,
-            "tasks": None if one.is_load else (tasks or one.tasks) * count,
-            "prompt_words": one.words,
-            "answer_tokens": one.max_tokens,
-        }
-        for one in chosen
-    ]
-    if as_json:
-        print_json({"would_send": plan})
-        return
-    table = Table("scenario", "tasks", "prompt words, at most", "answer tokens, at most")
-    for row in plan:
-        told = "as many as it can take" if row["tasks"] is None else str(row["tasks"])
-        table.add_row(
-            str(row["scenario"]), told, f"{row['prompt_words']:,}", f"{row['answer_tokens']:,}"
-        )
-    Console().print(table)
+def write_record(record: Sequence[bytes] | None, out: Path) -> None:
+    """What was sent and what came of it, as `bench replay` takes it."""
+    if record is not None:
+        out.with_name(f"{out.name}.requests.jsonl").write_bytes(b"\n".join(record) + b"\n")
 
 
-def _print(made: Report) -> None:
+def print_report(made: Report) -> None:
+    """What was found, for people."""
     table = Table("scenario", "endpoint", "tasks", "done", "TTFT P50", "P99", "tok/s", "system")
     for cell in made.cells:
         name = f"{cell.scenario} {cell.stage}".strip()

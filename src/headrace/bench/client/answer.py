@@ -4,19 +4,15 @@ Only visible text counts as output: a first event that carries nothing but the r
 and the usage event are no tokens. All pieces of one read carry that read's time.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from headrace.bench.client.exchange import Exchange
 
-TokenEnds = Callable[[str], Sequence[int]]  # a text -> where each of its tokens ends, in characters
 _OK = 200
-_MAX_DIFFERENCE = 0.02  # of usage from our own count, before it is worth a word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +53,20 @@ class Answer:
     output_tokens: float = 0.0
     cached_tokens: int | None = None
     has_usage: bool = False
-    counts: str = "events"  # how the tokens of an event are known: usage, tokenizer, events, share
+    # How the tokens of an event are known: usage, tokenizer (the model's own, as we were told),
+    # counter (the one for all endpoints, where there is no usage), events, share, log.
+    counts: str = "events"
     usage_differs: bool = False  # from the tokenizer's count, by more than 2 %
+    # By the counter that is the same for all endpoints, None without one.
+    common_tokens: int | None = None
+    common_after_first: int | None = None  # of them, those after the first moment's
 
 
-def read_answer(
-    exchange: Exchange, *, intended_s: float | None = None, token_ends: TokenEnds | None = None
-) -> Answer:
-    """Read an exchange whose request should have left at `intended_s` (None: when it did)."""
+def read_answer(exchange: Exchange, *, intended_s: float | None = None) -> Answer:
+    """Read an exchange whose request should have left at `intended_s` (None: when it did).
+
+    Tokenizers count later (`counting`); until then events hold what usage says of them.
+    """
     blank = Answer(
         start_s=exchange.sent_s if intended_s is None else intended_s,
         sent_s=exchange.sent_s,
@@ -80,7 +82,7 @@ def read_answer(
     seen = _Seen()
     for at_s, data in _events(exchange):
         seen.add(at_s, data)
-    return seen.answer(blank, token_ends)
+    return seen.answer(blank)
 
 
 def _events(exchange: Exchange) -> Iterator[tuple[float, bytes]]:
@@ -149,13 +151,11 @@ class _Seen:
         )
         return name + arguments
 
-    def answer(self, blank: Answer, token_ends: TokenEnds | None) -> Answer:
+    def answer(self, blank: Answer) -> Answer:
         usage = self.usage or {}
         details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
         total: float | None = usage.get("completion_tokens")
-        counts, pieces = self._counted(total, token_ends)
-        own = sum(piece.tokens for piece in pieces)
-        differs = counts == "tokenizer" and total is not None and total > 0
+        counts, pieces = self._counted(total)
         fault = blank.fault or self.fault
         if not fault and self.finish is None:
             fault = "the stream ended without a reason to finish"
@@ -168,26 +168,18 @@ class _Seen:
             calls=tuple(self.calls[index] for index in sorted(self.calls)),
             finish=self.finish,
             prompt_tokens=usage.get("prompt_tokens"),
-            output_tokens=own if total is None else total,
+            output_tokens=sum(p.tokens for p in pieces) if total is None else total,
             cached_tokens=details.get("cached_tokens"),
             has_usage=total is not None,
             counts=counts,
-            usage_differs=differs and abs(own - (total or 0)) > _MAX_DIFFERENCE * (total or 0),
         )
 
-    def _counted(
-        self, total: float | None, token_ends: TokenEnds | None
-    ) -> tuple[str, tuple[Piece, ...]]:
+    def _counted(self, total: float | None) -> tuple[str, tuple[Piece, ...]]:
         """How many tokens each piece holds, and who says so."""
         pieces = self.pieces
         steps = [b - a for a, b in zip([0, *self.counted], self.counted, strict=False)]
         if pieces and self.counted[0] > 0 and all(step >= 0 for step in steps):
             counts, tokens = "usage", [float(step) for step in steps]
-        elif token_ends is not None:
-            ends = token_ends("".join(p.text for p in pieces))
-            sums = [bisect_right(ends, at) for at in accumulate(len(p.text) for p in pieces)]
-            counts = "tokenizer"
-            tokens = [float(b - a) for a, b in zip([0, *sums], sums, strict=False)]
         elif total is None or abs(total - len(pieces)) <= 1:  # the end token has no text
             return "events", tuple(pieces)
         else:

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 from urllib.parse import urlsplit
 
 from headrace import __version__
@@ -156,8 +157,7 @@ class _Wire(asyncio.Protocol):
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:

@@ -28,6 +28,17 @@ class ClientLag:
         late_s = max(self.loop_p99_s, self.dispatch_p99_s or 0.0)
         return late_s <= MAX_LAG_S and self.cpu_share <= MAX_CPU_SHARE
 
+    def worse(self, other: "ClientLag | None") -> "ClientLag":
+        """Whatever is worse of the two; None is nothing."""
+        if other is None:
+            return self
+        delays = [d for d in (self.dispatch_p99_s, other.dispatch_p99_s) if d is not None]
+        return ClientLag(
+            loop_p99_s=max(self.loop_p99_s, other.loop_p99_s),
+            dispatch_p99_s=max(delays, default=None),
+            cpu_share=max(self.cpu_share, other.cpu_share),
+        )
+
 
 class LagWatch:
     """Watches the event loop while the block runs."""

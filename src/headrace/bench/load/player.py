@@ -1,13 +1,15 @@
 """Plays tasks on an endpoint: calls one after another, until done or one of them fails."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace.bench.client import Answer, Transport, read_answer
-from headrace.bench.client.answer import TokenEnds
+from headrace.bench.client.counting import counted
+from headrace.bench.client.tokens import TokenEnds
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import Price, spent
-from headrace.bench.scenarios import Call, Outcome, Task
+from headrace.bench.scenarios import Outcome, Task
+from headrace.bench.scenarios.log import logged
 from headrace.clock import Clock
 
 
@@ -32,6 +34,19 @@ class Budget:
         self.tokens += cost.prompt_tokens + cost.output_tokens
         self.micro += cost.micro or 0.0
 
+    def share(self, count: int) -> "Budget":
+        """What each of `count` processes may spend of what is left."""
+        tokens, micro = self.max_tokens, self.max_micro
+        return Budget(
+            max_tokens=None if tokens is None else (tokens - self.tokens) / count,
+            max_micro=None if micro is None else (micro - self.micro) / count,
+        )
+
+    def add_spent(self, other: "Budget") -> None:
+        """Count what another process spent."""
+        self.tokens += other.tokens
+        self.micro += other.micro
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -41,7 +56,16 @@ class Endpoint:
     model: str
     transport: Transport
     price: Price | None = None
-    token_ends: TokenEnds | None = None
+    token_ends: TokenEnds | None = None  # of its model
+    counter: TokenEnds | None = None  # the same for all endpoints
+    takes_ignore_eos: bool = False
+
+    def counted(self, attempt: Attempt) -> Attempt:
+        """The attempt with its tokens counted; when nothing is measured any more."""
+        answers = tuple(
+            counted(answer, own=self.token_ends, common=self.counter) for answer in attempt.answers
+        )
+        return replace(attempt, answers=answers)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +76,7 @@ class Player:
     seed: int
     budget: Budget = field(default_factory=Budget)
     on_attempt: Callable[[Attempt], None] = lambda _: None
+    record: list[bytes] | None = None  # of requests and answers, as `scenarios.log` has it
 
     async def play(
         self,
@@ -75,7 +100,12 @@ class Player:
         call = task.next_call(answers)
         while call is not None:
             meant_s = intended_s if not answers else None
-            answer = await self._ask(endpoint, call, meant_s, on_piece)
+            body = call.body(endpoint.model, self.seed, takes_ignore_eos=endpoint.takes_ignore_eos)
+            exchange = await endpoint.transport.post(body, on_piece)
+            answer = read_answer(exchange, intended_s=meant_s)
+            if self.record is not None:
+                line = logged(body, answer, endpoint=endpoint.name, task=task.id)
+                self.record.append(line)
             answers.append(answer)
             self.budget.add(answer, endpoint.price)
             on_answer(answer)
@@ -98,14 +128,3 @@ class Player:
         )
         self.on_attempt(attempt)
         return attempt
-
-    async def _ask(
-        self,
-        endpoint: Endpoint,
-        call: Call,
-        intended_s: float | None,
-        on_piece: Callable[[float, bytes], None] | None,
-    ) -> Answer:
-        body = call.body(endpoint.model, self.seed)
-        exchange = await endpoint.transport.post(body, on_piece)
-        return read_answer(exchange, intended_s=intended_s, token_ends=endpoint.token_ends)

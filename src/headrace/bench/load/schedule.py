@@ -32,10 +32,9 @@ async def closed_loop(
     tasks: Iterator[Task],
     *,
     concurrency: int,
-    duration_s: float,
+    until_s: float,
 ) -> list[Attempt]:
-    """Keep `concurrency` tasks running until `duration_s` have passed; the rest is finished."""
-    until_s = player.clock.now_s() + duration_s
+    """Keep `concurrency` tasks running until `until_s`; those under way then are finished."""
     done: list[Attempt] = []
 
     async def follow() -> None:
@@ -54,22 +53,21 @@ async def closed_loop(
 async def open_loop(
     player: Player,
     endpoint: Endpoint,
-    times: Sequence[float],
+    due: Sequence[tuple[float, int]],
     make: Callable[[int], Task],
     *,
     stage: str,
 ) -> list[Attempt]:
-    """Send task `make(i)` at `times[i]` (seconds from now) and wait for all of them."""
-    begin_s = player.clock.now_s()
+    """Send task `make(number)` at its time, for each (time, number) of `due`; wait for all."""
 
-    async def send(index: int, at_s: float) -> Attempt | None:
-        return await player.play(endpoint, make(index), intended_s=begin_s + at_s, stage=stage)
+    async def send(number: int, at_s: float) -> Attempt | None:
+        return await player.play(endpoint, make(number), intended_s=at_s, stage=stage)
 
     sent: list[asyncio.Task[Attempt | None]] = []
-    for index, at_s in enumerate(times):
-        wait_s = begin_s + at_s - player.clock.now_s()
+    for at_s, number in due:
+        wait_s = at_s - player.clock.now_s()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        sent.append(asyncio.create_task(send(index, at_s)))
+        sent.append(asyncio.create_task(send(number, at_s)))
     found = await asyncio.gather(*sent)
     return [attempt for attempt in found if attempt is not None]

@@ -112,7 +112,7 @@ def _gaps(attempts: Sequence[Attempt], colours: Mapping[str, int]) -> str:
         ]  # fmt: skip
         groups.append((name, colour, gaps))
     x = plots.Axis(label="gap between events, ms", is_log=True)
-    told = "One task at a time. What arrived in one read has no gap: it stands at the left end."
+    told = "Tasks not under load. What arrived in one read has no gap: it stands at the left end."
     return figure("Gaps", plots.histogram("gaps between events", x, groups), told)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.bench.likeness import Likeness
 from headrace.bench.load import ClientLag
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import Price
@@ -40,6 +41,7 @@ class Report:
     cells: Sequence[Cell]
     comparisons: Sequence[Comparison]
     attempts: Sequence[Attempt]
+    likenesses: Sequence[Likeness] = ()
 
 
 def write_lines(report: Report, path: Path) -> None:
@@ -47,6 +49,7 @@ def write_lines(report: Report, path: Path) -> None:
     lines = [("run", {"format": FORMAT, "facts": report.facts})]
     lines += [("cell", cell) for cell in report.cells]
     lines += [("comparison", comparison) for comparison in report.comparisons]
+    lines += [("likeness", likeness) for likeness in report.likenesses]
     lines += [("attempt", attempt) for attempt in report.attempts]
     encode = msgspec.json.Encoder().encode
     with path.open("wb") as file:
@@ -54,7 +57,12 @@ def write_lines(report: Report, path: Path) -> None:
             file.write(encode({"type": kind, "value": value}) + b"\n")
 
 
-_KINDS: Mapping[str, Any] = {"cell": Cell, "comparison": Comparison, "attempt": Attempt}
+_KINDS: Mapping[str, Any] = {
+    "cell": Cell,
+    "comparison": Comparison,
+    "likeness": Likeness,
+    "attempt": Attempt,
+}
 
 
 def read_lines(path: Path) -> Report:
@@ -84,4 +92,5 @@ def read_lines(path: Path) -> Report:
         cells=found["cell"],
         comparisons=found["comparison"],
         attempts=found["attempt"],
+        likenesses=found["likeness"],
     )

@@ -11,12 +11,14 @@ from headrace.bench.report.figures import figures, legend
 from headrace.bench.report.lines import Report
 from headrace.bench.report.tables import (
     comparisons_table,
+    likeness_table,
     load_table,
     published_table,
     race_table,
     scenarios_table,
     structured_table,
 )
+from headrace.bench.scenarios.log import REPLAY
 from headrace.bench.summary import TPOT_LIMIT_S, TTFT_LIMIT_S, Cell
 
 _DEFINITIONS = f"""
@@ -24,6 +26,8 @@ _DEFINITIONS = f"""
 </dd>
 <dt>TTFT</dt><dd>first visible text, reasoning or tool call, minus start; taken as bytes arrive</dd>
 <dt>speed</dt><dd>tokens after the first moment / (last time − first time), one stream</dd>
+<dt>alike</dt><dd>speed in tokens of one counter for all endpoints (see Settings), because
+tokens of different models hold different amounts of text</dd>
 <dt>gap</dt><dd>ITL: time between events, shared among the tokens of the later one</dd>
 <dt>system</dt><dd>tokens that arrive in the steady window / its length</dd>
 <dt>success</dt><dd>every stream whole, and the checker content with the answer</dd>
@@ -51,16 +55,24 @@ def page(report: Report) -> str:
         table = race_table(places(race_attempts, facts.prices), facts)
         told = "Agents' errands and voice turns on all endpoints at the same time."
         parts.append(_section("The race", table, told))
-    told = "One task at a time; endpoints take turns in random order."
     parts += [
-        _section("Scenarios", scenarios_table(report.cells, facts), told),
+        _section("Scenarios", scenarios_table(report.cells, facts), _pace(report)),
         _section("Structured output, errors", structured_table(report.cells)),
         _section(
             "Under load",
             load_table(report.cells, facts),
             "Sends at times drawn beforehand (Poisson), as shares of the measured capacity.",
         ),
-        _section("In pairs", comparisons_table(report.comparisons)),
+        _section(
+            "In pairs",
+            comparisons_table(report.comparisons),
+            "Whole tasks are compared where both answers are of one length, within a tenth.",
+        ),
+        _section(
+            "Answers, in pairs",
+            likeness_table(report.likenesses),
+            "Words in common: of the last answers, in order. Longer: the second.",
+        ),
         f"<h2>Pictures</h2>{legend(names)}"
         f'<div class="plots">{"".join(figures(report.attempts, report.cells, names))}</div>',
         _section(
@@ -78,6 +90,17 @@ def page(report: Report) -> str:
         f"<title>{escape(facts.title)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
+
+
+def _pace(report: Report) -> str:
+    """How the tasks that were not under load followed each other."""
+    scenarios = {attempt.scenario for attempt in report.attempts if not attempt.stage}
+    if REPLAY in scenarios:
+        pace = report.facts.settings.get("pace")
+        return f"Of a log, at this pace: {pace}. Success is the form that was asked for."
+    if scenarios <= {"agent", VOICE}:
+        return "All endpoints at the same time, one task at a time each."
+    return "One task at a time; endpoints take turns in random order."
 
 
 def _section(title: str, table: str, told: str = "") -> str:

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
+from headrace.bench.likeness import Likeness
 from headrace.bench.race import VOICE_BUDGET_S, Place
 from headrace.bench.report.lines import Facts
 from headrace.bench.scenarios import SCENARIOS, STRUCTURED
-from headrace.bench.statistics import MIN_SAMPLES, Estimate
+from headrace.bench.scenarios.log import REPLAY
+from headrace.bench.statistics import MIN_PAIRS, MIN_SAMPLES, Estimate
 from headrace.bench.summary import Cell, Comparison, Quantiles
 
 _LESS_IS_BETTER = {"TTFT, s", "whole task, s"}
@@ -73,13 +75,15 @@ def currency_of(facts: Facts, endpoint: str) -> str:
 
 def title_of(scenario: str) -> str:
     """What a scenario is called in reports."""
+    if scenario == REPLAY:
+        return "Replay of a log"
     return SCENARIOS[scenario].title if scenario in SCENARIOS else scenario
 
 
 def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
     """One row a scenario and endpoint, one task at a time."""
     head = ("scenario", "endpoint", "tasks", "success", "TTFT P50, ms", "P90", "P99")
-    head += ("tok/s P50", "gap P99, ms", "call P50, ms", "cost of a success")
+    head += ("tok/s P50", "alike", "gap P99, ms", "call P50, ms", "cost of a success")
     rows = [
         (
             escape(title_of(cell.scenario)),
@@ -90,6 +94,7 @@ def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
             ms(cell.ttft["p90"], q=0.9),
             ms(cell.ttft["p99"], q=0.99),
             rate(cell.speed["p50"]),
+            _plain(cell.common_speed),
             "–" if cell.gap_p99_s is None else _ms(cell.gap_p99_s),
             ms(cell.e2e["p50"]),
             cost(
@@ -99,7 +104,7 @@ def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
         for cell in cells
         if not cell.stage
     ]
-    return table(head, rows, words=(1,)) + _flags(cells, has_stage=False) if rows else ""
+    return table(head, rows, words=(0, 1)) + _flags(cells, has_stage=False) if rows else ""
 
 
 def load_table(cells: Sequence[Cell], facts: Facts) -> str:
@@ -177,8 +182,28 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> str:
     return table(head, rows, words=(1, 5)) if rows else ""
 
 
+def likeness_table(likenesses: Sequence[Likeness]) -> str:
+    """Whether answers to the same tasks are alike."""
+    head = ("scenario", "endpoints", "pairs", "the same", "words in common", "longer by, tokens")
+    rows = [
+        (
+            escape(title_of(found.scenario)),
+            escape(f"{found.first}, {found.second}"),
+            str(found.longer.pairs),
+            share(found.same),
+            share(found.like),
+            f"{found.longer.value:+.4g}"
+            f"<small>{found.longer.low:+.4g} to {found.longer.high:+.4g}</small>",
+        )
+        for found in likenesses
+    ]
+    return table(head, rows, words=(1,)) if rows else ""
+
+
 def verdict(comparison: Comparison) -> str:
     """Who is better, if the interval says so."""
+    if comparison.difference.pairs < MIN_PAIRS:
+        return "too few pairs to tell"
     if not comparison.difference.is_shown:
         return "no difference shown"
     is_second = (comparison.difference.value < 0) == (comparison.metric in _LESS_IS_BETTER)
@@ -231,7 +256,7 @@ def published_table(cells: Sequence[Cell], facts: Facts) -> str:
 
 
 def _plain(quantiles: Quantiles) -> str:
-    middle = quantiles["p50"]
+    middle = quantiles.get("p50")
     return "–" if middle is None else f"{middle.value:,.0f}"
 
 

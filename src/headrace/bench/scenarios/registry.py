@@ -1,7 +1,7 @@
 """The scenarios by name: five that are asked by default, and shapes that others publish."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.bench.scenarios.dialogue import dialogue
 from headrace.bench.scenarios.short import question, shape, summary, tool_call
@@ -24,12 +24,19 @@ class Scenario:
     max_tokens: int  # of an answer
     is_load: bool = False  # open loop, at shares of measured capacity
     is_default: bool = True
+    is_full_length: bool = False  # answers are as long as `max_tokens`, where endpoints can do that
+    calls: int = 1  # of a task
 
 
 def _mixed(seed: int, number: int, words: int) -> Task:
     if number % _LONG_SHARE == _LONG_SHARE - 1:
         return summary("mix", seed, number, words)
     return question("mix", seed, number)
+
+
+def _warm(seed: int, number: int, words: int) -> Task:
+    """The same prompt each time: what a cache of prompts is worth."""
+    return replace(summary("warm-cache", seed, 0, words), id=f"warm-cache/{number}")
 
 
 SCENARIOS = {
@@ -74,6 +81,7 @@ SCENARIOS = {
             make=lambda seed, number, _: dialogue("dialogue", seed, number),
             words=600,
             max_tokens=48,
+            calls=8,
         ),
         Scenario(
             name="mix",
@@ -83,6 +91,15 @@ SCENARIOS = {
             words=_WORDS_OF_LONG,
             max_tokens=400,
             is_load=True,
+        ),
+        Scenario(
+            name="warm-cache",
+            title="The same 2,000 words again",
+            tasks=12,
+            make=_warm,
+            words=_WORDS_OF_LONG,
+            max_tokens=400,
+            is_default=False,
         ),
         *(
             Scenario(
@@ -95,6 +112,7 @@ SCENARIOS = {
                 words=words,
                 max_tokens=output,
                 is_default=False,
+                is_full_length=True,
             )
             for name, told, words, output in (
                 ("shape-100", "100 in, 300 out", 70, 300),

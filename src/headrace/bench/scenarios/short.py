@@ -182,5 +182,6 @@ def shape(scenario: str, seed: int, number: int, length_words: int, max_tokens: 
     """A prompt of about so many words and a long answer: speed alone, any answer is right."""
     log = Writer(seed, scenario, number).log(length_words)
     text = f"{log}\n\nContinue this log, day by day, at length."
-    call = Call(messages=({"role": "user", "content": text},), max_tokens=max_tokens)
+    messages = ({"role": "user", "content": text},)
+    call = Call(messages=messages, max_tokens=max_tokens, is_full_length=True)
     return OneCall(id=f"{scenario}/{number}", scenario=scenario, call=call)

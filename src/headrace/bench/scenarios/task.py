@@ -1,6 +1,5 @@
 """A task: the calls it takes and how one tells that it was done. Tasks send nothing themselves."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +13,7 @@ Message = Mapping[str, Any]  # as on the wire
 
 
 class Outcome(StrEnum):
-    """How a task ended. The four in the middle are the error rates of structured output."""
+    """How a task ended. Four are the error rates of structured output."""
 
     PASSED = "passed"
     FAILED_CALL = "failed call"  # HTTP, a cut stream, an error event, no reason to finish
@@ -23,6 +22,7 @@ class Outcome(StrEnum):
     INVALID_SCHEMA = "invalid schema"
     WRONG_TOOL = "wrong tool"
     WRONG_ARGUMENTS = "wrong arguments"
+    FAILED_CHECK = "failed check"  # one's own checker raised an exception
 
 
 STRUCTURED = (
@@ -42,8 +42,9 @@ class Call:
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | None = None
     response_format: Mapping[str, Any] | None = None
+    is_full_length: bool = False  # `max_tokens` are wanted, whatever the model says
 
-    def body(self, model: str, seed: int) -> bytes:
+    def body(self, model: str, seed: int, *, takes_ignore_eos: bool = False) -> bytes:
         """The JSON that is sent: streamed, at temperature 0, with usage at the end."""
         fields: dict[str, Any] = {
             "model": model,
@@ -59,6 +60,8 @@ class Call:
             fields["tool_choice"] = self.tool_choice or "auto"
         if self.response_format is not None:
             fields["response_format"] = self.response_format
+        if self.is_full_length and takes_ignore_eos:
+            fields["ignore_eos"] = True
         return msgspec.json.encode(fields)
 
     @property
@@ -87,8 +90,3 @@ class Task(Protocol):
     def check(self, answers: Sequence[Answer]) -> Outcome:
         """Whether the task was done; the calls themselves went well."""
         ...
-
-
-def digest(body: bytes) -> str:
-    """Sixteen hexadecimal digits that tell bodies apart, for the record."""
-    return hashlib.sha256(body).hexdigest()[:16]
