@@ -5,7 +5,6 @@ Who may is a matter of roles (`accounts/roles.py`); a member sees the use of his
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -136,9 +135,7 @@ def _limits(asked: Asked) -> Object:
         limits=key.limits,
     )
     money = asked.money
-    by_model = {
-        model: money.desk.standings(account, model) for model in asked.money.models(account)
-    }
+    by_model = {model: money.desk.standings(account, model) for model in money.models(account)}
     return limits_object(account, by_model, money.desk.refusals(key.id))
 
 
@@ -159,8 +156,11 @@ MONEY_CALLS: Sequence[Call[Any]] = (
     ),
     get("/statements/{month}", "The account of a month (UTC)", "Statement", _statement),
     get("/credit", "The balance", "Credit", _credit),
-    replace(
-        get("/credit/entries", "What was paid, newest first", "CreditEntries", _payments),
+    get(
+        "/credit/entries",
+        "What was paid, newest first",
+        "CreditEntries",
+        _payments,
         is_list=True,
     ),
     post("/credit/entries", "Add credit to an organisation", "Credit", CreditBody, _pay),
