@@ -19,8 +19,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ import triton.language as tl
 
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
 from headrace.backends.cuda import CudaBackend
-from headrace.backends.cuda.launches import Call, Launch
+from headrace.backends.cuda.launches import Call, Launch, Tilings
 from headrace.backends.cuda.tiling import Tiling, tiling
 from headrace.backends.reference import ReferenceBackend
 from headrace.model.precision import round_to_bf16
@@ -215,62 +215,72 @@ def _recorded(launches: list[Launch | Call], *, pdl: bool) -> torch.cuda.CUDAGra
     return graph
 
 
-def candidates(outputs: int, inputs: int, matrices: int) -> Iterator[Tiling]:
-    """Tilings worth trying for such a product."""
-    for rows in (16, 32):
-        for parts, step in ((4, 64), (4, 128), (8, 64), (2, 128), (8, 32)):
-            for stages in (3, 4, 5):
-                held = (stages - 1) * parts * step * 2 * (matrices * rows + 16)
-                if inputs % (parts * step) == 0 and 40_000 <= held <= 150_000:
-                    yield Tiling(outputs=rows, parts=parts, inputs=step, stages=stages, ahead=2)
+def candidates(outputs: int, inputs: int, matrices: int) -> list[Tiling]:
+    """Tilings worth trying for such a product, the likeliest first."""
+    shapes = [(16, 2, 128), (16, 4, 128), (16, 4, 64), (32, 2, 128), (16, 8, 64)]
+    stages = [3, 4, 5] if matrices == 1 else [3, 4]
+    found = [
+        Tiling(outputs=rows, parts=parts, inputs=step, stages=deep, ahead=ahead)
+        for rows, parts, step in shapes
+        for deep in stages
+        for ahead in (4, 16, 0)
+        if inputs % (parts * step) == 0
+        and 30_000 <= (deep - 1) * parts * step * 2 * (matrices * rows + 16) <= 110_000
+    ]
+    return sorted(found, key=lambda cut: (cut.ahead != 4, shapes.index(_shape(cut))))
 
 
-def tune(model: str, program: Program, seconds: float) -> dict[str, list[tuple[float, Tiling]]]:
-    """For each product of a model the tilings by speed, GB/s, as far as `seconds` allow."""
-    shapes = {
-        (launch.phase, launch.arguments["N"], launch.arguments["K"])
-        for launch in load(program, blocks=64).launches(1, 128)
-        if isinstance(launch, Launch) and "BN" in launch.arguments
-    }
-    found: dict[str, list[tuple[float, Tiling]]] = {}
-    ends = time.monotonic() + seconds
-    tried: dict[int, Tiling] = {}
-    most = max(
-        len(list(candidates(n, k, 2 if phase == "gate and up" else 1))) for phase, n, k in shapes
-    )
-    for i in range(most):
+def _shape(cut: Tiling) -> tuple[int, int, int]:
+    return cut.outputs, cut.parts, cut.inputs
+
+
+def tune(model: str, program: Program, seconds: float) -> Tilings:
+    """Cut one product after the other by what makes the whole step fastest, while time allows.
+
+    In the whole step a kernel meets its neighbours, whose memory and whose prefetches it shares.
+    """
+    chosen: dict[tuple[int, int, int], Tiling] = {}
+
+    def choose(outputs: int, inputs: int, matrices: int) -> Tiling:
+        key = outputs, inputs, matrices
+        return chosen.setdefault(key, tiling(outputs, inputs, matrices))
+
+    backend = load(program, blocks=64, tilings=choose)
+    best = whole_step(backend)
+    print(f"{model}: {best * 1e6:.0f} us before", flush=True)
+    by_bytes = sorted(chosen, key=lambda key: -key[0] * key[1] * key[2])
+    ends, tried = time.monotonic() + seconds, 0
+    rounds = [(key, cut) for key in by_bytes for cut in candidates(*key)]
+    rounds.sort(key=lambda pair: candidates(*pair[0]).index(pair[1]))
+    for key, cut in rounds:
         if time.monotonic() > ends:
             break
-        _free()
-
-        def choose(outputs: int, inputs: int, matrices: int, i: int = i) -> Tiling:
-            own = list(candidates(outputs, inputs, matrices))
-            tried[outputs * 1_000_000 + inputs] = own[i % len(own)]
-            return own[i % len(own)]
-
-        backend = load(program, blocks=64, tilings=choose)
-        launches = backend.launches(1, 128)
-        products = [x for x in launches if isinstance(x, Launch) and "BN" in x.arguments]
-        for name, (took, size, _) in phase_seconds(products, pdl=True).items():
-            first = next(x for x in products if x.phase == name)
-            cut = Tiling(
-                outputs=first.arguments["BN"],
-                parts=first.arguments["PARTS"],
-                inputs=first.arguments["BK"],
-                stages=first.arguments["STAGES"],
-                ahead=first.arguments["AHEAD"],
-            )
-            found.setdefault(name, []).append((size / took / 1e9, cut))
-        backend.close()
-        print(f"{model}: tried {i + 1} of {most}", file=sys.stderr, flush=True)
-    for name, rows in found.items():
-        rows.sort(key=lambda row: -row[0])
-        for speed, cut in rows[:4]:
-            print(f"  {model} {name:14} {speed:7.0f} GB/s  {cut}", flush=True)
-    return found
+        before, chosen[key] = chosen[key], cut
+        took = whole_step(backend)
+        tried += 1
+        if took < best:
+            best = took
+            print(f"{model}: {best * 1e6:.0f} us {key} {_shape(cut)} {cut.stages} {cut.ahead}")
+        else:
+            chosen[key] = before
+    backend.close()
+    print(f"{model}: {best * 1e6:.0f} us after {tried} of {len(rounds)}", flush=True)
+    for key, cut in chosen.items():
+        print(f"    {key}: {cut}", flush=True)
+    return choose
 
 
-def load(program: Program, *, blocks: int, tilings=tiling, pdl: bool = True) -> CudaBackend:
+def whole_step(backend: CudaBackend, context: int = 128) -> float:
+    """Seconds of one recorded step of one row at `context`, newly planned."""
+    backend.forget()
+    backend.step(batch_at(context, 1, 1))
+    graph = backend.graph(1, context)
+    return seconds_of(graph.replay, repeats=3, times=8)
+
+
+def load(
+    program: Program, *, blocks: int, tilings: Tilings = tiling, pdl: bool = True
+) -> CudaBackend:
     """The program with weights drawn on the card."""
     return CudaBackend(
         program, None, num_blocks=blocks, fill=drawn_on_card, tilings=tilings, uses_pdl=pdl
@@ -360,13 +370,15 @@ def _rows(table: np.ndarray, first: int, tokens: list[int]) -> Batch:
     )
 
 
-def measure(args: argparse.Namespace, name: str, stream: float) -> list[Speed]:
+def measure(
+    args: argparse.Namespace, name: str, stream: float, tilings: Tilings
+) -> list[Speed]:
     """Whole steps and phases of one model."""
     program = build_program({**LLAMA, **MODELS[name]})
     longest = max(args.contexts) + 4 * STEPS
     blocks = max(8, 1) * -(-longest // BLOCK_TOKENS) if name != "70b" else -(-longest // 16)
     began = time.monotonic()
-    backend = load(program, blocks=blocks)
+    backend = load(program, blocks=blocks, tilings=tilings)
     print(f"{name}: loaded in {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
     speeds: list[Speed] = []
     datasheet = DATASHEET.get(torch.cuda.get_device_name())
@@ -390,7 +402,10 @@ def measure(args: argparse.Namespace, name: str, stream: float) -> list[Speed]:
         )
         speeds.append(speed)
         print(f"  {speed}", flush=True)
+    single = call_seconds(backend, batch_at(args.contexts[0], 1, 1), 20)
+    print(f"  {name} a call of one step {single * 1e6:.0f} us", flush=True)
     for pdl in (True, False):
+        backend.step(batch_at(args.contexts[0], 1, 1))
         launches = backend.launches(1, args.contexts[0])
         total = 0.0
         for phase, (took, size, count) in phase_seconds(launches, pdl=pdl).items():
@@ -403,6 +418,16 @@ def measure(args: argparse.Namespace, name: str, stream: float) -> list[Speed]:
             )
         whole = seconds_of(_recorded(launches, pdl=pdl).replay)
         print(f"  {name} pdl={pdl} sum {total * 1e6:.0f} us, recorded step {whole * 1e6:.0f} us")
+    for warps in (4, 8):
+        altered = [
+            replace(x, warps=warps) if x.phase == "attention" else x
+            for x in backend.launches(1, args.contexts[0])
+        ]
+        took = seconds_of(_recorded(altered, pdl=True).replay)
+        print(f"  {name} attention with {warps} warps: step {took * 1e6:.0f} us", flush=True)
+    silent = [x for x in backend.launches(1, args.contexts[0]) if x.phase != "attention"]
+    took = seconds_of(_recorded(silent, pdl=True).replay)
+    print(f"  {name} without attention: step {took * 1e6:.0f} us", flush=True)
     backend.close()
     del backend
     _free()
@@ -434,10 +459,11 @@ def main() -> None:
     print(f"read-only {stream / 1e9:.0f} GB/s, copy {copied / 1e9:.0f} GB/s", flush=True)
     speeds: list[Speed] = []
     for name in args.models:
+        tilings: Tilings = tiling
         if args.tune:
-            tune(name, build_program({**LLAMA, **MODELS[name]}), args.tune)
+            tilings = tune(name, build_program({**LLAMA, **MODELS[name]}), args.tune)
         _free()
-        speeds += measure(args, name, stream)
+        speeds += measure(args, name, stream, tilings)
         print(f"-- {time.monotonic() - began:.0f} s", flush=True)
     if args.out:
         report = {**facts, "read_gb_s": stream / 1e9, "copy_gb_s": copied / 1e9, **checked}

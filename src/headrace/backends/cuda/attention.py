@@ -28,6 +28,83 @@ def _halves(values):
 
 
 @triton.jit
+def _cached(
+    keys,
+    values,
+    table,
+    j,
+    cached_end,
+    kv_head,
+    KV_HEADS: tl.constexpr,
+    D: tl.constexpr,
+    DH: tl.constexpr,
+):
+    """Keys and values of positions `j` below `cached_end`, in halves: four of [DH, TILE]."""
+    d = tl.arange(0, DH)
+    cached = j < cached_end
+    block = tl.load(table + j // BLOCK, mask=cached, other=0).to(tl.int64)
+    slot = (block * BLOCK + j % BLOCK) * (KV_HEADS * D) + kv_head * D
+    at = slot[None, :] + d[:, None]
+    where = (d < D // 2)[:, None] & cached[None, :]
+    return (
+        tl.load(keys + at, mask=where, other=0.0),
+        tl.load(keys + at + D // 2, mask=where, other=0.0),
+        tl.load(values + at, mask=where, other=0.0),
+        tl.load(values + at + D // 2, mask=where, other=0.0),
+    )
+
+
+@triton.jit
+def _fresh(
+    k,
+    v,
+    k_stride,
+    v_stride,
+    cos,
+    sin,
+    row,
+    j,
+    where,
+    kv_head,
+    D: tl.constexpr,
+    DH: tl.constexpr,
+    TURNS: tl.constexpr,
+):
+    """The same of this step's rows `row`, which stand at positions `j`: turned and rounded."""
+    d = tl.arange(0, DH)[:, None]
+    key = k + row[None, :] * k_stride + kv_head * D + d
+    value = v + row[None, :] * v_stride + kv_head * D + d
+    k1 = tl.load(key, mask=where, other=0.0)
+    k2 = tl.load(key + D // 2, mask=where, other=0.0)
+    if TURNS:
+        c = tl.load(cos + j[None, :] * (D // 2) + d, mask=where, other=1.0)
+        s = tl.load(sin + j[None, :] * (D // 2) + d, mask=where, other=0.0)
+        k1, k2 = k1 * c - k2 * s, k2 * c + k1 * s
+    v1 = tl.load(value, mask=where, other=0.0)
+    v2 = tl.load(value + D // 2, mask=where, other=0.0)
+    return rounded(k1), rounded(k2), rounded(v1), rounded(v2)
+
+
+@triton.jit
+def _seen(q1_high, q1_low, q2_high, q2_low, k1, k2, v1, v2, seen, scale, top, total, sum1, sum2):
+    """Take a tile into the running softmax: its maximum, its sum and the weighted values."""
+    scores = multiply(q1_low, k1, tl.zeros([q1_low.shape[0], k1.shape[1]], tl.float32))
+    scores = multiply(q2_low, k2, scores)
+    scores = multiply(q1_high, k1, scores)
+    scores = multiply(q2_high, k2, scores) * scale
+    scores = tl.where(seen[None, :], scores, float("-inf"))
+    new_top = tl.maximum(top, tl.max(scores, axis=1))
+    power = tl.exp(scores - new_top[:, None])
+    shrink = tl.exp(top - new_top)
+    total = total * shrink + tl.sum(power, axis=1)
+    high, low = _halves(power)
+    v1, v2 = tl.trans(v1), tl.trans(v2)
+    sum1 = multiply(high, v1, multiply(low, v1, sum1 * shrink[:, None]))
+    sum2 = multiply(high, v2, multiply(low, v2, sum2 * shrink[:, None]))
+    return new_top, total, sum1, sum2
+
+
+@triton.jit
 def attend(
     q,
     k,
@@ -66,27 +143,38 @@ def attend(
 
     `first_rows` [ROWS]: which row is the first of the row's own sequence in this step. `window` 0:
     none. A row whose position is negative is none.
+
+    What lies in the cache, and where, was written before the direct predecessor began, so the first
+    tile is read before the wait.
     """
     t, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    begin(PDL)
+    HALF: tl.constexpr = D // 2
+    N: tl.constexpr = KV_HEADS * G * D
     position = tl.load(positions + t)
+    first_row = tl.load(first_rows + t)
+    table = tables + tl.load(sequences + t).to(tl.int64) * table_width
     first = tl.where(window > 0, tl.maximum(0, position - window + 1), 0)
     length = position + 1 - first
     chunk = tl.maximum(TILE, tl.cdiv(tl.cdiv(length, SPLITS), TILE) * TILE)
     splits = tl.cdiv(length, chunk)
-    if (position >= 0) & (split < splits):
-        cached_end = position - (t - tl.load(first_rows + t))
-        table = tables + tl.load(sequences + t).to(tl.int64) * table_width
-        HALF: tl.constexpr = D // 2
-        WIDTH: tl.constexpr = KV_HEADS * D
-        g, d = tl.arange(0, GP), tl.arange(0, DH)
-        in_q = (g < G)[:, None] & (d < HALF)[None, :]
+    works = (position >= 0) & (split < splits)
+    begin_at = first + split * chunk
+    end_at = tl.where(works, tl.minimum(begin_at + chunk, position + 1), begin_at)
+    cached_end = tl.minimum(position - (t - first_row), end_at)
+    j = begin_at + tl.arange(0, TILE)
+    k1, k2, v1, v2 = _cached(keys, values, table, j, cached_end, kv_head, KV_HEADS, D, DH)
+    g, d = tl.arange(0, GP), tl.arange(0, DH)
+    in_q = (g < G)[:, None] & (d < HALF)[None, :]
+    if TURNS:
+        place = tl.maximum(position, 0) * HALF + d
+        c = tl.load(cos + place, mask=d < HALF, other=1.0)[None, :]
+        s = tl.load(sin + place, mask=d < HALF, other=0.0)[None, :]
+    begin(PDL)
+    if works:
         query = q + t * q_stride + (kv_head * G + g)[:, None] * D + d[None, :]
         q1 = tl.load(query, mask=in_q, other=0.0)
         q2 = tl.load(query + HALF, mask=in_q, other=0.0)
         if TURNS:
-            c = tl.load(cos + position * HALF + d, mask=d < HALF, other=1.0)[None, :]
-            s = tl.load(sin + position * HALF + d, mask=d < HALF, other=0.0)[None, :]
             q1, q2 = q1 * c - q2 * s, q2 * c + q1 * s
         q1_high, q1_low = _halves(q1)
         q2_high, q2_low = _halves(q2)
@@ -94,63 +182,51 @@ def attend(
         total = tl.zeros([GP], tl.float32)
         sum1 = tl.zeros([GP, DH], tl.float32)
         sum2 = tl.zeros([GP, DH], tl.float32)
-        begin_at = first + split * chunk
-        end_at = tl.minimum(begin_at + chunk, position + 1)
         for start in tl.range(begin_at, end_at, TILE):
             j = start + tl.arange(0, TILE)
-            seen = j < end_at
-            cached = j < tl.minimum(cached_end, end_at)
-            block = tl.load(table + j // BLOCK, mask=cached, other=0)
-            slot = (block.to(tl.int64) * BLOCK + j % BLOCK) * WIDTH + kv_head * D
-            from_cache = (d < HALF)[:, None] & cached[None, :]
-            at = slot[None, :] + d[:, None]
-            k1 = tl.load(keys + at, mask=from_cache, other=0.0)
-            k2 = tl.load(keys + at + HALF, mask=from_cache, other=0.0)
-            v1 = tl.load(values + at, mask=from_cache, other=0.0)
-            v2 = tl.load(values + at + HALF, mask=from_cache, other=0.0)
+            if start > begin_at:
+                k1, k2, v1, v2 = _cached(
+                    keys, values, table, j, cached_end, kv_head, KV_HEADS, D, DH
+                )
             if start + TILE > cached_end:
-                fresh = seen & (j >= cached_end)
+                fresh = (j >= cached_end) & (j < end_at)
                 row = tl.where(fresh, t - (position - j), t)
-                is_fresh = (d < HALF)[:, None] & fresh[None, :]
-                place = kv_head * D + d[:, None]
-                new1 = tl.load(k + row[None, :] * k_stride + place, mask=is_fresh, other=0.0)
-                new2 = tl.load(k + row[None, :] * k_stride + place + HALF, mask=is_fresh, other=0.0)
-                if TURNS:
-                    angle = j[None, :] * HALF + d[:, None]
-                    c_new = tl.load(cos + angle, mask=is_fresh, other=1.0)
-                    s_new = tl.load(sin + angle, mask=is_fresh, other=0.0)
-                    new1, new2 = new1 * c_new - new2 * s_new, new2 * c_new + new1 * s_new
-                value = v + row[None, :] * v_stride + place
-                new3 = tl.load(value, mask=is_fresh, other=0.0)
-                new4 = tl.load(value + HALF, mask=is_fresh, other=0.0)
-                k1 = tl.where(is_fresh, rounded(new1), k1)
-                k2 = tl.where(is_fresh, rounded(new2), k2)
-                v1 = tl.where(is_fresh, rounded(new3), v1)
-                v2 = tl.where(is_fresh, rounded(new4), v2)
-                own = is_fresh & (j == position)[None, :]
-                own_block = tl.load(table + position // BLOCK).to(tl.int64)
-                own_slot = (own_block * BLOCK + position % BLOCK) * WIDTH + place
-                own_at = own_slot + tl.zeros_like(at)
-                tl.store(keys + own_at, k1, mask=own)
-                tl.store(keys + own_at + HALF, k2, mask=own)
-                tl.store(values + own_at, v1, mask=own)
-                tl.store(values + own_at + HALF, v2, mask=own)
-            scores = multiply(q1_low, k1, tl.zeros([GP, TILE], tl.float32))
-            scores = multiply(q2_low, k2, scores)
-            scores = multiply(q1_high, k1, scores)
-            scores = multiply(q2_high, k2, scores) * scale
-            scores = tl.where(seen[None, :], scores, float("-inf"))
-            new_top = tl.maximum(top, tl.max(scores, axis=1))
-            power = tl.exp(scores - new_top[:, None])
-            shrink = tl.exp(top - new_top)
-            total = total * shrink + tl.sum(power, axis=1)
-            high, low = _halves(power)
-            v1, v2 = tl.trans(v1), tl.trans(v2)
-            sum1 = multiply(high, v1, multiply(low, v1, sum1 * shrink[:, None]))
-            sum2 = multiply(high, v2, multiply(low, v2, sum2 * shrink[:, None]))
-            top = new_top
+                where = (d < HALF)[:, None] & fresh[None, :]
+                new1, new2, new3, new4 = _fresh(
+                    k, v, k_stride, v_stride, cos, sin, row, j, where, kv_head, D, DH, TURNS
+                )
+                k1, k2 = tl.where(where, new1, k1), tl.where(where, new2, k2)
+                v1, v2 = tl.where(where, new3, v1), tl.where(where, new4, v2)
+            top, total, sum1, sum2 = _seen(
+                q1_high,
+                q1_low,
+                q2_high,
+                q2_low,
+                k1,
+                k2,
+                v1,
+                v2,
+                j < end_at,
+                scale,
+                top,
+                total,
+                sum1,
+                sum2,
+            )
+        if end_at == position + 1:  # the row's own key and value go into the cache
+            own = position + tl.arange(0, 1)
+            where = (d < HALF)[:, None] & (own == position)[None, :]
+            new1, new2, new3, new4 = _fresh(
+                k, v, k_stride, v_stride, cos, sin, t + own * 0, own, where, kv_head, D, DH, TURNS
+            )
+            block = tl.load(table + position // BLOCK).to(tl.int64)
+            slot = (block * BLOCK + position % BLOCK) * (KV_HEADS * D) + kv_head * D
+            at = slot + d[:, None]
+            tl.store(keys + at, new1, mask=where)
+            tl.store(keys + at + HALF, new2, mask=where)
+            tl.store(values + at, new3, mask=where)
+            tl.store(values + at + HALF, new4, mask=where)
         n = (kv_head * G + g)[:, None] * D + d[None, :]
-        N: tl.constexpr = KV_HEADS * G * D
         if splits == 1:
             result1, result2 = sum1 / total[:, None], sum2 / total[:, None]
             if NEXT:

@@ -166,9 +166,21 @@ class CudaBackend:
         if self._device.has_graphs:
             torch.cuda.empty_cache()
 
+    # --- for who measures it -------------------------------------------------------------------
+
     def launches(self, row_count: int, context_tokens: int) -> list[Launch | Call]:
-        """The launches of a step, for who measures them."""
-        return self._record(row_count, _splits_for(context_tokens), is_plain=True).launches
+        """What a step of so many rows, at such a context, puts on the device."""
+        return self._record(row_count, _splits_for(context_tokens + 1), is_plain=True).launches
+
+    def graph(self, row_count: int, context_tokens: int) -> torch.cuda.CUDAGraph:
+        """The same, as recorded. Replayed, it goes on from where the last step ended."""
+        recorded = self._record(row_count, _splits_for(context_tokens + 1), is_plain=True)
+        assert recorded.graph is not None
+        return recorded.graph
+
+    def forget(self) -> None:
+        """Plan and record anew from now on: `tilings` may say something else."""
+        self._recorded.clear()
 
     # --- a few rows: the recorded step ---------------------------------------------------------
 
@@ -191,7 +203,10 @@ class CudaBackend:
                 drawn[first : first + count] = self._answer.numpy()[:count, batch.sample_rows]
         if is_plain and (drawn < 0).any():
             raise BackendError("the model produced logits that are not numbers")
-        logits = self._state.logits[torch.from_numpy(batch.sample_rows.astype(np.int64))]
+        if is_plain and not batch.want_logits:
+            return StepResult(token_ids=drawn.reshape(-1))
+        samples = torch.from_numpy(batch.sample_rows.astype(np.int64)).to(self._name)
+        logits = self._state.logits[samples]
         if not is_plain:
             drawn[0] = self._draw(logits, batch)
         return StepResult(
@@ -338,11 +353,11 @@ class CudaBackend:
         )
         if not valid:
             raise BackendError("the batch is not valid: ids, positions, rows or blocks")
-        for sequence in np.unique(batch.row_sequence):
-            own = batch.positions[batch.row_sequence == sequence]
-            used = (int(own.max()) + batch.steps - 1) // BLOCK_TOKENS + 1
-            if not _within(batch.block_tables[sequence, :used], self._num_blocks):
-                raise BackendError("the batch is not valid: a block that is not there")
+        used = (batch.positions + (batch.steps - 1)) // BLOCK_TOKENS + 1  # blocks, by row
+        tables = batch.block_tables[batch.row_sequence]
+        is_used = np.arange(tables.shape[1]) < used[:, None]
+        if not _within(tables[is_used], self._num_blocks):
+            raise BackendError("the batch is not valid: a block that is not there")
         sampler.check(batch.sampling, len(batch.sample_rows), program.vocab_size)
 
 

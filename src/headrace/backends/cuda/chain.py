@@ -23,12 +23,17 @@ def begin(PDL: tl.constexpr):
 
 
 @triton.jit
-def prefetch(pointers):
-    """Bring the cache lines at `pointers` into the second-level cache; nothing waits for it."""
+def prefetch(pointers, SIZE: tl.constexpr):
+    """Bring `SIZE` bytes from each of `pointers` on into the second-level cache, unwaited for.
+
+    Both the addresses and `SIZE` are multiples of 16 bytes.
+    """
+    addresses = pointers.to(tl.int64)
+    sizes = tl.full(addresses.shape, SIZE, tl.int32)
     tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.b32 $0, 0;",
-        "=r,l",
-        [pointers.to(tl.int64)],
+        "cp.async.bulk.prefetch.L2.global [$1], $2; mov.b32 $0, 0;",
+        "=r,l,r",
+        [addresses, sizes],
         dtype=tl.int32,
         is_pure=False,
         pack=1,

@@ -422,6 +422,7 @@ class Planner:
             positions=self._state.positions,
             drawn=self._state.drawn,
             steps_done=self._state.steps_done,
+            STEPS=len(self._state.drawn),
             TILES=tiles,
             PADDED=_power_of_two(tiles),
         )

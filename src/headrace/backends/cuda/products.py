@@ -62,14 +62,20 @@ def _prefetch(
     PARTS: tl.constexpr,
     BK: tl.constexpr,
     AHEAD: tl.constexpr,
+    PDL: tl.constexpr,
 ):
-    """Ask for the first `AHEAD` steps of the program's weights, a line of 128 bytes at a time."""
-    n = tile * BN + tl.arange(0, BN)
-    LINES: tl.constexpr = AHEAD * BK // 64
-    k = _part_length(K, PARTS, BK) * tl.arange(0, PARTS)[:, None]
-    k += 64 * tl.arange(0, LINES)[None, :]
-    inside = tl.minimum(n, N - 1).to(tl.int64)[None, :, None] * K
-    prefetch(w + inside + tl.minimum(k, K - 1)[:, None, :])
+    """Ask for the first `AHEAD` steps of the program's weights, before the wait.
+
+    Each thread asks for a run of its own: a part of a row, or half of that.
+    """
+    LENGTH: tl.constexpr = _part_length(K, PARTS, BK)
+    EVEN: tl.constexpr = N % BN == 0 and LENGTH * PARTS == K and K % 8 == 0
+    if PDL and EVEN and AHEAD > 0:
+        RUNS: tl.constexpr = 32 // BN
+        RUN: tl.constexpr = min(AHEAD * BK, LENGTH) // RUNS
+        n = tile * BN + tl.arange(0, BN)
+        k = LENGTH * tl.arange(0, PARTS)[:, None] + RUN * tl.arange(0, RUNS)[None, :]
+        prefetch(w + n.to(tl.int64)[None, :, None] * K + k[:, None, :], 2 * RUN)
 
 
 @triton.jit
@@ -168,22 +174,27 @@ def linear(
     """
     tile = tl.program_id(0) // GROUPS
     group = tl.program_id(0) % GROUPS
-    if AHEAD > 0 and PDL:
-        _prefetch(w, tile, K, N, BN, PARTS, BK, AHEAD)
-    begin(PDL)
-    value = _products(x, w, group, tile, n_rows, K, N, BN, PARTS, BK, STAGES)
-    if SQUARES > 0:
-        value *= _factor(squares, group, eps, K, SQUARES, PADDED)[None, :]
+    _prefetch(w, tile, K, N, BN, PARTS, BK, AHEAD, PDL)
     n = (tile * BN + tl.arange(0, BN))[:, None]
     row = (group * GROUP + tl.arange(0, GROUP))[None, :]
     where = (n < N) & (row < n_rows)
+    if NEXT:
+        weight = tl.load(gamma + n, mask=n < N, other=0.0)
+    begin(PDL)
+    # What the end needs is asked for first: it comes while the matrix streams.
+    if SQUARES > 0:
+        factor = _factor(squares, group, eps, K, SQUARES, PADDED)[None, :]
+    if ADDS:
+        before = tl.load(out + row * N + n, mask=where, other=0.0)
+    value = _products(x, w, group, tile, n_rows, K, N, BN, PARTS, BK, STAGES)
+    if SQUARES > 0:
+        value *= factor
     if HAS_BIAS:
         value += tl.load(bias + n, mask=n < N, other=0.0)
     if ADDS:
-        value += tl.load(out + row * N + n, mask=where, other=0.0)
+        value += before
     tl.store(out + row * N + n, value, mask=where)
     if NEXT:
-        weight = tl.load(gamma + n, mask=n < N, other=0.0)
         store_split(next_x, value * weight, row, n, where, N)
         found = tl.sum(tl.where(where, value * value, 0.0), axis=0)
         tl.store(next_squares + tile * ROWS + group * GROUP + tl.arange(0, GROUP), found)
@@ -228,9 +239,8 @@ def gated(
     """out [ROWS, N] = f(x @ w_gate.T) * (x @ w_up.T); with `NEXT` split into `next_x` instead."""
     tile = tl.program_id(0) // GROUPS
     group = tl.program_id(0) % GROUPS
-    if AHEAD > 0 and PDL:
-        _prefetch(w_gate, tile, K, N, BN, PARTS, BK, AHEAD)
-        _prefetch(w_up, tile, K, N, BN, PARTS, BK, AHEAD)
+    _prefetch(w_gate, tile, K, N, BN, PARTS, BK, AHEAD, PDL)
+    _prefetch(w_up, tile, K, N, BN, PARTS, BK, AHEAD, PDL)
     begin(PDL)
     LENGTH: tl.constexpr = _part_length(K, PARTS, BK)
     EVEN: tl.constexpr = N % BN == 0 and LENGTH * PARTS == K
@@ -241,6 +251,8 @@ def gated(
     gates = _weight_pointers(w_gate, tile, K, BN, PARTS, BK)
     ups = _weight_pointers(w_up, tile, K, BN, PARTS, BK)
     rows = x + group * (2 * GROUP * K) + column[None, None, :] * K + k[:, :, None]
+    if SQUARES > 0:
+        factor = _factor(squares, group, eps, K, SQUARES, PADDED)[None, :]
     gate_sums = tl.zeros([PARTS, BN, 2 * GROUP], tl.float32)
     up_sums = tl.zeros([PARTS, BN, 2 * GROUP], tl.float32)
     for step in tl.range(0, LENGTH // BK, num_stages=STAGES):
@@ -250,7 +262,6 @@ def gated(
         up_sums = multiply(_load(ups + step * BK, n, at, K, N, EVEN), b, up_sums)
     gate, up = _whole(gate_sums, BN), _whole(up_sums, BN)
     if SQUARES > 0:
-        factor = _factor(squares, group, eps, K, SQUARES, PADDED)[None, :]
         gate *= factor
         up *= factor
     n = n[:, None]
@@ -315,11 +326,10 @@ def head(
     """
     tile = tl.program_id(0) // GROUPS
     group = tl.program_id(0) % GROUPS
-    if AHEAD > 0 and PDL:
-        _prefetch(w, tile, K, N, BN, PARTS, BK, AHEAD)
+    _prefetch(w, tile, K, N, BN, PARTS, BK, AHEAD, PDL)
     begin(PDL)
-    value = _products(x, w, group, tile, n_rows, K, N, BN, PARTS, BK, STAGES)
-    value *= _factor(squares, group, eps, K, SQUARES, PADDED)[None, :]
+    factor = _factor(squares, group, eps, K, SQUARES, PADDED)[None, :]
+    value = factor * _products(x, w, group, tile, n_rows, K, N, BN, PARTS, BK, STAGES)
     n = (tile * BN + tl.arange(0, BN))[:, None]
     rows = group * GROUP + tl.arange(0, GROUP)
     row = rows[None, :]

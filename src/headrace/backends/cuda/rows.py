@@ -94,13 +94,14 @@ def draw(
     positions,
     drawn,
     steps_done,
+    STEPS: tl.constexpr,
     TILES: tl.constexpr,
     PADDED: tl.constexpr,
     PDL: tl.constexpr,
 ):
     """The best of all tiles: the row's next token, which the next step embeds, one further on.
 
-    It is also kept as number `steps_done` of `drawn` [steps, ROWS]; -1 where a logit is no number.
+    It is also kept as number `steps_done` of `drawn` [STEPS, ROWS]; -1 where a logit is no number.
     """
     row = tl.program_id(0)
     begin(PDL)
@@ -112,7 +113,7 @@ def draw(
     best = tl.argmax(tl.where(is_number, score, float("-inf")), axis=0)
     token = tl.load(best_token + best * ROWS + row)
     step, position = tl.load(steps_done + row), tl.load(positions + row)
-    tl.store(drawn + step * ROWS + row, tl.where(broken > 0, -1, token))
+    tl.store(drawn + step * ROWS + row, tl.where(broken > 0, -1, token), mask=step < STEPS)
     tl.store(tokens + row, token)
     tl.store(positions + row, tl.where(position < 0, position, position + 1))
     tl.store(steps_done + row, step + 1)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 _FEWEST = 16  # inputs a tensor core takes at a time
+_MANY_OUTPUTS = 6_144  # chosen: so many make programs of two warps enough for the whole machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +30,17 @@ class Tiling:
 def tiling(outputs: int, inputs: int, matrices: int = 1) -> Tiling:
     """For a product of `matrices` matrices [outputs, inputs] with the same rows.
 
-    A matrix of few outputs is cut finely, that every multiprocessor has its share.
+    Few outputs a program, so that every multiprocessor has its share; little memory a program, so
+    that the next kernel's programs find room beside it and can ask for their weights.
     """
-    parts = 4
-    step = min(128 if matrices == 1 else 64, _power_of_two(-(-inputs // parts)))
-    step = max(_FEWEST, step)
+    parts = 2 if outputs >= _MANY_OUTPUTS else 4
+    step = max(_FEWEST, min(128, _power_of_two(-(-inputs // parts))))
     return Tiling(
-        outputs=16 if outputs < 32_768 else 32,
+        outputs=16,
         parts=parts,
         inputs=step,
-        stages=4 if matrices == 1 else 3,
-        ahead=1 if step >= 64 else 0,
+        stages=3 if matrices > 1 or parts == 4 else 4,
+        ahead=4 if step == 128 else 0,
     )
 
 
