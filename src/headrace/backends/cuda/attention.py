@@ -137,6 +137,7 @@ def attend(
     DH: tl.constexpr,
     TURNS: tl.constexpr,
     NEXT: tl.constexpr,
+    GROUP: tl.constexpr,
     PDL: tl.constexpr,
 ):
     """out [ROWS, heads * D], or split into `next_x`; see `program.Attend`, `Rope`, `AppendKv`.
@@ -230,8 +231,8 @@ def attend(
         if splits == 1:
             result1, result2 = sum1 / total[:, None], sum2 / total[:, None]
             if NEXT:
-                store_split(next_x, result1, t, n, in_q, N)
-                store_split(next_x, result2, t, n + HALF, in_q, N)
+                store_split(next_x, result1, t, n, in_q, N, GROUP)
+                store_split(next_x, result2, t, n + HALF, in_q, N, GROUP)
             else:
                 tl.store(out + t * N + n, result1, mask=in_q)
                 tl.store(out + t * N + n + HALF, result2, mask=in_q)
@@ -265,8 +266,8 @@ def attend(
                 in_h = (h < G)[:, None] & (d < HALF)[None, :]
                 m = (kv_head * G + h)[:, None] * D + d[None, :]
                 if NEXT:
-                    store_split(next_x, merged1, t, m, in_h, N)
-                    store_split(next_x, merged2, t, m + HALF, in_h, N)
+                    store_split(next_x, merged1, t, m, in_h, N, GROUP)
+                    store_split(next_x, merged2, t, m + HALF, in_h, N, GROUP)
                 else:
                     tl.store(out + t * N + m, merged1, mask=in_h)
                     tl.store(out + t * N + m + HALF, merged2, mask=in_h)

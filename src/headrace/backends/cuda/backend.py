@@ -14,10 +14,11 @@ the kernel does not know, run so too (`BackendReport.fallback_ops`).
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
 from headrace.backends.cuda import sampler
@@ -54,6 +55,35 @@ class _Recorded:
     graph: torch.cuda.CUDAGraph | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ahead:
+    """A call that the device is already at work on: what it must be, and its first step there."""
+
+    batch: Batch
+    first: int
+
+    @classmethod
+    def after(cls, batch: Batch, drawn: NDArray[np.int32], first: int) -> "_Ahead":
+        """The call that follows `batch` if nothing but time goes on."""
+        positions = batch.positions + np.int32(batch.steps)
+        return cls(batch=replace(batch, token_ids=drawn, positions=positions), first=first)
+
+    def is_start_of(self, batch: Batch) -> bool:
+        """Whether `batch` asks for just that."""
+        own, sampling = self.batch, batch.sampling
+        used = int(batch.positions.max()) // BLOCK_TOKENS + 1  # the others' entries are not read
+        return (
+            own.steps == batch.steps
+            and np.array_equal(own.token_ids, batch.token_ids)
+            and np.array_equal(own.positions, batch.positions)
+            and np.array_equal(own.row_sequence, batch.row_sequence)
+            and np.array_equal(own.sample_rows, batch.sample_rows)
+            and np.array_equal(own.block_tables[:, :used], batch.block_tables[:, :used])
+            and np.array_equal(own.sampling.temperature, sampling.temperature)
+            and np.array_equal(own.sampling.seed, sampling.seed)
+        )
+
+
 class CudaBackend:
     """A program loaded on a GPU."""
 
@@ -66,12 +96,13 @@ class CudaBackend:
         fill: Fill | None = None,
         tilings: Tilings = tiling,
         uses_pdl: bool = True,
+        triggers_first: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Copy `weights` to the device, or let `fill` write them there.
 
         `tilings` cuts the products; `uses_pdl` False keeps each kernel until the one before has
-        ended. `progress` hears of bytes copied and of all. Raises KernelMissing without a GPU, and
+        ended, `triggers_first` says how early it lets its successor in. `progress` hears of bytes copied and of all. Raises KernelMissing without a GPU, and
         BackendError when a tensor does not have the shape the program asks for or is no bf16
         matrix, or the device has no room.
         """
@@ -108,6 +139,7 @@ class CudaBackend:
             self._state,
             device=self._name,
             tilings=tilings,
+            triggers_first=triggers_first,
         )
         self._recorded: dict[tuple[int, int, bool], _Recorded] = {}
         self._pool: tuple[int, int] | None = None
@@ -116,6 +148,7 @@ class CudaBackend:
         self._tables = torch.zeros_like(self._state.tables, device="cpu", pin_memory=is_pinned)
         self._answer = torch.zeros_like(self._state.drawn, device="cpu", pin_memory=is_pinned)
         self._sent_tables = np.zeros((0, 0), np.int32)
+        self._ahead: _Ahead | None = None
 
     @property
     def program(self) -> Program:
@@ -170,51 +203,102 @@ class CudaBackend:
 
     def launches(self, row_count: int, context_tokens: int) -> list[Launch | Call]:
         """What a step of so many rows, at such a context, puts on the device."""
-        return self._record(row_count, _splits_for(context_tokens + 1), is_plain=True).launches
+        return self._record(row_count, _splits_for(context_tokens + 1), True).launches
 
     def graph(self, row_count: int, context_tokens: int) -> torch.cuda.CUDAGraph:
         """The same, as recorded. Replayed, it goes on from where the last step ended."""
-        recorded = self._record(row_count, _splits_for(context_tokens + 1), is_plain=True)
+        recorded = self._record(row_count, _splits_for(context_tokens + 1), True)
         assert recorded.graph is not None
         return recorded.graph
 
     def forget(self) -> None:
         """Plan and record anew from now on: `tilings` may say something else."""
+        self._ahead = None
         self._recorded.clear()
 
     # --- a few rows: the recorded step ---------------------------------------------------------
 
     def _few_rows_step(self, batch: Batch) -> StepResult:
-        rows = next(n for n in _ROW_COUNTS if n >= len(batch.token_ids))
-        splits = _splits_for(int(batch.positions.max()) + batch.steps)
         is_plain = sampler.is_plain(batch.sampling)
-        recorded = self._record(rows, splits, is_plain=is_plain)
-        self._send(batch, rows)
-        drawn = np.empty((batch.steps, len(batch.sample_rows)), np.int32)
-        for first in range(0, batch.steps, _STEPS):
-            count = min(_STEPS, batch.steps - first)
-            if first:
-                self._state.steps_done.zero_()
-            for _ in range(count):
-                self._replay(recorded)
-            if is_plain:
-                self._answer[:count].copy_(self._state.drawn[:count], non_blocking=True)
-                self._synchronize()
-                drawn[first : first + count] = self._answer.numpy()[:count, batch.sample_rows]
-        if is_plain and (drawn < 0).any():
-            raise BackendError("the model produced logits that are not numbers")
         if is_plain and not batch.want_logits:
-            return StepResult(token_ids=drawn.reshape(-1))
+            return StepResult(token_ids=self._drawn_steps(batch).reshape(-1))
+        self._ahead = None
+        recorded = self._record_for(batch, is_plain=is_plain)
+        self._send(batch)
+        self._replay(recorded)
         samples = torch.from_numpy(batch.sample_rows.astype(np.int64)).to(self._name)
         logits = self._state.logits[samples]
-        if not is_plain:
-            drawn[0] = self._draw(logits, batch)
         return StepResult(
-            token_ids=drawn.reshape(-1),
+            token_ids=self._draw(logits, batch),
             logits=logits.cpu().numpy() if batch.want_logits else None,
         )
 
-    def _record(self, rows: int, splits: int, *, is_plain: bool) -> _Recorded:
+    def _drawn_steps(self, batch: Batch) -> NDArray[np.int32]:
+        """The tokens of `batch.steps` steps whose rows the device draws itself: [steps, M]."""
+        drawn = np.empty((batch.steps, len(batch.sample_rows)), np.int32)
+        for first in range(0, batch.steps, _STEPS):
+            count = min(_STEPS, batch.steps - first)
+            piece = batch
+            if first:
+                tokens, positions = drawn[first - 1].copy(), batch.positions + np.int32(first)
+                piece = replace(batch, token_ids=tokens, positions=positions)
+            drawn[first : first + count] = self._device_steps(replace(piece, steps=count))
+            if (drawn[first : first + count] < 0).any():
+                self._ahead = None
+                raise BackendError("the model produced logits that are not numbers")
+        return drawn
+
+    def _device_steps(self, batch: Batch) -> NDArray[np.int32]:
+        """At most `_STEPS` steps, and as many more after them that nobody has asked for yet.
+
+        While the host hands on what was drawn, the device goes on with what it will be asked for
+        next, if nothing changes; if something does, those steps are forgotten: all they wrote is
+        the cache of tokens that are not there yet, in blocks of their sequences.
+        """
+        ahead, first = self._ahead, 0
+        if ahead is not None and ahead.is_start_of(batch):
+            first = ahead.first
+        else:
+            recorded = self._record_for(batch, is_plain=True)
+            self._send(batch)
+            for _ in range(batch.steps):
+                self._replay(recorded)
+        end = first + batch.steps
+        self._answer[first:end].copy_(self._state.drawn[first:end], non_blocking=True)
+        arrived = torch.cuda.Event() if self._device.has_graphs else None
+        if arrived is not None:
+            arrived.record()
+        goes_on = self._go_on(batch, end)
+        if arrived is not None:
+            arrived.synchronize()
+        drawn = self._answer.numpy()[first:end, batch.sample_rows].copy()
+        self._ahead = _Ahead.after(batch, drawn[-1], end) if goes_on else None
+        return drawn
+
+    def _go_on(self, batch: Batch, end: int) -> bool:
+        """Put the steps that may be asked for next on the device, if they are safe."""
+        positions = batch.positions + np.int32(batch.steps)
+        last = positions + np.int32(batch.steps - 1)
+        in_order = np.array_equal(batch.sample_rows, np.arange(len(positions)))
+        same_blocks = (last // BLOCK_TOKENS == (positions - 1) // BLOCK_TOKENS).all()
+        one_each = (np.diff(batch.row_sequence) != 0).all()
+        key = self._key_of(len(positions), int(last.max()), is_plain=True)
+        recorded = self._recorded.get(key)
+        if not (in_order and same_blocks and one_each and recorded) or end + batch.steps > _STEPS:
+            return False
+        for _ in range(batch.steps):
+            self._replay(recorded)
+        return True
+
+    def _key_of(self, count: int, last: int, *, is_plain: bool) -> tuple[int, int, bool]:
+        """Which recorded step serves `count` rows that come to position `last`."""
+        return next(n for n in _ROW_COUNTS if n >= count), _splits_for(last + 1), is_plain
+
+    def _record_for(self, batch: Batch, *, is_plain: bool) -> _Recorded:
+        last = int(batch.positions.max()) + batch.steps - 1
+        return self._record(*self._key_of(len(batch.token_ids), last, is_plain=is_plain))
+
+    def _record(self, rows: int, splits: int, is_plain: bool) -> _Recorded:
         key = rows, splits, is_plain
         if key not in self._recorded:
             launches = self._planner.launches(rows, splits)
@@ -225,6 +309,7 @@ class CudaBackend:
     def _graph(self, launches: list[Launch | Call]) -> torch.cuda.CUDAGraph | None:
         if not self._device.has_graphs:
             return None
+        self._ahead = None
         self._state.words.zero_()
         self._state.positions.fill_(-1)  # no rows: nothing is written to the cache
         stream = torch.cuda.Stream()
@@ -247,7 +332,7 @@ class CudaBackend:
         for launch in recorded.launches:
             launch.run(pdl=self._pdl)
 
-    def _send(self, batch: Batch, rows: int) -> None:
+    def _send(self, batch: Batch) -> None:
         """Copy what the step must know to the device; rows that are none get position -1."""
         count, samples = len(batch.token_ids), batch.sample_rows
         words = self._words.numpy()
@@ -276,6 +361,7 @@ class CudaBackend:
     # --- many rows: operation by operation -----------------------------------------------------
 
     def _rows_step(self, batch: Batch) -> StepResult:
+        self._ahead = None
         rows = self._rows_of(batch)
         count = len(batch.token_ids)
         buffers = {
@@ -330,10 +416,6 @@ class CudaBackend:
             return np.zeros(0, np.int32)
         positions = batch.positions[batch.sample_rows] + 1
         return sampler.draw(logits, batch.sampling, positions).cpu().numpy().astype(np.int32)
-
-    def _synchronize(self) -> None:
-        if self._device.has_graphs:
-            torch.cuda.synchronize()
 
     def _check(self, batch: Batch) -> None:
         """Raise BackendError unless ids, positions, rows and blocks are in range."""

@@ -15,29 +15,17 @@ _INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 
 @triton.jit
-def begin(PDL: tl.constexpr):
-    """Wait until what the kernels before wrote is there, and let the next one start."""
-    if PDL:
-        gdc_wait()
-        gdc_launch_dependents()
+def begin(PDL: tl.constexpr, FIRST: tl.constexpr = False):
+    """Wait until what the kernels before wrote is there, and let the next one start.
 
-
-@triton.jit
-def prefetch(pointers, SIZE: tl.constexpr):
-    """Bring `SIZE` bytes from each of `pointers` on into the second-level cache, unwaited for.
-
-    Both the addresses and `SIZE` are multiples of 16 bytes.
+    With `FIRST` the next one may start before the wait: nothing but weights may it read then.
     """
-    addresses = pointers.to(tl.int64)
-    sizes = tl.full(addresses.shape, SIZE, tl.int32)
-    tl.inline_asm_elementwise(
-        "cp.async.bulk.prefetch.L2.global [$1], $2; mov.b32 $0, 0;",
-        "=r,l,r",
-        [addresses, sizes],
-        dtype=tl.int32,
-        is_pure=False,
-        pack=1,
-    )
+    if PDL:
+        if FIRST:
+            gdc_launch_dependents()
+        gdc_wait()
+        if not FIRST:
+            gdc_launch_dependents()
 
 
 @triton.jit

@@ -42,11 +42,12 @@ from headrace.model.program import (
 
 ROWS = products.ROWS.value
 SPLITS = attention.SPLITS.value
-_GROUP = products.GROUP.value
+_RUN = products.RUN.value
+_FEW_ROWS, _MANY_ROWS = 4, 8  # of a group
 _TILE = 1024  # values of a row that `embed` and `prepare` take at a time
 _MOST_GROUP = 16  # query heads per kv head that one program attends with
 
-Tilings = Callable[[int, int, int], Tiling]  # of outputs, inputs, matrices
+Tilings = Callable[[int, int, int, int], Tiling]  # of outputs, inputs, matrices, rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ class _Split:
     x: torch.Tensor
     squares: torch.Tensor
     norm: Norm | None = None
-    tiles: int = 0  # of squares
+    runs: int = 0  # of squares; 0: not made ready
 
 
 def can_fuse(program: Program, phases: Sequence[Phase]) -> bool:
@@ -152,7 +153,10 @@ class Planner:
         *,
         device: str,
         tilings: Tilings = tiling,
+        triggers_first: bool = True,
     ) -> None:
+        """`triggers_first`: products let the next kernel in before they wait themselves."""
+        self._triggers_first = triggers_first
         self._program = program
         self._phases = phases
         self._memory = memory
@@ -166,16 +170,17 @@ class Planner:
         self._splits: dict[str, _Split] = {}
         self._scratch: dict[str, torch.Tensor] = {}
         self._made: list[Launch | Call] = []
-        self._rows = self._groups = self._context_splits = 0
+        self._rows = self._group = self._groups = self._context_splits = 0
         self._none = self._zeros(1)
 
     def launches(self, row_count: int, context_splits: int) -> list[Launch | Call]:
         """A step of up to `row_count` rows whose contexts are cut into `context_splits` at most."""
         self._rows, self._context_splits = row_count, context_splits
-        self._groups = -(-row_count // _GROUP)
+        self._group = _FEW_ROWS if row_count <= _FEW_ROWS else _MANY_ROWS
+        self._groups = -(-row_count // self._group)
         self._made = []
         for split in self._splits.values():
-            split.norm, split.tiles = None, 0
+            split.norm, split.runs = None, 0
         for i, phase in enumerate(self._phases):
             self._phase(i, phase)
         return self._made
@@ -223,8 +228,9 @@ class Planner:
             H=self._program.buffers[op.out],
             NEXT=follows,
             TILE=_TILE,
+            GROUP=self._group,
         )
-        split.norm, split.tiles = (norm, tiles) if follows else (None, 0)
+        split.norm, split.runs = (norm, tiles) if follows else (None, 0)
 
     def _linears(self, phase: NormLinear) -> None:
         linears = phase.linears
@@ -273,7 +279,7 @@ class Planner:
     ) -> None:
         matrix = self._memory.stack(weights)
         N, K = matrix.shape
-        cut = self._tilings(N, K, 1)
+        cut = self._tilings(N, K, 1, self._rows)
         tiles = -(-N // cut.outputs)
         after = following[0] if following else split
         self._launch(
@@ -295,11 +301,12 @@ class Planner:
             HAS_BIAS=bias is not None,
             ADDS=adds,
             NEXT=following is not None,
+            FIRST=self._triggers_first and adds,  # attention, which follows others, reads more
             **self._normed(split, norm),
             **cut.constants(),
         )
         if following:
-            after.norm, after.tiles = following[1], tiles
+            after.norm, after.runs = following[1], -(-N // _RUN)
 
     def _gated(self, i: int, phase: GatedMlp) -> None:
         split = self._prepared(phase.gate.inp, phase.norm)
@@ -307,7 +314,7 @@ class Planner:
         follows = self._follows(i, out)[0] and not self._is_read_later(i + 2, out)
         gate, up = self._memory.matrix(phase.gate.weight), self._memory.matrix(phase.up.weight)
         N, K = gate.shape
-        cut = self._tilings(N, K, 2)
+        cut = self._tilings(N, K, 2, self._rows)
         after = self._split(out)
         has_bias = phase.gate.bias is not None or phase.up.bias is not None
         self._launch(
@@ -329,10 +336,11 @@ class Planner:
             HAS_BIAS=has_bias,
             GELU=phase.activate.function == "gelu_tanh",
             NEXT=follows,
+            FIRST=self._triggers_first,
             **self._normed(split, phase.norm),
             **cut.constants(),
         )
-        after.norm, after.tiles = None, 1 if follows else 0
+        after.norm, after.runs = None, 1 if follows else 0
 
     def _attention(self, i: int, phase: Attention) -> None:
         op, append = phase.attend, phase.append
@@ -380,14 +388,15 @@ class Planner:
             DH=half,
             TURNS=len(phase.ropes) > 0,
             NEXT=follows,
+            GROUP=self._group,
         )
-        after.norm, after.tiles = None, 1 if follows else 0
+        after.norm, after.runs = None, 1 if follows else 0
 
     def _head(self, phase: HeadSample) -> None:
         split = self._prepared(phase.head.inp if phase.norm is None else phase.norm.inp, phase.norm)
         matrix = self._memory.matrix(phase.head.weight)
         N, K = matrix.shape
-        cut = self._tilings(N, K, 1)
+        cut = self._tilings(N, K, 1, self._rows)
         tiles = -(-N // cut.outputs)
         score = self._shared("score", tiles * ROWS, torch.float64)
         token = self._shared("token", tiles * ROWS, torch.int32)
@@ -408,6 +417,7 @@ class Planner:
             positions=self._state.positions,
             K=K,
             N=N,
+            FIRST=self._triggers_first,
             **self._normed(split, phase.norm),
             **cut.constants(),
         )
@@ -485,16 +495,17 @@ class Planner:
         return {
             "n_rows": self._rows,
             "eps": norm.eps if norm else 0.0,
+            "GROUP": self._group,
             "GROUPS": self._groups,
-            "SQUARES": split.tiles if norm else 0,
-            "PADDED": _power_of_two(split.tiles),
+            "SQUARES": split.runs if norm else 0,
+            "PADDED": _power_of_two(split.runs),
         }
 
     def _prepared(self, name: str, norm: Norm | None) -> _Split:
         """The rows of a buffer as a product wants them; made here unless the writer did."""
         source = norm.inp if norm else name
         split = self._split(source)
-        if split.tiles and split.norm == norm:
+        if split.runs and split.norm == norm:
             return split
         view = self._views[source]
         width = view.shape[1]
@@ -511,8 +522,9 @@ class Planner:
             K=width,
             HAS_GAMMA=norm is not None,
             TILE=_TILE,
+            GROUP=self._group,
         )
-        split.norm, split.tiles = norm, tiles
+        split.norm, split.runs = norm, tiles
         return split
 
     def _follows(self, i: int, out: str) -> tuple[bool, Norm | None]:

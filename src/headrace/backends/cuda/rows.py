@@ -20,6 +20,7 @@ def embed(
     H: tl.constexpr,
     NEXT: tl.constexpr,
     TILE: tl.constexpr,
+    GROUP: tl.constexpr,
     PDL: tl.constexpr,
 ):
     """out [ROWS, H] = table[token] * scale, and as the next product wants it."""
@@ -32,7 +33,7 @@ def embed(
     tl.store(out + row * H + n, value, mask=where)
     if NEXT:
         weight = tl.load(gamma + n, mask=where, other=0.0)
-        store_split(next_x, value * weight, row, n, where, H)
+        store_split(next_x, value * weight, row, n, where, H, GROUP)
         tl.store(next_squares + tile * ROWS + row, tl.sum(value * value, axis=0))
 
 
@@ -46,6 +47,7 @@ def prepare(
     K: tl.constexpr,
     HAS_GAMMA: tl.constexpr,
     TILE: tl.constexpr,
+    GROUP: tl.constexpr,
     PDL: tl.constexpr,
 ):
     """Rows `inp`, `stride` apart, as a product wants them: times gamma, split, with squares."""
@@ -57,7 +59,7 @@ def prepare(
     squares = tl.sum(value * value, axis=0)
     if HAS_GAMMA:
         value *= tl.load(gamma + n, mask=where, other=0.0)
-    store_split(next_x, value, row, n, where, K)
+    store_split(next_x, value, row, n, where, K, GROUP)
     tl.store(next_squares + tile * ROWS + row, squares)
 
 

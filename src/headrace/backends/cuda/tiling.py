@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 
 _FEWEST = 16  # inputs a tensor core takes at a time
+_FEW_ROWS = 4
 _MANY_OUTPUTS = 6_144  # chosen: so many make programs of two warps enough for the whole machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """The constants of a product kernel. All but `ahead` powers of two."""
+    """The constants of a product kernel. All but `stages` and `ahead` powers of two.
+
+    A row's bits depend on `parts`, `inputs` and `ahead`, so these may not depend on how many rows there are.
+    """
 
     outputs: int  # of a program: BN
     parts: int  # a row's inputs are cut into, one per warp: PARTS
     inputs: int  # of a part, a step: BK
     stages: int  # steps in flight: STAGES
-    ahead: int  # steps asked for before the kernel may begin: AHEAD
+    ahead: int  # 1: the first step's weights are asked for before the kernel may begin: AHEAD
 
     def constants(self) -> dict[str, int]:
         """As the kernels name them."""
@@ -27,20 +31,21 @@ class Tiling:
         }
 
 
-def tiling(outputs: int, inputs: int, matrices: int = 1) -> Tiling:
-    """For a product of `matrices` matrices [outputs, inputs] with the same rows.
+def tiling(outputs: int, inputs: int, matrices: int = 1, rows: int = 1) -> Tiling:
+    """For a product of `matrices` matrices [outputs, inputs] with `rows` rows.
 
     Few outputs a program, so that every multiprocessor has its share; little memory a program, so
-    that the next kernel's programs find room beside it and can ask for their weights.
+    that the next kernel's programs find room beside it and can ask for their weights. Many rows
+    are read as often as there are programs, so then a program takes more outputs.
     """
     parts = 2 if outputs >= _MANY_OUTPUTS else 4
     step = max(_FEWEST, min(128, _power_of_two(-(-inputs // parts))))
     return Tiling(
-        outputs=16,
+        outputs=16 if rows <= _FEW_ROWS else 32,
         parts=parts,
         inputs=step,
         stages=3 if matrices > 1 or parts == 4 else 4,
-        ahead=4 if step == 128 else 0,
+        ahead=1,
     )
 
 
