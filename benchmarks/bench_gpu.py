@@ -17,11 +17,13 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -245,17 +247,18 @@ def _recorded(launches: list[Launch | Call], *, pdl: bool) -> torch.cuda.CUDAGra
 
 def candidates(outputs: int, inputs: int, matrices: int) -> list[Tiling]:
     """Tilings worth trying for such a product, the likeliest first."""
-    shapes = [(16, 4, 64), (16, 2, 128), (16, 4, 128), (32, 2, 128), (16, 8, 64), (32, 4, 64)]
+    shapes = [(16, 2, 128), (16, 4, 128), (16, 4, 64), (32, 2, 128)]
+    if matrices * outputs * inputs > 1 << 28:
+        shapes = [(32, 2, 128), (16, 2, 128)]  # a head
     found: list[tuple[int, Tiling]] = []
     for i, (rows, parts, step) in enumerate(shapes):
-        for deep in (3, 4, 5):
+        for deep in (3, 4):
             held = (deep - 1) * parts * step * 2 * (matrices * rows + 8)
             if inputs % (parts * step) or not 20_000 <= held <= 110_000:
                 continue
-            whole = inputs // parts // step
-            for j, ahead in enumerate(dict.fromkeys((min(whole, 1024 // step), whole, 0))):
+            for ahead in (0, 1):
                 cut = Tiling(outputs=rows, parts=parts, inputs=step, stages=deep, ahead=ahead)
-                found.append((i + 2 * j + 3 * (deep == 5), cut))
+                found.append((i + 2 * ahead, cut))
     return [cut for _, cut in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -273,9 +276,11 @@ def tune(model: str, program: Program, seconds: float) -> Tilings:
     def choose(outputs: int, inputs: int, matrices: int, rows: int) -> Tiling:
         key = outputs, inputs, matrices
         cut = chosen.setdefault(key, tiling(outputs, inputs, matrices))
-        return replace(cut, outputs=32) if rows > 4 else cut
+        return replace(cut, outputs=32, stages=3) if rows > 4 and wide[0] else cut
 
-    backend = load(program, blocks=64, tilings=choose)
+    wide = [False]
+
+    backend = load(program, blocks=256, tilings=choose)
     best = whole_step(backend)
     print(f"{model}: {best * 1e6:.0f} us before", flush=True)
     ends, tried = time.monotonic() + seconds, 0
@@ -299,9 +304,11 @@ def tune(model: str, program: Program, seconds: float) -> Tilings:
             chosen[key] = before
         deep = f"{_shape(cut)} stages {cut.stages} ahead {cut.ahead}"
         print(f"{model}: {took * 1e6:.0f} us {key} {deep} {'*' if better else ''}", flush=True)
-    backend.close()
-    backend = load(program, blocks=64, tilings=choose, triggers_first=False)
-    print(f"{model}: {whole_step(backend) * 1e6:.0f} us triggering after the wait", flush=True)
+    narrow = whole_step(backend, rows=8)
+    wide[0] = True
+    wider = whole_step(backend, rows=8)
+    wide[0] = wider < narrow
+    print(f"{model}: eight rows {narrow * 1e6:.0f} us, with 32 outputs {wider * 1e6:.0f}", flush=True)
     backend.close()
     print(f"{model}: {best * 1e6:.0f} us after {tried} of {len(rounds)}", flush=True)
     for key, cut in chosen.items():
@@ -309,11 +316,11 @@ def tune(model: str, program: Program, seconds: float) -> Tilings:
     return choose
 
 
-def whole_step(backend: CudaBackend, context: int = 128) -> float:
-    """Seconds of one recorded step of one row at `context`, newly planned."""
+def whole_step(backend: CudaBackend, context: int = 128, rows: int = 1) -> float:
+    """Seconds of one recorded step at `context`, newly planned."""
     backend.forget()
-    backend.step(batch_at(context, 1, 1))
-    graph = backend.graph(1, context)
+    backend.step(batch_at(context, rows, 1))
+    graph = backend.graph(rows, context)
     return seconds_of(graph.replay, repeats=3, times=8)
 
 
@@ -417,21 +424,27 @@ def _rows(table: np.ndarray, first: int, tokens: list[int]) -> Batch:
     )
 
 
+def cases_of(args: argparse.Namespace, name: str) -> list[tuple[int, int]]:
+    """Contexts and rows to measure a model at; what 70B's weights leave holds few tokens."""
+    if name == "70b":
+        return [(context, 1) for context in args.contexts if context <= 8_192]
+    cases = [(context, 1) for context in args.contexts]
+    return cases + [(args.contexts[0], rows) for rows in args.rows if rows > 1]
+
+
 def measure(
     args: argparse.Namespace, name: str, stream: float, tilings: Tilings
 ) -> list[Speed]:
     """Whole steps and phases of one model."""
     program = build_program({**LLAMA, **MODELS[name]})
-    longest = max(args.contexts) + 4 * STEPS
-    blocks = max(8, 1) * -(-longest // BLOCK_TOKENS) if name != "70b" else -(-longest // 16)
+    most = max(rows * (context + 3 * STEPS) for context, rows in cases_of(args, name))
+    blocks = most // BLOCK_TOKENS + 16
     began = time.monotonic()
     backend = load(program, blocks=blocks, tilings=tilings)
     print(f"{name}: loaded in {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
     speeds: list[Speed] = []
     datasheet = DATASHEET.get(torch.cuda.get_device_name())
-    cases = [(context, 1) for context in args.contexts]
-    cases += [(args.contexts[0], rows) for rows in args.rows if rows > 1 and name != "70b"]
-    for context, rows in cases:
+    for context, rows in cases_of(args, name):
         step, call = step_seconds(backend, context, rows, args.repeats)
         size = program.bytes_per_token()
         size += rows * program.kv_bytes_per_token * context
@@ -464,13 +477,6 @@ def measure(
             )
         whole = seconds_of(_recorded(launches, pdl=pdl).replay)
         print(f"  {name} pdl={pdl} sum {total * 1e6:.0f} us, recorded step {whole * 1e6:.0f} us")
-    for warps in (4, 8):
-        altered = [
-            replace(x, warps=warps) if x.phase == "attention" else x
-            for x in backend.launches(1, args.contexts[0])
-        ]
-        took = seconds_of(_recorded(altered, pdl=True).replay)
-        print(f"  {name} attention with {warps} warps: step {took * 1e6:.0f} us", flush=True)
     silent = [x for x in backend.launches(1, args.contexts[0]) if x.phase != "attention"]
     took = seconds_of(_recorded(silent, pdl=True).replay)
     print(f"  {name} without attention: step {took * 1e6:.0f} us", flush=True)
@@ -478,6 +484,27 @@ def measure(
     del backend
     _free()
     return speeds
+
+
+def peer(name: str, model: str, seconds: float) -> dict[str, Any]:
+    """What a peer reports, in a process of its own that ends after `seconds`."""
+    script = Path(__file__).parent / "peers" / "gpu_peers.py"
+    config = json.dumps({**LLAMA, **MODELS[model]})
+    command = [sys.executable, str(script), name, config, "2", "6"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, seconds))
+    except subprocess.TimeoutExpired:
+        return {"peer": name, "model": model, "error": f"not done in {seconds:.0f} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return {"peer": name, "model": model, "error": done.stderr.strip()[-400:]}
+    return {"model": model, **json.loads(lines[-1])}
+
+
+def write(out: Path | None, report: dict[str, Any]) -> None:
+    """All figures so far."""
+    if out:
+        out.write_text(json.dumps(report, indent=1))
 
 
 def main() -> None:
@@ -488,6 +515,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tune", type=float, default=0.0, help="seconds to try tilings, per model")
+    parser.add_argument("--peers", nargs="*", default=[], choices=["compiled", "eager", "static"])
+    parser.add_argument("--peer-models", nargs="*", default=["8b"], choices=list(MODELS))
+    parser.add_argument("--seconds", type=float, default=3_600, help="peers end by then")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     facts = {
@@ -503,6 +533,8 @@ def main() -> None:
     print(f"checked in {time.monotonic() - began:.0f} s: {checked}", flush=True)
     stream, copied = read_stream(), copy_stream()
     print(f"read-only {stream / 1e9:.0f} GB/s, copy {copied / 1e9:.0f} GB/s", flush=True)
+    report: dict[str, Any] = {**facts, "read_gb_s": stream / 1e9, "copy_gb_s": copied / 1e9}
+    report |= {**checked, "speeds": [], "peers": []}
     speeds: list[Speed] = []
     for name in args.models:
         tilings: Tilings = tiling
@@ -510,11 +542,15 @@ def main() -> None:
             tilings = tune(name, build_program({**LLAMA, **MODELS[name]}), args.tune)
         _free()
         speeds += measure(args, name, stream, tilings)
-        print(f"-- {time.monotonic() - began:.0f} s", flush=True)
-    if args.out:
-        report = {**facts, "read_gb_s": stream / 1e9, "copy_gb_s": copied / 1e9, **checked}
         report["speeds"] = [asdict(speed) for speed in speeds]
-        args.out.write_text(json.dumps(report, indent=1))
+        write(args.out, report)
+        print(f"-- {time.monotonic() - began:.0f} s", flush=True)
+    for name in args.peers:
+        for model in args.peer_models:
+            left = args.seconds - (time.monotonic() - began)
+            report["peers"].append(peer(name, model, left))
+            print(report["peers"][-1], flush=True)
+            write(args.out, report)
     for speed in speeds:
         print(
             f"{speed.model:>4} context {speed.context_tokens:>6} rows {speed.rows:>2}: "

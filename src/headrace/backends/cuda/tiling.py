@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 _FEWEST = 16  # inputs a tensor core takes at a time
-_FEW_ROWS = 4
+_HEAD_OUTPUTS = 65_536
 _MANY_OUTPUTS = 6_144  # chosen: so many make programs of two warps enough for the whole machine
 
 
@@ -38,14 +38,14 @@ def tiling(outputs: int, inputs: int, matrices: int = 1, rows: int = 1) -> Tilin
     that the next kernel's programs find room beside it and can ask for their weights. Many rows
     are read as often as there are programs, so then a program takes more outputs.
     """
-    parts = 2 if outputs >= _MANY_OUTPUTS else 4
+    parts = 4 if outputs < _MANY_OUTPUTS and inputs > outputs else 2
     step = max(_FEWEST, min(128, _power_of_two(-(-inputs // parts))))
     return Tiling(
-        outputs=16 if rows <= _FEW_ROWS else 32,
+        outputs=32 if outputs >= _HEAD_OUTPUTS else 16,
         parts=parts,
         inputs=step,
-        stages=3 if matrices > 1 or parts == 4 else 4,
-        ahead=1,
+        stages=4 if parts == 2 and _MANY_OUTPUTS <= outputs < 2 * _MANY_OUTPUTS else 3,
+        ahead=0 if matrices > 1 or outputs == inputs else 1,
     )
 
 
