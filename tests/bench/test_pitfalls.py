@@ -24,6 +24,7 @@ from tests.bench.virtual import LoopClock, Scripted, play, scripted
 # Odd ones, so that nothing falls on the edge of a second.
 FIRST_S, GAP_S, UNEVEN = 0.2517, 0.0413, 0.13
 TASKS, STAGE_S, SHARES = 7, 40.0, (0.5, 0.8, 1.0, 1.2)
+CONCURRENCY, LANES = 8, 4  # of the client while capacity is measured, and of the server
 PRICE = Price(input=2.0, output=7.0, currency="EUR", date=date(2026, 1, 1), source="a test")
 CALLS = {"dialogue": 8}
 CUT_EVERY = {"dialogue": 11}  # else no dialogue would come to its end
@@ -52,7 +53,7 @@ class Played:
         if "fault_every" in options:
             options["fault_every"] = CUT_EVERY.get(name, 3)
         if self.scenario.is_load:
-            options["lanes"] = 4
+            options["lanes"] = LANES
         self.run = play(self._play(options))
         self.cells = cells(self.run.attempts, {"e": PRICE})
 
@@ -62,7 +63,11 @@ class Played:
             scripted("e", self.pupil), transport=self.script, price=PRICE, counter=counter
         )
         settings = RunSettings(
-            scenarios=[self.scenario], tasks=TASKS, stage_s=STAGE_S, shares=SHARES
+            scenarios=[self.scenario],
+            tasks=TASKS,
+            stage_s=STAGE_S,
+            shares=SHARES,
+            concurrency=CONCURRENCY,
         )
         player = Player(clock=LoopClock(), seed=0)
         runner = Runner(player=player, endpoints=[place], settings=settings, cpu_s=lambda: 0.0)
@@ -79,6 +84,7 @@ class Played:
         begin_s = told[probes + 1].sent_s
         sent = {n: one.sent_s for n, one in told.items() if n > probes}
         closed = {n: at_s for n, at_s in sent.items() if at_s < begin_s + STAGE_S}
+        assert list(closed.values()).count(begin_s) == CONCURRENCY
         done = sent_at(told, outcomes, closed)
         self.capacity = capacity(done)
         found: dict[str, list[Done]] = {}

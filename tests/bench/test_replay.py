@@ -68,6 +68,13 @@ def test_a_body_is_the_logs_but_for_the_model_and_the_stream(tmp_path: Path) -> 
     assert body == wanted | {"stream_options": {"include_usage": True}}
 
 
+@pytest.mark.parametrize("speed", [1.0, None])
+def test_usage_in_each_event_is_asked_of_who_takes_it(speed: float | None, tmp_path: Path) -> None:
+    place = scripted("new", lambda _: TEN, words_an_event=4, takes_event_usage=True)
+    run = replayed(written(tmp_path, line(0.0), line(1.0)), [place], speed=speed)
+    assert [a.answers[0].counts for a in run.attempts] == ["usage", "usage"]
+
+
 def test_a_run_that_was_recorded_is_repeated_to_the_byte_and_the_moment(tmp_path: Path) -> None:
     first = scripted("a", lambda _: TEN, first_s=0.2, gap_s=0.05, lanes=3)
 

@@ -174,6 +174,25 @@ def test_full_lengths_are_asked_where_the_endpoint_takes_it() -> None:
     assert len(strict.transport.bodies) == len(bodies) - 1  # type: ignore[attr-defined]
 
 
+def test_usage_in_each_event_is_asked_where_the_endpoint_takes_it() -> None:
+    plain = scripted("plain", lambda _: TEN, words_an_event=4)
+    tells = scripted("tells", lambda _: TEN, words_an_event=4, takes_event_usage=True)
+    done, found = run("short", "mix", endpoints=[plain, tells], tasks=2, stage_s=4.0)
+    asked = {
+        place.name: [body["stream_options"] for body in place.transport.bodies]  # type: ignore[attr-defined]
+        for place in (plain, tells)
+    }
+    usual, more = {"include_usage": True}, {"continuous_usage_stats": True}
+    assert usual | more not in asked["plain"]
+    assert asked["tells"].count(usual) == 1  # the probe of words needs it not, every task does
+    assert asked["tells"].count(usual | more) == len(asked["tells"]) - 1 > 10
+    assert {(cell.endpoint, *cell.counts) for cell in found} == {
+        ("plain", "share"),
+        ("tells", "usage"),
+    }
+    assert done.notes == []
+
+
 def test_a_spent_budget_ends_the_run_with_a_note() -> None:
     place = scripted("e", lambda _: "yes")
     done, _ = run("short", "dialogue", endpoints=[place], budget=Budget(max_tokens=450))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from headrace.bench.null_server import NullScript, NullServer
+from headrace.bench.null_script import NullScript
+from headrace.bench.null_server import NullServer
 from headrace.bench.report import read_lines
 from headrace.cli.bench import bench_app
 from headrace.errors import ConfigError
