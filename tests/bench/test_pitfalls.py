@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.bench.comparison import comparisons
 from headrace.bench.load import Player, poisson_times
 from headrace.bench.prices import Price
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import SCENARIOS, scenario_named
 from headrace.bench.scenarios.words import words
-from headrace.bench.summary import Cell, cells, comparisons
+from headrace.bench.summary import Cell, cells
 from tests.bench.pupil import Pupil
 from tests.bench.truth import Done, all_true, capacity, counter, one_by_one, sent_at, steady
 from tests.bench.virtual import LoopClock, Scripted, play, scripted

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from headrace.bench.client import ToolCall
+from headrace.bench.comparison import comparisons
 from headrace.bench.likeness import likenesses
 from headrace.bench.load import Alone, Budget, Player
 from headrace.bench.replay import LOGGED, Replay
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import Outcome, scenario_named
 from headrace.bench.scenarios.log import LoggedAnswer, LoggedTask, read_log
-from headrace.bench.summary import comparisons
 from headrace.errors import ConfigError
 from tests.bench.virtual import LoopClock, answered, play, scripted
 

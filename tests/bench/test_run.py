@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from headrace.bench.client import Exchange
+from headrace.bench.comparison import comparisons
 from headrace.bench.load import Budget, Player, poisson_times
 from headrace.bench.metrics import Attempt
 from headrace.bench.race import places, race
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import Outcome, scenario_named
 from headrace.bench.scenarios.words import words
-from headrace.bench.summary import Cell, cells, comparisons
+from headrace.bench.summary import Cell, cells, totals
 from headrace.errors import EngineError
 from tests.bench.agent import good_agent
 from tests.bench.virtual import LoopClock, Scripted, answered, play, scripted
@@ -55,6 +56,20 @@ def test_each_scenario_measures_what_the_script_says(name: str) -> None:
     assert cell.output_tokens == 4 * calls * 10
     assert cell.counts == ["events"]
     assert cell.flags == []
+
+
+def test_a_total_is_of_all_tasks_pooled() -> None:
+    place = scripted("e", lambda _: TEN, uneven=0.3)
+    done, _ = run("short", "dialogue", "mix", endpoints=[place], tasks=3, stage_s=4.0)
+    (total,) = totals(done.attempts, {})
+    answers = [answer for a in done.attempts if not a.stage for answer in a.answers]
+    firsts = [answer.pieces[0].at_s - answer.start_s for answer in answers]
+    assert total.ttft["p50"] is not None
+    assert total.ttft["p50"].value == pytest.approx(np.quantile(firsts, 0.5))
+    assert (total.scenario, total.stage, total.tasks) == ("total", "", 3 + 3)
+    assert total.output_tokens == (3 + 3 * 8) * 10
+    alone = [a for a in done.attempts if a.scenario in ("short", "mix")]
+    assert totals(alone, {}) == []  # the cell of the one scenario says it
 
 
 def test_success_and_its_cost_count_all_attempts() -> None:

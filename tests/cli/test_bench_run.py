@@ -59,6 +59,7 @@ def test_a_run_prints_one_object_and_writes_both_files(
     assert [(c["scenario"], c["tasks"]) for c in found["cells"]] == [
         ("short", 7), ("short", 7), ("tool-call", 7), ("tool-call", 7),
     ]  # fmt: skip
+    assert [(c["scenario"], c["tasks"]) for c in found["totals"]] == [("total", 14)] * 2
     hosts = sorted(url.removeprefix("http://") for url in null_urls)
     assert sorted(found["facts"]["endpoints"]) == hosts
     slow = null_urls[1].removeprefix("http://")
