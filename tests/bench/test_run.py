@@ -208,6 +208,43 @@ def test_usage_in_each_event_is_asked_where_the_endpoint_takes_it() -> None:
     assert done.notes == []
 
 
+def test_an_endpoint_without_usage_is_counted_otherwise_and_noted() -> None:
+    silent = scripted("silent", lambda _: TEN, has_usage=False)
+    counted = replace(
+        scripted("counted", lambda _: TEN, has_usage=False),
+        counter=lambda text: range(0, len(text), 2),
+    )
+    done, found = run("short", endpoints=[silent, counted], tasks=3)
+    assert sorted(done.notes) == [
+        f"{name}: reports no usage; 1.5 tokens a word assumed" for name in ("counted", "silent")
+    ]
+    by_name = {cell.endpoint: cell for cell in found}
+    assert by_name["silent"].output_tokens == 3 * 10
+    assert by_name["silent"].flags == ["no usage reported: tokens are events"]
+    assert by_name["counted"].output_tokens == 3 * len(range(0, len(TEN), 2))
+    assert by_name["counted"].flags == ["no usage reported: tokens are those of the common counter"]
+
+
+def test_a_capacity_is_measured_though_nothing_ends_while_it_is() -> None:
+    # Eight are begun at once, and end together after 30 s, when the stage of 5 s is long over.
+    place = scripted("e", lambda _: "yes", first_s=30.0)
+    done, _ = run("mix", endpoints=[place], stage_s=5.0, concurrency=8, shares=(1.0,))
+    assert done.capacity["e"] == pytest.approx(8 / 30)
+
+
+def test_a_race_out_of_budget_ends_with_what_was_done() -> None:
+    async def main() -> Any:
+        player = Player(clock=LoopClock(), seed=0, budget=Budget(max_tokens=700))
+        lanes: list[Any] = []
+        place = scripted("e", good_agent)
+        attempts = await race(player, [place], 9, on_start=lanes.extend)
+        return lanes[0], attempts
+
+    lane, attempts = play(main())
+    assert lane.doing == "out of budget"
+    assert 0 < len(attempts) < 2 * 9
+
+
 def test_a_spent_budget_ends_the_run_with_a_note() -> None:
     place = scripted("e", lambda _: "yes")
     done, _ = run("short", "dialogue", endpoints=[place], budget=Budget(max_tokens=450))

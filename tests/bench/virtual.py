@@ -101,6 +101,7 @@ class Scripted:
     fault_every: int = 0  # each n-th answer is cut
     words_an_event: int = 1
     takes_event_usage: bool = False
+    has_usage: bool = True  # at the end
     empty: int = 1
     thoughts: int = 0
     held: int = 1
@@ -183,7 +184,8 @@ class Scripted:
         }
         if self.cached_words:
             usage["prompt_tokens_details"] = {"cached_tokens": self.cached_words}
-        return events, sse({**delta(finish="stop"), "usage": usage}) + b"data: [DONE]\n\n"
+        told = {"usage": usage} if self.has_usage else {}
+        return events, sse(delta(finish="stop") | told) + b"data: [DONE]\n\n"
 
     @staticmethod
     def _without_content(index: int) -> dict[str, Any]:
