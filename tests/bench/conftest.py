@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from headrace.bench.comparison import comparisons
 from headrace.bench.load import Player
 from headrace.bench.load.lag import ClientLag
 from headrace.bench.prices import Price
@@ -11,7 +12,7 @@ from headrace.bench.race import race
 from headrace.bench.report.lines import Facts, Report
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import scenario_named
-from headrace.bench.summary import cells, comparisons
+from headrace.bench.summary import cells, totals
 from tests.bench.agent import good_agent
 from tests.bench.virtual import LoopClock, play, scripted
 
@@ -49,6 +50,7 @@ def report() -> Report:
     return Report(
         facts=facts,
         cells=cells(done.attempts, prices),
+        totals=totals(done.attempts, prices),
         comparisons=comparisons(done.attempts),
         attempts=done.attempts,
     )

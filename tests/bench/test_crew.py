@@ -22,8 +22,9 @@ from headrace.bench.load import (
     poisson_times,
 )
 from headrace.bench.metrics import Attempt
-from headrace.bench.null_server import NullScript, NullServer
-from headrace.bench.scenarios import scenario_named
+from headrace.bench.null_script import NullScript
+from headrace.bench.null_server import NullServer
+from headrace.bench.scenarios import Extensions, scenario_named
 from headrace.clock import SystemClock
 from headrace.errors import EngineError
 from tests.bench.virtual import LoopClock, play, scripted
@@ -88,14 +89,17 @@ def test_two_processes_send_one_schedule_and_their_measurements_are_merged() -> 
         record=[],
         on_attempt=lambda attempt: heard.append(attempt.task),
     )
-    order = opened()
-    script = NullScript(first_s=0.02, gap_s=0.001, tokens=5)
+    order = opened(extensions=Extensions(event_usage=True))
+    script = NullScript(first_s=0.02, gap_s=0.001, tokens=5, tokens_an_event=2)
     first, again = with_crew(order, opened(count=3), player=player, script=script)
     assert [a.task for a in first.attempts] == [f"mix/{number}" for number in range(12)]
     begin_s = first.attempts[0].start_s - order.due[0][0]
     sent = [a.start_s - begin_s for a in first.attempts]
     assert sent == pytest.approx([at_s for at_s, _ in order.due])
     assert all(a.answers[0].output_tokens == 5 and not a.answers[0].fault for a in first.attempts)
+    # What the endpoint takes is known in every process: events of two tokens are counted.
+    assert {a.answers[0].counts for a in first.attempts} == {"usage"}
+    assert {a.answers[0].counts for a in again.attempts} == {"share"}
     assert set(first.lags) == {"process 1", "process 2"}
     assert all(isinstance(lag, ClientLag) for lag in first.lags.values())
     assert len(again.attempts) == 3

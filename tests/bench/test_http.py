@@ -8,7 +8,8 @@ import pytest
 
 from headrace.bench.client import Answer, HttpTransport, read_answer
 from headrace.bench.metrics import ttft_s
-from headrace.bench.null_server import NullScript, NullServer
+from headrace.bench.null_script import NullScript
+from headrace.bench.null_server import NullServer
 from headrace.clock import SystemClock
 from headrace.errors import ConfigError
 from tests.bench.virtual import delta, sse

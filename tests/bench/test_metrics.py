@@ -73,6 +73,11 @@ def test_the_first_sentence_ends_with_a_stop_and_a_space() -> None:
     assert first_sentence_s(spoken) == pytest.approx(2.5)
 
 
+def test_a_new_line_ends_a_sentence_too() -> None:
+    assert first_sentence_s(answer(1.0, 2.0, text="Yes.\nAnd then")) == pytest.approx(1.0)
+    assert first_sentence_s(answer(1.0, 2.0, text="- a list\n- of")) == pytest.approx(1.0)
+
+
 def test_an_answer_of_one_sentence_is_whole_at_its_end() -> None:
     assert first_sentence_s(answer(1.0, 2.0, text="no stop")) == pytest.approx(2.0)
     assert first_sentence_s(Answer(start_s=0, sent_s=0, ended_s=1)) is None

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from headrace.bench.client import ToolCall
+from headrace.bench.comparison import comparisons
 from headrace.bench.likeness import likenesses
 from headrace.bench.load import Alone, Budget, Player
 from headrace.bench.replay import LOGGED, Replay
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import Outcome, scenario_named
 from headrace.bench.scenarios.log import LoggedAnswer, LoggedTask, read_log
-from headrace.bench.summary import comparisons
 from headrace.errors import ConfigError
 from tests.bench.virtual import LoopClock, answered, play, scripted
 
@@ -66,6 +66,13 @@ def test_a_body_is_the_logs_but_for_the_model_and_the_stream(tmp_path: Path) -> 
     (body,) = place.transport.bodies  # type: ignore[attr-defined]
     wanted = asked["body"] | {"model": "new", "stream": True}
     assert body == wanted | {"stream_options": {"include_usage": True}}
+
+
+@pytest.mark.parametrize("speed", [1.0, None])
+def test_usage_in_each_event_is_asked_of_who_takes_it(speed: float | None, tmp_path: Path) -> None:
+    place = scripted("new", lambda _: TEN, words_an_event=4, takes_event_usage=True)
+    run = replayed(written(tmp_path, line(0.0), line(1.0)), [place], speed=speed)
+    assert [a.answers[0].counts for a in run.attempts] == ["usage", "usage"]
 
 
 def test_a_run_that_was_recorded_is_repeated_to_the_byte_and_the_moment(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.bench.comparison import Comparison
 from headrace.bench.prices import read_prices, spent
 from headrace.bench.report import page, read_lines, write_lines
 from headrace.bench.report.lines import Report
 from headrace.bench.report.plots import Axis, Series, lines
 from headrace.bench.report.tables import verdict
 from headrace.bench.statistics import Difference
-from headrace.bench.summary import Comparison
 from headrace.errors import ConfigError
 from tests.bench.conftest import PRICE
 from tests.bench.virtual import answered
@@ -93,6 +93,7 @@ def test_the_page_shows_every_table_and_picture(report: Report) -> None:
         "Short question: TTFT", "JSON tool call: speed",
     ):  # fmt: skip
         assert f">{title}</h" in html, title
+    assert "All of these" in html  # the totals' row
     assert "a note &amp; more" in html
     assert "Not valid, because the client itself was late or busy: race" in html
     assert "published elsewhere, third-party" in html

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from headrace.bench.client import Exchange
+from headrace.bench.comparison import comparisons
 from headrace.bench.load import Budget, Player, poisson_times
 from headrace.bench.metrics import Attempt
 from headrace.bench.race import places, race
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import Outcome, scenario_named
 from headrace.bench.scenarios.words import words
-from headrace.bench.summary import Cell, cells, comparisons
+from headrace.bench.summary import Cell, cells, totals
 from headrace.errors import EngineError
 from tests.bench.agent import good_agent
 from tests.bench.virtual import LoopClock, Scripted, answered, play, scripted
@@ -55,6 +56,20 @@ def test_each_scenario_measures_what_the_script_says(name: str) -> None:
     assert cell.output_tokens == 4 * calls * 10
     assert cell.counts == ["events"]
     assert cell.flags == []
+
+
+def test_a_total_is_of_all_tasks_pooled() -> None:
+    place = scripted("e", lambda _: TEN, uneven=0.3)
+    done, _ = run("short", "dialogue", "mix", endpoints=[place], tasks=3, stage_s=4.0)
+    (total,) = totals(done.attempts, {})
+    answers = [answer for a in done.attempts if not a.stage for answer in a.answers]
+    firsts = [answer.pieces[0].at_s - answer.start_s for answer in answers]
+    assert total.ttft["p50"] is not None
+    assert total.ttft["p50"].value == pytest.approx(np.quantile(firsts, 0.5))
+    assert (total.scenario, total.stage, total.tasks) == ("total", "", 3 + 3)
+    assert total.output_tokens == (3 + 3 * 8) * 10
+    alone = [a for a in done.attempts if a.scenario in ("short", "mix")]
+    assert totals(alone, {}) == []  # the cell of the one scenario says it
 
 
 def test_success_and_its_cost_count_all_attempts() -> None:
@@ -172,6 +187,62 @@ def test_full_lengths_are_asked_where_the_endpoint_takes_it() -> None:
     assert {(True, 300), (False, 64)} < set(asked)
     assert (False, 300) not in asked
     assert len(strict.transport.bodies) == len(bodies) - 1  # type: ignore[attr-defined]
+
+
+def test_usage_in_each_event_is_asked_where_the_endpoint_takes_it() -> None:
+    plain = scripted("plain", lambda _: TEN, words_an_event=4)
+    tells = scripted("tells", lambda _: TEN, words_an_event=4, takes_event_usage=True)
+    done, found = run("short", "mix", endpoints=[plain, tells], tasks=2, stage_s=4.0)
+    asked = {
+        place.name: [body["stream_options"] for body in place.transport.bodies]  # type: ignore[attr-defined]
+        for place in (plain, tells)
+    }
+    usual, more = {"include_usage": True}, {"continuous_usage_stats": True}
+    assert usual | more not in asked["plain"]
+    assert asked["tells"].count(usual) == 1  # the probe of words needs it not, every task does
+    assert asked["tells"].count(usual | more) == len(asked["tells"]) - 1 > 10
+    assert {(cell.endpoint, *cell.counts) for cell in found} == {
+        ("plain", "share"),
+        ("tells", "usage"),
+    }
+    assert done.notes == []
+
+
+def test_an_endpoint_without_usage_is_counted_otherwise_and_noted() -> None:
+    silent = scripted("silent", lambda _: TEN, has_usage=False)
+    counted = replace(
+        scripted("counted", lambda _: TEN, has_usage=False),
+        counter=lambda text: range(0, len(text), 2),
+    )
+    done, found = run("short", endpoints=[silent, counted], tasks=3)
+    assert sorted(done.notes) == [
+        f"{name}: reports no usage; 1.5 tokens a word assumed" for name in ("counted", "silent")
+    ]
+    by_name = {cell.endpoint: cell for cell in found}
+    assert by_name["silent"].output_tokens == 3 * 10
+    assert by_name["silent"].flags == ["no usage reported: tokens are events"]
+    assert by_name["counted"].output_tokens == 3 * len(range(0, len(TEN), 2))
+    assert by_name["counted"].flags == ["no usage reported: tokens are those of the common counter"]
+
+
+def test_a_capacity_is_measured_though_nothing_ends_while_it_is() -> None:
+    # Eight are begun at once, and end together after 30 s, when the stage of 5 s is long over.
+    place = scripted("e", lambda _: "yes", first_s=30.0)
+    done, _ = run("mix", endpoints=[place], stage_s=5.0, concurrency=8, shares=(1.0,))
+    assert done.capacity["e"] == pytest.approx(8 / 30)
+
+
+def test_a_race_out_of_budget_ends_with_what_was_done() -> None:
+    async def main() -> Any:
+        player = Player(clock=LoopClock(), seed=0, budget=Budget(max_tokens=700))
+        lanes: list[Any] = []
+        place = scripted("e", good_agent)
+        attempts = await race(player, [place], 9, on_start=lanes.extend)
+        return lanes[0], attempts
+
+    lane, attempts = play(main())
+    assert lane.doing == "out of budget"
+    assert 0 < len(attempts) < 2 * 9
 
 
 def test_a_spent_budget_ends_the_run_with_a_note() -> None:

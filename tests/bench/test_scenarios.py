@@ -118,6 +118,38 @@ def test_an_agent_that_reads_what_tools_say_has_the_errand_done_in_time(number: 
     assert 5 <= len(answers) <= MAX_CALLS
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("get_price", '{"supplier": ', "error: the arguments are no JSON"),
+        ("get_price", '{"supplier": "x"}', "error: no such tool or wrong arguments"),
+        ("buy", "{}", "error: no such tool or wrong arguments"),
+        ("list_suppliers", '{"goods": "tea"}', "nobody sells tea"),
+        ("get_stock", '{"supplier": "Nobody", "goods": "GOODS"}', "no such supplier"),
+    ],
+)
+def test_tools_say_what_is_wrong_with_a_call(name: str, arguments: str, told: str) -> None:
+    task = errand(0, 0)
+    call = ToolCall(id="1", name=name, arguments=arguments.replace("GOODS", task.goods))
+    asked = task.next_call([answered("", call)])
+    assert asked is not None
+    assert asked.messages[-1] == {"role": "tool", "tool_call_id": "1", "content": told}
+
+
+def test_an_order_fails_in_four_ways() -> None:
+    task = errand(0, 0)
+    right = {"supplier": task.supplier, "goods": task.goods, "crates": task.crates}
+
+    def outcome(name: str, arguments: str) -> Outcome:
+        return task.check([answered("", ToolCall(id="1", name=name, arguments=arguments))])
+
+    assert outcome("order", json.dumps(right)) is Outcome.PASSED
+    assert outcome("order", json.dumps(right)[:-1]) is Outcome.INVALID_JSON
+    assert outcome("order", json.dumps(right | {"crates": "many"})) is Outcome.INVALID_SCHEMA
+    assert outcome("order", json.dumps(right | {"crates": 1})) is Outcome.WRONG_ARGUMENTS
+    assert outcome("buy", json.dumps(right)) is Outcome.WRONG_TOOL
+
+
 def test_an_errand_is_not_done_by_the_cheapest_without_stock_nor_without_an_order() -> None:
     task = errand(0, 0)
     cheapest = min(task.prices, key=lambda name: task.prices[name])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from headrace.bench.null_server import NullScript, NullServer
+from headrace.bench.null_script import NullScript
+from headrace.bench.null_server import NullServer
 from headrace.bench.report import read_lines
 from headrace.cli.bench import bench_app
 from headrace.errors import ConfigError
@@ -58,6 +59,7 @@ def test_a_run_prints_one_object_and_writes_both_files(
     assert [(c["scenario"], c["tasks"]) for c in found["cells"]] == [
         ("short", 7), ("short", 7), ("tool-call", 7), ("tool-call", 7),
     ]  # fmt: skip
+    assert [(c["scenario"], c["tasks"]) for c in found["totals"]] == [("total", 14)] * 2
     hosts = sorted(url.removeprefix("http://") for url in null_urls)
     assert sorted(found["facts"]["endpoints"]) == hosts
     slow = null_urls[1].removeprefix("http://")

@@ -11,7 +11,8 @@ import uvloop
 
 from headrace.bench.client import HttpTransport, read_answer
 from headrace.bench.metrics import tpot_s, ttft_s
-from headrace.bench.null_server import NullScript, NullServer
+from headrace.bench.null_script import NullScript
+from headrace.bench.null_server import NullServer
 from headrace.bench.scenarios.task import Call
 from headrace.clock import Clock
 from headrace.errors import EngineError

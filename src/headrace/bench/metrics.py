@@ -4,6 +4,7 @@ Start: the intended send time (open loop) or the moment before the request was w
 loop). Only visible content counts as a token (`client.answer`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +12,7 @@ from itertools import pairwise
 from headrace.bench.client import Answer
 from headrace.bench.scenarios import Outcome
 
-_SENTENCE_ENDS = ".!?:\n"
+_SENTENCE_END = re.compile(r"[.!?:]\s|\n")
 # A proxy that holds events back shows as bursts: most gaps nothing, few of them nearly all time.
 _BURST_GAPS, _BURST_TIME, _AT_ONCE_S = 0.8, 0.8, 0.0005
 _MIN_GAPS = 8
@@ -60,8 +61,7 @@ def first_sentence_s(answer: Answer) -> float | None:
     for piece in answer.pieces:
         if piece.is_answer:
             text += piece.text
-            stops = (text.find(end + " ") for end in _SENTENCE_ENDS)
-            if any(at >= 0 for at in stops) or text.endswith("\n"):
+            if _SENTENCE_END.search(text):
                 return piece.at_s - answer.start_s
     return answer.pieces[-1].at_s - answer.start_s if text else None
 

@@ -8,91 +8,16 @@ streams, whose events are written down beforehand: many of them cost little.
 import asyncio
 import heapq
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
 
+from headrace.bench.null_script import NullScript, Written, write_down
 from headrace.clock import Clock, SystemClock
 
 _TIMER_S = 0.0015  # how late a timer of the event loop may be, and more
 _POLLED = 8  # streams at once that may; many would keep a processor busy
 _OK = 200
-_KIND: dict[str, Any] = {"id": "null", "object": "chat.completion.chunk", "model": "null"}
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_WORDS = ("and", "then", "the", "ship", "came", "home", "with", "oil")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NullScript:
-    """What each answer is. Times in seconds after the request arrived."""
-
-    first_s: float = 0.05
-    gap_s: float = 0.01  # between events
-    tokens: int = 64  # at most as many as the request asks for
-    tokens_an_event: int = 1
-    role_first: bool = True  # a first event without content, at once
-    reasoning_tokens: int = 0  # of `tokens`, the first ones
-    status: int = 200
-    cut_after: int | None = None  # events, then the connection is closed
-    has_usage: bool = True
-    held: int = 1  # events of content that a proxy lets go together, when the last of them is due
-
-    def answer(self, asked: int) -> "list[tuple[float, dict[str, Any]]]":
-        """Events and when they are due; usage is not among them."""
-        events: list[tuple[float, dict[str, Any]]] = []
-        if self.role_first:
-            events.append((0.0, _chunk({"role": "assistant", "content": ""})))
-        total, written, due_s = min(self.tokens, asked), 0, self.first_s
-        while written < total:
-            is_thought = written < self.reasoning_tokens
-            end = self.reasoning_tokens if is_thought else total
-            count = min(self.tokens_an_event, end - written, total - written)
-            text = "".join(f"{_WORDS[i % len(_WORDS)]} " for i in range(written, written + count))
-            events.append((due_s, _chunk({"reasoning" if is_thought else "content": text})))
-            written += count
-            due_s += self.gap_s
-        events = self._held_back(events)
-        events.append((events[-1][0], _chunk({}, finish="length")))
-        return events
-
-    def _held_back(
-        self, events: list[tuple[float, dict[str, Any]]]
-    ) -> list[tuple[float, dict[str, Any]]]:
-        first = int(self.role_first)
-        found = events[:first]
-        for begin in range(first, len(events), self.held):
-            group = events[begin : begin + self.held]
-            found += [(group[-1][0], event) for _, event in group]
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """An answer as bytes, with their times after the request."""
-
-    parts: tuple[tuple[float, bytes], ...]
-    words: int
-    is_cut: bool
-
-
-@lru_cache(maxsize=64)
-def _written(script: NullScript, asked: int) -> _Written:
-    """What the script sends for a request of `asked` tokens, its head first, its end left out."""
-    events = script.answer(asked)
-    deltas = [event["choices"][0]["delta"] for _, event in events]
-    words = sum(len(str(text).split()) for d in deltas for k, text in d.items() if k != "role")
-    kept = events[: script.cut_after]
-    parts: list[tuple[float, bytes]] = [(0.0, _HEAD)]
-    for due_s, event in kept:
-        data = _framed(_event(event))
-        if parts[-1][0] == due_s:
-            parts[-1] = (due_s, parts[-1][1] + data)
-        else:
-            parts.append((due_s, data))
-    return _Written(parts=tuple(parts), words=words, is_cut=len(kept) < len(events))
 
 
 class NullServer:
@@ -184,7 +109,7 @@ class _Talk(asyncio.Protocol):
         self._beat = beat
         self._talks = talks
         self._held = b""
-        self._answer: _Written | None = None
+        self._answer: Written | None = None
         self._at = 0  # of the answer's parts
         self._began_s = 0.0
         self._prompt_tokens = 0
@@ -220,7 +145,9 @@ class _Talk(asyncio.Protocol):
         most = body.get("max_completion_tokens") or body.get("max_tokens") or script.tokens
         self._began_s = self._beat.clock.now_s()
         self._prompt_tokens = _prompt_words(body)
-        self._answer, self._at = _written(script, int(most)), 0
+        options: dict[str, Any] = body.get("stream_options") or {}
+        is_counted = script.has_usage and bool(options.get("continuous_usage_stats"))
+        self._answer, self._at = write_down(script, int(most), is_counted=is_counted), 0
         if (next_s := self.write_next()) is not None:
             self._beat.add(next_s, self)
 
@@ -237,16 +164,9 @@ class _Talk(asyncio.Protocol):
         if answer.is_cut:
             self.transport.close()
         else:
-            self.transport.write(self._end(answer))
+            told = self._prompt_tokens if self._script.has_usage else None
+            self.transport.write(answer.end(told))
         return None
-
-    def _end(self, answer: _Written) -> bytes:
-        usage: dict[str, Any] = _KIND | {
-            "choices": [],
-            "usage": {"prompt_tokens": self._prompt_tokens, "completion_tokens": answer.words},
-        }
-        told = _framed(_event(usage)) if self._script.has_usage else b""
-        return told + _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 def _whole(status: int, value: object) -> bytes:
@@ -258,15 +178,3 @@ def _whole(status: int, value: object) -> bytes:
 def _prompt_words(body: dict[str, Any]) -> int:
     """Words of the messages: this server's tokens."""
     return sum(len(str(message.get("content") or "").split()) for message in body["messages"])
-
-
-def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    return _KIND | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
-
-
-def _event(chunk: Mapping[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-
-
-def _framed(data: bytes) -> bytes:
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"

@@ -12,6 +12,7 @@ import numpy as np
 
 from headrace.bench.load import Endpoint, LagWatch, Loader, OpenLoop, Player, Together, counted_by
 from headrace.bench.metrics import Attempt
+from headrace.bench.probe import probed
 from headrace.bench.run import Run
 from headrace.bench.scenarios import Outcome
 from headrace.bench.scenarios.log import REPLAY, Log
@@ -32,8 +33,14 @@ class Replay:
         """Open loop, `speed` times as fast. Raises ConfigError for a log without times."""
         due = [(at_s, index) for index, at_s in enumerate(self.log.times_s(speed))]
         orders = tuple(
-            OpenLoop(endpoint=place, make=self.log, due=due, stage="")
-            for place in range(len(self.endpoints))
+            OpenLoop(
+                endpoint=place,
+                make=self.log,
+                extensions=endpoint.extensions,
+                due=due,
+                stage="",
+            )
+            for place, endpoint in enumerate(await self._probed())
         )
         loaded = await loader.load(Together(orders))
         run = Run(attempts=loaded.attempts)
@@ -43,17 +50,21 @@ class Replay:
     async def one_by_one(self) -> Run:
         """Each request of all endpoints before the next."""
         rng = np.random.default_rng(self.player.seed)
-        run = Run()
+        run, endpoints = Run(), await self._probed()
         async with LagWatch(self.player.clock, self.cpu_s) as watch:
             for index in range(len(self.log.requests)):
-                for place in rng.permutation(len(self.endpoints)):
+                for place in rng.permutation(len(endpoints)):
                     task = self.log(index)
-                    attempt = await self.player.play(self.endpoints[int(place)], task)
+                    attempt = await self.player.play(endpoints[int(place)], task)
                     if attempt is not None:
                         run.attempts.append(attempt)
         run.lags[REPLAY] = watch.lag(run.attempts)
-        run.attempts = counted_by(self.endpoints, run.attempts)
+        run.attempts = counted_by(endpoints, run.attempts)
         return self._finished(run)
+
+    async def _probed(self) -> list[Endpoint]:
+        """The endpoints, knowing what they take."""
+        return [await probed(endpoint, self.player) for endpoint in self.endpoints]
 
     def _finished(self, run: Run) -> Run:
         if self.player.budget.is_spent:

@@ -5,7 +5,7 @@ What is sent is settled by the seed and the scenarios' version alone. Endpoints 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from headrace.bench.load import (
     poisson_times,
 )
 from headrace.bench.metrics import Attempt, steady_window
+from headrace.bench.probe import UNCOUNTED, probed
 from headrace.bench.scenarios import Scenario
 from headrace.bench.scenarios.short import shape
 from headrace.errors import EngineError
@@ -35,7 +36,6 @@ _PROBE_WORDS = 200
 _MARGIN = 1.05  # other logs hold a little more tokens a word than the probe
 _TEMPLATE_TOKENS = 64  # that a chat template may add
 _MIN_WORDS = 100  # a shorter "long" prompt is none
-_WARM_UP = 1_000_000  # numbers of tasks that do not count begin here
 _ROOM = 250_000  # between stages
 
 
@@ -85,9 +85,8 @@ class Runner:
 
     async def go(self) -> Run:
         """All scenarios. Raises EngineError where an endpoint does not answer at all."""
-        if any(scenario.is_full_length for scenario in self.settings.scenarios):
-            self.endpoints = [await self._full_length(endpoint) for endpoint in self.endpoints]
-        tokens_per_word = [await self._probe(endpoint) for endpoint in self.endpoints]
+        self.endpoints = [await self._probed(endpoint) for endpoint in self.endpoints]
+        tokens_per_word = [await self._tokens_per_word(endpoint) for endpoint in self.endpoints]
         for scenario in self.settings.scenarios:
             words = self._cut(scenario, max(tokens_per_word))
             if words is None:
@@ -102,9 +101,18 @@ class Runner:
                 self.run.notes.append(f"{scenario.name}: cut short, the budget is spent")
         return self.run
 
-    async def _probe(self, endpoint: Endpoint) -> float:
+    async def _probed(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint, knowing what it takes."""
+        is_full_length = any(scenario.is_full_length for scenario in self.settings.scenarios)
+        found = await probed(endpoint, self.player, is_full_length=is_full_length)
+        if is_full_length and not found.extensions.ignore_eos:
+            note = f"{endpoint.name}: does not take ignore_eos, lengths as they come"
+            self.run.notes.append(note)
+        return found
+
+    async def _tokens_per_word(self, endpoint: Endpoint) -> float:
         """Tokens a word of our texts has there; the endpoint is warm afterwards."""
-        call = shape("probe", self.settings.seed, _WARM_UP, _PROBE_WORDS, 1).call
+        call = shape("probe", self.settings.seed, UNCOUNTED, _PROBE_WORDS, 1).call
         body = call.body(endpoint.model, self.settings.seed)
         answer = read_answer(await endpoint.transport.post(body))
         self.player.budget.add(answer, endpoint.price)
@@ -114,17 +122,6 @@ class Runner:
             self.run.notes.append(f"{endpoint.name}: reports no usage; 1.5 tokens a word assumed")
             return 1.5
         return answer.prompt_tokens / call.words * _MARGIN
-
-    async def _full_length(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint, knowing whether it takes `ignore_eos`."""
-        call = shape("length", self.settings.seed, _WARM_UP, 1, 1).call
-        body = call.body(endpoint.model, self.settings.seed, takes_ignore_eos=True)
-        answer = read_answer(await endpoint.transport.post(body))
-        self.player.budget.add(answer, endpoint.price)
-        if answer.status == _OK:
-            return replace(endpoint, takes_ignore_eos=True)
-        self.run.notes.append(f"{endpoint.name}: does not take ignore_eos, lengths as they come")
-        return endpoint
 
     def _cut(self, scenario: Scenario, tokens_per_word: float) -> int | None:
         """Words of its longest prompt, None if it cannot be run."""
@@ -148,11 +145,11 @@ class Runner:
         found: list[Attempt] = []
         count = self.settings.tasks or scenario.tasks
         async with LagWatch(self.player.clock, self.cpu_s) as watch:
-            for number in (_WARM_UP, *range(count)):
+            for number in (UNCOUNTED, *range(count)):
                 task = scenario.make(self.settings.seed, number, words)
                 for place in self._shuffled(rng):
                     attempt = await self.player.play(self.endpoints[place], task)
-                    if attempt is not None and number != _WARM_UP:
+                    if attempt is not None and number != UNCOUNTED:
                         found.append(attempt)
         self.run.lags[scenario.name] = watch.lag(found)
         return counted_by(self.endpoints, found)
@@ -166,7 +163,8 @@ class Runner:
             order = ClosedLoop(
                 endpoint=place,
                 make=make,
-                first=_WARM_UP,
+                extensions=self.endpoints[place].extensions,
+                first=UNCOUNTED,
                 concurrency=settings.concurrency,
                 duration_s=settings.stage_s,
             )
@@ -179,10 +177,11 @@ class Runner:
             for place in self._shuffled(rng):
                 rate = share * self.run.capacity[self.endpoints[place].name]
                 times = poisson_times(rate, settings.stage_s, settings.seed + stage)
-                first = _WARM_UP + (stage + 1) * _ROOM
+                first = UNCOUNTED + (stage + 1) * _ROOM
                 order = OpenLoop(
                     endpoint=place,
                     make=make,
+                    extensions=self.endpoints[place].extensions,
                     due=[(at_s, first + index) for index, at_s in enumerate(times)],
                     stage=f"{share:.0%}",
                 )

@@ -1,7 +1,9 @@
 """A run in numbers: one row for each scenario (stage by stage under load) and endpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from headrace.bench.client import Answer
 from headrace.bench.metrics import (
@@ -20,8 +22,9 @@ from headrace.bench.metrics import (
 )
 from headrace.bench.prices import Price, spent
 from headrace.bench.scenarios import STRUCTURED, Outcome
-from headrace.bench.statistics import Difference, Estimate, mean, paired, percentile
+from headrace.bench.statistics import Estimate, mean, percentile
 
+TOTAL = "total"  # what all scenarios together are called
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 # Limits of goodput: what MLPerf's server scenario asks of Llama-3.1-8B.
 TTFT_LIMIT_S, TPOT_LIMIT_S = 2.0, 0.1
@@ -67,17 +70,6 @@ class Cell:
     common_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Two endpoints in one scenario, in pairs: second minus first."""
-
-    scenario: str
-    first: str
-    second: str
-    metric: str
-    difference: Difference
-
-
 def cells(attempts: Sequence[Attempt], prices: Mapping[str, Price]) -> list[Cell]:
     """A cell for each scenario and stage, in the order they were met, and endpoint, by its name.
 
@@ -88,6 +80,17 @@ def cells(attempts: Sequence[Attempt], prices: Mapping[str, Price]) -> list[Cell
     for attempt in sorted(attempts, key=lambda a: (met[a.scenario, a.stage], a.endpoint)):
         groups.setdefault((attempt.scenario, attempt.stage, attempt.endpoint), []).append(attempt)
     return [_cell(group, prices.get(group[0].endpoint)) for group in groups.values()]
+
+
+def totals(attempts: Sequence[Attempt], prices: Mapping[str, Price]) -> list[Cell]:
+    """A cell for each endpoint of all its tasks that were not under load, by its name.
+
+    None where there is one such scenario: its cell says it all.
+    """
+    closed = [replace(a, scenario=TOTAL) for a in attempts if not a.stage]
+    if len({a.scenario for a in attempts if not a.stage}) < 2:
+        return []
+    return cells(closed, prices)
 
 
 def _cell(attempts: Sequence[Attempt], price: Price | None) -> Cell:
@@ -139,8 +142,8 @@ def _quantiles(answers: Sequence[Answer], measure: Callable[[Answer], float | No
 
 
 def _plain(values: Sequence[float], q: float) -> float | None:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
+    """A percentile without its interval: pooled gaps are many, and not independent."""
+    return float(np.quantile(values, q)) if values else None
 
 
 def _counted(names: Sequence[str]) -> dict[str, int]:
@@ -183,64 +186,3 @@ def _flags(answers: Sequence[Answer], window: Window | None) -> list[str]:
     if window is not None and not window.is_steady:
         found.append("never settled: no steady window")
     return found
-
-
-_WHOLE = "whole task, s"
-_ALIKE = 0.1  # output tokens of both may differ by as much, where whole tasks are compared
-# What is compared, by its name in reports; (an attempt -> its number, smaller is better).
-_COMPARED: Mapping[str, Callable[[Attempt], float | None]] = {
-    "TTFT, s": lambda attempt: ttft_s(attempt.answers[0]),
-    "output speed, tok/s": lambda attempt: output_speed(attempt.answers[-1]),
-    _WHOLE: lambda attempt: attempt.duration_s,
-}
-
-
-def comparisons(attempts: Sequence[Attempt]) -> list[Comparison]:
-    """Of each two endpoints, in the closed scenarios: times of tasks that went well on both."""
-    closed = [attempt for attempt in attempts if not attempt.stage]
-    names = sorted({attempt.endpoint for attempt in closed})
-    scenarios = dict.fromkeys(attempt.scenario for attempt in closed)
-    found: list[Comparison] = []
-    for scenario in scenarios:
-        of_scenario = [attempt for attempt in closed if attempt.scenario == scenario]
-        for index, first in enumerate(names):
-            for second in names[index + 1 :]:
-                pair = [[a for a in of_scenario if a.endpoint == name] for name in (first, second)]
-                found += _compared(scenario, first, second, pair[0], pair[1])
-    return found
-
-
-def _compared(
-    scenario: str, first: str, second: str, ours: Sequence[Attempt], theirs: Sequence[Attempt]
-) -> list[Comparison]:
-    lengths = [
-        {a.task: sum(answer.output_tokens for answer in a.answers) for a in attempts}
-        for attempts in (ours, theirs)
-    ]
-    differences: dict[str, Difference | None] = {}
-    for metric, measure in _COMPARED.items():
-        values = [
-            {
-                a.task: value
-                for a in attempts
-                if a.outcome is not Outcome.FAILED_CALL
-                and (metric != _WHOLE or _is_alike(*(of.get(a.task) for of in lengths)))
-                and (value := measure(a)) is not None
-            }
-            for attempts in (ours, theirs)
-        ]
-        differences[metric] = paired(values[0], values[1], of_means=False)
-    passed = [{a.task: float(a.is_passed) for a in attempts} for attempts in (ours, theirs)]
-    differences["success, share"] = paired(passed[0], passed[1], of_means=True)
-    return [
-        Comparison(scenario=scenario, first=first, second=second, metric=metric, difference=found)
-        for metric, found in differences.items()
-        if found is not None
-    ]
-
-
-def _is_alike(first: float | None, second: float | None) -> bool:
-    """Whether two lengths may be compared: who says less is not quicker."""
-    if first is None or second is None:
-        return False
-    return abs(first - second) <= _ALIKE * max(first, second)

@@ -15,13 +15,14 @@ import msgspec
 
 from headrace import __version__
 from headrace.bench.client.tokens import token_ends
+from headrace.bench.comparison import comparisons
 from headrace.bench.likeness import likenesses
 from headrace.bench.load import Address, Alone, Budget, Crew, Endpoint, Loader, Player
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import read_prices
 from headrace.bench.report.lines import Facts, Report
 from headrace.bench.run import Run
-from headrace.bench.summary import cells, comparisons
+from headrace.bench.summary import cells, totals
 from headrace.clock import SystemClock
 from headrace.errors import ConfigError
 from headrace.model import bundled_model
@@ -227,6 +228,7 @@ def report(
             prices=prices,
         ),
         cells=cells(attempts, prices),
+        totals=totals(attempts, prices),
         comparisons=comparisons(attempts),
         likenesses=likenesses(attempts),
         attempts=attempts,

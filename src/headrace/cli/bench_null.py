@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from headrace.bench.null_server import NullScript, NullServer
+from headrace.bench.null_script import NullScript
+from headrace.bench.null_server import NullServer
 from headrace.cli.output import say
 
 

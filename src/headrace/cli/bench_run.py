@@ -19,7 +19,8 @@ from headrace.bench.load import Address, Player
 from headrace.bench.metrics import Attempt
 from headrace.bench.report import page, read_lines, write_lines
 from headrace.bench.report.lines import Report
-from headrace.bench.report.tables import title_of, verdict
+from headrace.bench.report.tables import verdict
+from headrace.bench.report.values import title_of
 from headrace.bench.run import Run, Runner, RunSettings
 from headrace.bench.scenarios import SCENARIOS, Scenario, scenario_named
 from headrace.bench.scenarios.dataset import dataset as own_tasks
@@ -141,10 +142,11 @@ def run(
     write(made, out)
     write_record(player.record, out)
     if as_json:
-        print_json({"facts": made.facts, "cells": made.cells, "comparisons": made.comparisons})
+        shown = {"cells": made.cells, "totals": made.totals, "comparisons": made.comparisons}
+        print_json({"facts": made.facts} | shown)
     else:
         print_report(made)
-    verdicts = judge(made.cells, kept)
+    verdicts = judge([*made.cells, *made.totals], kept)
     if junit_file is not None:
         junit_file.write_text(junit(verdicts))
     broken = [one for one in verdicts if not one.is_kept]
@@ -203,7 +205,7 @@ def write_record(record: Sequence[bytes] | None, out: Path) -> None:
 def print_report(made: Report) -> None:
     """What was found, for people."""
     table = Table("scenario", "endpoint", "tasks", "done", "TTFT P50", "P99", "tok/s", "system")
-    for cell in made.cells:
+    for cell in (*made.cells, *made.totals):
         name = f"{cell.scenario} {cell.stage}".strip()
         first, last = cell.ttft["p50"], cell.ttft["p99"]
         speed = cell.speed["p50"]

@@ -13,7 +13,7 @@ from typing import Protocol
 from headrace.bench.load.player import Endpoint, Player
 from headrace.bench.load.schedule import closed_loop, open_loop
 from headrace.bench.metrics import Attempt
-from headrace.bench.scenarios import Task
+from headrace.bench.scenarios import PLAIN, Extensions, Task
 
 
 class Order(Protocol):
@@ -53,12 +53,14 @@ class OpenLoop:
     make: Callable[[int], Task]
     due: Sequence[tuple[float, int]]
     stage: str
+    extensions: Extensions = PLAIN  # that the endpoint takes; a process opens its own, and asks not
     begin_s: float = 0.0
 
     async def play(self, player: Player, endpoints: Sequence[Endpoint]) -> list[Attempt]:
         """Send each at its time."""
         due = [(self.begin_s + at_s, number) for at_s, number in self.due]
-        return await open_loop(player, endpoints[self.endpoint], due, self.make, stage=self.stage)
+        endpoint = replace(endpoints[self.endpoint], extensions=self.extensions)
+        return await open_loop(player, endpoint, due, self.make, stage=self.stage)
 
     def split(self, count: int) -> list[Order]:
         """Each `count`-th send."""
@@ -79,13 +81,14 @@ class ClosedLoop:
     concurrency: int
     duration_s: float
     step: int = 1
+    extensions: Extensions = PLAIN
     begin_s: float = 0.0
 
     async def play(self, player: Player, endpoints: Sequence[Endpoint]) -> list[Attempt]:
         """Keep them running."""
         return await closed_loop(
             player,
-            endpoints[self.endpoint],
+            replace(endpoints[self.endpoint], extensions=self.extensions),
             map(self.make, itertools.count(self.first, self.step)),
             concurrency=self.concurrency,
             until_s=self.begin_s + self.duration_s,

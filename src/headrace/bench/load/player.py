@@ -8,7 +8,7 @@ from headrace.bench.client.counting import counted
 from headrace.bench.client.tokens import TokenEnds
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import Price, spent
-from headrace.bench.scenarios import Outcome, Task
+from headrace.bench.scenarios import PLAIN, Extensions, Outcome, Task
 from headrace.bench.scenarios.log import logged
 from headrace.clock import Clock
 
@@ -58,7 +58,7 @@ class Endpoint:
     price: Price | None = None
     token_ends: TokenEnds | None = None  # of its model
     counter: TokenEnds | None = None  # the same for all endpoints
-    takes_ignore_eos: bool = False
+    extensions: Extensions = PLAIN  # that it takes
 
     def counted(self, attempt: Attempt) -> Attempt:
         """The attempt with its tokens counted; when nothing is measured any more."""
@@ -100,7 +100,7 @@ class Player:
         call = task.next_call(answers)
         while call is not None:
             meant_s = intended_s if not answers else None
-            body = call.body(endpoint.model, self.seed, takes_ignore_eos=endpoint.takes_ignore_eos)
+            body = call.body(endpoint.model, self.seed, endpoint.extensions)
             exchange = await endpoint.transport.post(body, on_piece)
             answer = read_answer(exchange, intended_s=meant_s)
             if self.record is not None:

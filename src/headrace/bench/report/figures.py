@@ -6,7 +6,7 @@ from html import escape
 from headrace.bench.client import Answer
 from headrace.bench.metrics import Attempt, gaps_s, output_speed, ttft_s
 from headrace.bench.report import plots
-from headrace.bench.report.tables import title_of
+from headrace.bench.report.values import title_of
 from headrace.bench.summary import Cell
 
 _Groups = list[tuple[str, int, list[float]]]

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
+from headrace.bench.comparison import Comparison
 from headrace.bench.likeness import Likeness
 from headrace.bench.load import ClientLag
 from headrace.bench.metrics import Attempt
 from headrace.bench.prices import Price
-from headrace.bench.summary import Cell, Comparison
+from headrace.bench.summary import Cell
 from headrace.errors import ConfigError
 
 FORMAT = 1
@@ -42,12 +43,14 @@ class Report:
     comparisons: Sequence[Comparison]
     attempts: Sequence[Attempt]
     likenesses: Sequence[Likeness] = ()
+    totals: Sequence[Cell] = ()  # of all scenarios, by endpoint
 
 
 def write_lines(report: Report, path: Path) -> None:
     """Write the file; each line has a `type`."""
     lines = [("run", {"format": FORMAT, "facts": report.facts})]
     lines += [("cell", cell) for cell in report.cells]
+    lines += [("total", total) for total in report.totals]
     lines += [("comparison", comparison) for comparison in report.comparisons]
     lines += [("likeness", likeness) for likeness in report.likenesses]
     lines += [("attempt", attempt) for attempt in report.attempts]
@@ -59,6 +62,7 @@ def write_lines(report: Report, path: Path) -> None:
 
 _KINDS: Mapping[str, Any] = {
     "cell": Cell,
+    "total": Cell,
     "comparison": Comparison,
     "likeness": Likeness,
     "attempt": Attempt,
@@ -93,4 +97,5 @@ def read_lines(path: Path) -> Report:
         comparisons=found["comparison"],
         attempts=found["attempt"],
         likenesses=found["likeness"],
+        totals=found["total"],
     )

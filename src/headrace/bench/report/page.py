@@ -56,7 +56,9 @@ def page(report: Report) -> str:
         told = "Agents' errands and voice turns on all endpoints at the same time."
         parts.append(_section("The race", table, told))
     parts += [
-        _section("Scenarios", scenarios_table(report.cells, facts), _pace(report)),
+        _section(
+            "Scenarios", scenarios_table([*report.cells, *report.totals], facts), _pace(report)
+        ),
         _section("Structured output, errors", structured_table(report.cells)),
         _section(
             "Under load",

@@ -5,13 +5,23 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
+from headrace.bench.comparison import Comparison
 from headrace.bench.likeness import Likeness
 from headrace.bench.race import VOICE_BUDGET_S, Place
 from headrace.bench.report.lines import Facts
-from headrace.bench.scenarios import SCENARIOS, STRUCTURED
-from headrace.bench.scenarios.log import REPLAY
-from headrace.bench.statistics import MIN_PAIRS, MIN_SAMPLES, Estimate
-from headrace.bench.summary import Cell, Comparison, Quantiles
+from headrace.bench.report.values import (
+    cost,
+    currency_of,
+    middle,
+    milliseconds,
+    ms,
+    rate,
+    share,
+    title_of,
+)
+from headrace.bench.scenarios import STRUCTURED
+from headrace.bench.statistics import MIN_PAIRS
+from headrace.bench.summary import Cell
 
 _LESS_IS_BETTER = {"TTFT, s", "whole task, s"}
 
@@ -30,56 +40,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence
     return f'<div class="scroll"><table><tr>{heads}</tr>{body}</table></div>'
 
 
-def ms(estimate: Estimate | None, *, q: float = 0.5) -> str:
-    """Milliseconds with their interval; a percentile of too few samples is marked."""
-    if estimate is None:
-        return "–"
-    few = "" if estimate.samples >= MIN_SAMPLES[q] else "*"
-    low, high = (_ms(value) for value in (estimate.low, estimate.high))
-    return f"{_ms(estimate.value)}{few}<small>{low} to {high}</small>"
-
-
-def _ms(seconds: float) -> str:
-    value = seconds * 1e3
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def rate(estimate: Estimate | None) -> str:
-    """Tokens a second with their interval."""
-    if estimate is None:
-        return "–"
-    return f"{estimate.value:,.0f}<small>{estimate.low:,.0f} to {estimate.high:,.0f}</small>"
-
-
-def share(estimate: Estimate | None) -> str:
-    """A share in percent with its interval."""
-    if estimate is None:
-        return "–"
-    return f"{estimate.value:.0%}<small>{estimate.low:.0%} to {estimate.high:.0%}</small>"
-
-
-def cost(micro: float | None, tokens: float | None, currency: str) -> str:
-    """Money for a success, else tokens; "never" where nothing succeeded."""
-    if tokens is None:
-        return "no success"
-    if micro is None:
-        return f"{tokens:,.0f} tokens"
-    return f"{micro / 1e6:.6f} {escape(currency)}<small>{tokens:,.0f} tokens</small>"
-
-
-def currency_of(facts: Facts, endpoint: str) -> str:
-    """The currency of an endpoint's price, "" without one."""
-    price = facts.prices.get(endpoint)
-    return price.currency if price else ""
-
-
-def title_of(scenario: str) -> str:
-    """What a scenario is called in reports."""
-    if scenario == REPLAY:
-        return "Replay of a log"
-    return SCENARIOS[scenario].title if scenario in SCENARIOS else scenario
-
-
 def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
     """One row a scenario and endpoint, one task at a time."""
     head = ("scenario", "endpoint", "tasks", "success", "TTFT P50, ms", "P90", "P99")
@@ -94,8 +54,8 @@ def scenarios_table(cells: Sequence[Cell], facts: Facts) -> str:
             ms(cell.ttft["p90"], q=0.9),
             ms(cell.ttft["p99"], q=0.99),
             rate(cell.speed["p50"]),
-            _plain(cell.common_speed),
-            "–" if cell.gap_p99_s is None else _ms(cell.gap_p99_s),
+            middle(cell.common_speed),
+            "–" if cell.gap_p99_s is None else milliseconds(cell.gap_p99_s),
             ms(cell.e2e["p50"]),
             cost(
                 cell.micro_per_success, cell.tokens_per_success, currency_of(facts, cell.endpoint)
@@ -243,7 +203,7 @@ def published_table(cells: Sequence[Cell], facts: Facts) -> str:
             f"<b>{escape(cell.endpoint)}</b>",
             escape(facts.endpoints.get(cell.endpoint, "")),
             "–",
-            f"<b>{_plain(cell.speed)}</b>",
+            f"<b>{middle(cell.speed)}</b>",
             "measured in this run",
             escape(facts.date[:10]),
             escape(title_of(cell.scenario)),
@@ -253,11 +213,6 @@ def published_table(cells: Sequence[Cell], facts: Facts) -> str:
     ]
     rows += [_published(row) for row in csv.DictReader(text.splitlines())]
     return table(head, rows, words=(1, 4, 6))
-
-
-def _plain(quantiles: Quantiles) -> str:
-    middle = quantiles.get("p50")
-    return "–" if middle is None else f"{middle.value:,.0f}"
 
 
 def _published(row: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import msgspec
 
 from headrace.bench.client import Answer, Piece, ToolCall
 from headrace.bench.scenarios.schema import check_schema, follows
-from headrace.bench.scenarios.task import Call, Outcome
+from headrace.bench.scenarios.task import PLAIN, Call, Extensions, Outcome
 from headrace.errors import ConfigError
 
 REPLAY = "replay"  # what the scenario is called in reports
@@ -102,9 +102,9 @@ class LoggedCall(Call):
 
     logged: Mapping[str, Any]
 
-    def body(self, model: str, seed: int, *, takes_ignore_eos: bool = False) -> bytes:
+    def body(self, model: str, seed: int, extensions: Extensions = PLAIN) -> bytes:
         """The JSON that is sent: the log has its own seed and its own lengths, or none."""
-        streamed = {"stream": True, "stream_options": {"include_usage": True}}
+        streamed = {"stream": True, "stream_options": extensions.stream_options()}
         return msgspec.json.encode({**self.logged, "model": model, **streamed})
 
 

@@ -34,6 +34,22 @@ STRUCTURED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """Fields beyond OpenAI's that an endpoint takes (vLLM's and SGLang's names); others refuse."""
+
+    ignore_eos: bool = False  # answers as long as `max_tokens`
+    event_usage: bool = False  # `continuous_usage_stats`: usage in every event
+
+    def stream_options(self) -> Mapping[str, bool]:
+        """Usage at the end, and in each event where that can be had."""
+        more = {"continuous_usage_stats": True} if self.event_usage else {}
+        return {"include_usage": True} | more
+
+
+PLAIN = Extensions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request to a model."""
 
@@ -44,8 +60,8 @@ class Call:
     response_format: Mapping[str, Any] | None = None
     is_full_length: bool = False  # `max_tokens` are wanted, whatever the model says
 
-    def body(self, model: str, seed: int, *, takes_ignore_eos: bool = False) -> bytes:
-        """The JSON that is sent: streamed, at temperature 0, with usage at the end."""
+    def body(self, model: str, seed: int, extensions: Extensions = PLAIN) -> bytes:
+        """The JSON that is sent: streamed, at temperature 0, with usage."""
         fields: dict[str, Any] = {
             "model": model,
             "messages": self.messages,
@@ -53,14 +69,14 @@ class Call:
             "temperature": 0,
             "seed": seed,
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": extensions.stream_options(),
         }
         if self.tools:
             fields["tools"] = self.tools
             fields["tool_choice"] = self.tool_choice or "auto"
         if self.response_format is not None:
             fields["response_format"] = self.response_format
-        if self.is_full_length and takes_ignore_eos:
+        if self.is_full_length and extensions.ignore_eos:
             fields["ignore_eos"] = True
         return msgspec.json.encode(fields)
 
