@@ -47,6 +47,11 @@ void Machine::check_experts(const std::vector<Id>& matrices) const {
   }
 }
 
+void Machine::check_bias(Id bias, std::size_t width) const {
+  require(bias < vectors_.size() && vectors_[bias].width == width,
+          "experts: a bias does not fit its matrix");
+}
+
 void Machine::check(const ExpertsUpPhase& phase) const {
   check_experts(phase.matrices);
   require(phase.inp < buffers_.size() && phase.routed < buffers_.size() &&
@@ -61,6 +66,11 @@ void Machine::check(const ExpertsUpPhase& phase) const {
               matrix.source_rows(0) <= phase.width && buffers_[phase.out].width >= phase.width &&
               buffers_[phase.out].width % phase.width == 0,
           "experts: gate and up do not fit the slots");
+  require(phase.biases.empty() || phase.biases.size() == phase.matrices.size(),
+          "experts: a bias for each, or none");
+  for (const auto& biases : phase.biases) {
+    for (const Id bias : biases) check_bias(bias, matrix.source_rows(0));
+  }
 }
 
 void Machine::check(const ExpertsDownPhase& phase) const {
@@ -75,6 +85,9 @@ void Machine::check(const ExpertsDownPhase& phase) const {
               buffers_[phase.routed].width == phase.matrices.size() &&
               matrix.source_rows(0) == buffers_[phase.out].width,
           "experts: down does not fit the slots, or its output");
+  require(phase.biases.empty() || phase.biases.size() == phase.matrices.size(),
+          "experts: a bias for each, or none");
+  for (const Id bias : phase.biases) check_bias(bias, matrix.source_rows(0));
 }
 
 void Machine::run(const RoutePhase& phase, const Pass& pass, std::size_t worker) {
@@ -117,6 +130,14 @@ void Machine::each_routed(Id routed, std::size_t experts, const Pass& pass, Scra
   }
 }
 
+void Machine::add_biases(const Panel& panel, std::span<const Id> biases, float* sums) const {
+  if (biases.empty()) return;
+  for (const Run& run : panel.runs) {
+    kernels_.add(vectors_[biases[run.source]].values.data() + run.first_row, run.blocks * kLanes,
+                 sums + run.panel_block * kLanes);
+  }
+}
+
 void Machine::run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t worker) {
   Scratch& own = scratch_[worker];
   const Format format = matrices_[phase.matrices[0]].format();
@@ -129,11 +150,19 @@ void Machine::run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t wor
               [&](std::size_t expert, std::size_t row, std::size_t slot) {
                 if (slot >= slots) return;
                 const Matrix& matrix = matrices_[phase.matrices[expert]];
+                std::span<const Id> biases;
+                if (!phase.biases.empty()) biases = phase.biases[expert];
                 for (const Panel& panel : matrix.panels(worker)) {
                   product(matrix, panel, input, row, 1, sums);
-                  multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2,
-                           2 * kLanes,
-                           out.row(row) + slot * phase.width + panel.runs[0].first_row);
+                  add_biases(panel, biases, sums);
+                  float* to = out.row(row) + slot * phase.width + panel.runs[0].first_row;
+                  if (phase.clamp) {
+                    kernels_.clamped_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
+                                              phase.clamp->alpha, phase.clamp->limit, to);
+                  } else {
+                    multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2,
+                             2 * kLanes, to);
+                  }
                 }
               });
 }
@@ -153,14 +182,17 @@ void Machine::run(const ExpertsDownPhase& phase, const Pass& pass, std::size_t w
         const Matrix& matrix = matrices_[phase.matrices[expert]];
         const float* from = inp.row(row) + slot * phase.width;
         Rows input{nullptr, from, phase.width};
-        if (matrix.format() == Format::kBf16) {
+        if (matrix.format() != Format::kFp16) {
           rounded[2 * matrix.pairs() - 1] = 0;  // the padding of an odd number of inputs
           kernels_.round(from, matrix.inputs(), rounded);
           input = {pairs, nullptr, matrix.pairs()};
         }
         const float counts = buffers_[phase.routed].row(row)[expert];
+        std::span<const Id> biases;
+        if (!phase.biases.empty()) biases = {&phase.biases[expert], 1};
         for (const Panel& panel : matrix.panels(worker)) {
           product(matrix, panel, input, 0, 1, sums);
+          add_biases(panel, biases, sums);
           for (const Run& run : panel.runs) {
             float* to = out.row(row) + run.first_row;
             const float* sum = sums + run.panel_block * kLanes;

@@ -1,8 +1,9 @@
 """The reference backend: NumPy float32, one operation at a time. The living definition.
 
 Its rules: no tricks, no fusion, no in-place cleverness beyond the buffers themselves; where it and
-another backend disagree, it is right. Weights are widened, which is exact. Keys and values are
-stored as bf16, like everywhere, whatever the weights are; all else is float32.
+another backend disagree, it is right. Weights are widened, which is exact; MXFP4 ones stay as they
+are, and are when they are used. Keys and values are stored as bf16, like everywhere, whatever the
+weights are; all else is float32.
 """
 
 import math
@@ -21,12 +22,13 @@ from headrace.backends.base import (
 from headrace.backends.repeat import repeat
 from headrace.backends.sampling import check_bias, check_masks, sample
 from headrace.errors import BackendError
-from headrace.model.precision import round_to_bf16, widen
+from headrace.model.precision import Stored, round_to_bf16, widen
 from headrace.model.program import (
     Activate,
     Add,
     AppendKv,
     Attend,
+    ClampedSwiglu,
     Embed,
     Experts,
     Head,
@@ -41,8 +43,11 @@ from headrace.model.program import (
     Tap,
     Weight,
 )
+from headrace.model.weight_part import numbers
 
 F32 = NDArray[np.float32]
+
+_NO_BIASES = (np.float32(0),) * 3
 
 
 class ReferenceBackend:
@@ -54,7 +59,10 @@ class ReferenceBackend:
         """`round_kv=False` keeps the cache in float32, to compare with a float32 oracle."""
         self._program = program
         self._round_kv = round_kv
-        self._weights = {name: widen(weights[name][:]) for name in program.weights()}
+        self._weights: dict[str, Stored] = {
+            name: widen(weights[name][:]) if weight.holds == "numbers" else weights[name][:]
+            for name, weight in program.weights().items()
+        }
         self._num_blocks = num_blocks
         self._keys = [_slots(spec, num_blocks) for spec in program.kv]
         self._values = [
@@ -147,7 +155,7 @@ class ReferenceBackend:
                 raise AssertionError("handled by step")
 
     def _values_of(self, weight: Weight) -> F32:
-        return self._weights[weight.name][weight.rows]
+        return numbers(weight, self._weights)
 
     def _norm(self, op: Norm, buffers: dict[str, F32]) -> None:
         whole = buffers[op.inp].reshape(len(buffers[op.inp]), op.heads, -1)
@@ -181,10 +189,14 @@ class ReferenceBackend:
         out[:] = 0
         for e, matrices in enumerate(zip(op.gate, op.up, op.down, strict=True)):
             rows = np.flatnonzero(routed[:, e])
-            gate, up, down = map(self._values_of, matrices)
+            if len(rows) == 0:
+                continue
+            gate, up, down = (np.ascontiguousarray(self._values_of(m)) for m in matrices)
+            biases = map(self._values_of, op.biases[e]) if op.biases else _NO_BIASES
+            to_gate, to_up, to_down = biases
             x = buffers[op.inp][rows]
-            inner = _silu(_matmul(x, gate)) * _matmul(x, up)
-            out[rows] += routed[rows, e, None] * _matmul(inner, down)
+            inner = _gated(op.clamp, _matmul(x, gate) + to_gate, _matmul(x, up) + to_up)
+            out[rows] += routed[rows, e, None] * (_matmul(inner, down) + to_down)
 
     def _attention(self, op: AppendKv | Attend, buffers: dict[str, F32], batch: Batch) -> None:
         if isinstance(op, AppendKv):
@@ -204,6 +216,9 @@ class ReferenceBackend:
 
     def _attend(self, op: Attend, buffers: dict[str, F32], batch: Batch) -> None:
         group = op.heads // op.kv_heads
+        sinks = np.zeros((op.kv_heads, group, 0), np.float32)
+        if op.sinks is not None:
+            sinks = self._values_of(op.sinks).reshape(op.kv_heads, group, 1)
         for t, (position, sequence) in enumerate(
             zip(batch.positions, batch.row_sequence, strict=True)
         ):
@@ -214,8 +229,10 @@ class ReferenceBackend:
             q = buffers[op.q][t].reshape(op.kv_heads, group, op.head_dim)
             k, v = self._keys[op.layer][slots], self._values[op.layer][slots]  # [seen, Hkv, D]
             scores = np.einsum("hgd,shd->hgs", q, k) * np.float32(op.scale)
+            scores = np.concatenate([scores, sinks], axis=-1)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
+            weights = weights[:, :, : len(seen)]
             buffers[op.out][t] = np.einsum("hgs,shd->hgd", weights, v).reshape(-1)
 
 
@@ -238,6 +255,16 @@ def _route(op: Route, scores: F32) -> F32:
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     kept = np.where(is_chosen, powers, np.float32(0))
     return kept / (kept if op.normalised else powers).sum(axis=-1, keepdims=True)
+
+
+def _gated(clamp: ClampedSwiglu | None, gate: F32, up: F32) -> F32:
+    if clamp is None:
+        return _silu(gate) * up
+    limit = np.float32(clamp.limit)
+    gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+    with np.errstate(over="ignore"):  # exp = inf gives 0, as it should
+        swish = np.divide(gate, 1 + np.exp(-np.float32(clamp.alpha) * gate), dtype=np.float32)
+    return np.multiply(swish, up + 1, dtype=np.float32)
 
 
 def _silu(x: F32) -> F32:

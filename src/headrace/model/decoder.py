@@ -16,6 +16,7 @@ from headrace.model.program import (
     Add,
     AppendKv,
     Attend,
+    ClampedSwiglu,
     Embed,
     Experts,
     Head,
@@ -167,11 +168,13 @@ class Decoder:
         scale: float | None = None,
         first: int = 0,
         interleaved: bool = False,
+        sinks: str | None = None,
     ) -> None:
         """Rotate q and k, append k and v to the cache, attend into a.
 
         Values of a head turn from `first` on, as many as the rotation has; `interleaved` says which
-        make a pair. Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given.
+        make a pair. Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given. `sinks`: what
+        the heads' scores without a value are called.
         """
         kv = self._kv
         for buffer, heads in (("q", self.heads), ("k", kv.kv_heads)):
@@ -196,6 +199,7 @@ class Decoder:
             scale=1 / math.sqrt(kv.head_dim) if scale is None else scale,
             window=window,
             value_dim=kv.value_dim,
+            sinks=None if sinks is None else Weight(name=f"model.{sinks}", shape=(self.heads,)),
         )
         self._ops.append(attend)
 
@@ -219,9 +223,7 @@ class Decoder:
 
         `names`: of an expert's gate, up and down matrices in the checkpoint.
         """
-        self._buffers |= {"r": count, "w": count}
-        self.linear(f"{mlp}.{router}", "t", "r")
-        self._ops.append(Route(inp="r", out="w", top=top, normalised=normalised))
+        self.route(f"{mlp}.{router}", count=count, top=top, normalised=normalised)
         hidden = self._buffers["t"]
         gate, up, down = (
             tuple(
@@ -232,9 +234,39 @@ class Decoder:
                 names, [(inner, hidden), (inner, hidden), (hidden, inner)], strict=True
             )
         )
-        self._ops.append(
-            Experts(inp="t", routed="w", out="d", top=top, gate=gate, up=up, down=down)
+        self.mix(top, gate, up, down)
+
+    def route(
+        self, name: str, *, count: int, top: int, normalised: bool = True, bias: bool = False
+    ) -> None:
+        """From t: what each of `count` experts counts, `top` of them, by the router `name`."""
+        self._buffers |= {"r": count, "w": count}
+        self.linear(name, "t", "r", bias=bias)
+        self._ops.append(Route(inp="r", out="w", top=top, normalised=normalised))
+
+    def mix(
+        self,
+        top: int,
+        gate: tuple[Weight, ...],
+        up: tuple[Weight, ...],
+        down: tuple[Weight, ...],
+        *,
+        biases: tuple[tuple[Weight, Weight, Weight], ...] = (),
+        clamp: ClampedSwiglu | None = None,
+    ) -> None:
+        """The experts of these matrices that `route` chose, into d; fields as in `Experts`."""
+        experts = Experts(
+            inp="t",
+            routed="w",
+            out="d",
+            top=top,
+            gate=gate,
+            up=up,
+            down=down,
+            biases=biases,
+            clamp=clamp,
         )
+        self._ops.append(experts)
 
     def activate(self, function: Literal["silu", "gelu_tanh"] = "silu") -> None:
         """The gated product m of g and u."""
