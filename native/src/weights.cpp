@@ -148,9 +148,10 @@ std::uint8_t* Matrix::scales(const Panel& panel, std::size_t group, std::size_t 
   return reinterpret_cast<std::uint8_t*>(start + b * kMxfp4ScaleWords);
 }
 
-std::uint32_t* Matrix::codes(const Panel& panel, std::size_t group, std::size_t b) const {
+std::uint32_t* Matrix::codes(const Panel& panel, std::size_t group, std::size_t b,
+                             std::size_t fourth) const {
   std::uint32_t* start = panel.words + group * panel.blocks * kMxfp4GroupWords;
-  return start + panel.blocks * kMxfp4ScaleWords + b * kMxfp4CodeWords;
+  return start + panel.blocks * kMxfp4ScaleWords + (fourth * panel.blocks + b) * kLanes;
 }
 
 void Matrix::pack_mxfp4(std::size_t worker, std::size_t source, const std::uint8_t* from_codes,
@@ -163,7 +164,6 @@ void Matrix::pack_mxfp4(std::size_t worker, std::size_t source, const std::uint8
       if (block.source != source) continue;
       for (std::size_t g = 0; g < groups(); ++g) {
         std::uint8_t* to_scales = scales(panel, g, b);
-        std::uint32_t* to_codes = codes(panel, g, b);
         for (std::size_t lane = 0; lane < kLanes; ++lane) {
           const std::size_t row = block.first_row + lane;
           const bool real = row < rows;
@@ -175,7 +175,7 @@ void Matrix::pack_mxfp4(std::size_t worker, std::size_t source, const std::uint8
               const std::uint32_t byte = bytes[4 * four + i];
               word |= (byte & 15u) << 4 * i | (byte >> 4) << (16 + 4 * i);
             }
-            to_codes[four * kLanes + lane] = word;
+            codes(panel, g, b, four)[lane] = word;
           }
         }
       }
@@ -193,7 +193,7 @@ void Matrix::unpack_mxfp4(std::size_t source, std::uint8_t* to_codes,
     for (std::size_t g = 0; g < groups(); ++g) {
       to_scales[row * groups() + g] = scales(panel, g, place.block)[lane];
       for (std::size_t i = 0; i < kBytes; ++i) {
-        const std::uint32_t word = codes(panel, g, place.block)[i / 4 * kLanes + lane];
+        const std::uint32_t word = codes(panel, g, place.block, i / 4)[lane];
         const std::uint32_t first = word >> i % 4 * 4 & 15u;
         const std::uint32_t second = word >> (16 + i % 4 * 4) & 15u;
         to_codes[(row * groups() + g) * kBytes + i] =

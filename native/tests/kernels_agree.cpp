@@ -246,11 +246,11 @@ void check_mxfp4(const Kernels& isa, Data& data, Verdict& verdict) {
         const auto scale = static_cast<std::uint8_t>(least + data.below(60));
         std::uint32_t* start = panel.data() + group * blocks * kMxfp4GroupWords;
         reinterpret_cast<std::uint8_t*>(start + block * kMxfp4ScaleWords)[lane] = scale;
-        std::uint32_t* codes = start + blocks * kMxfp4ScaleWords + block * kMxfp4CodeWords + lane;
+        std::uint32_t* codes = start + blocks * kMxfp4ScaleWords + block * kLanes + lane;
         for (std::size_t pair = 0; pair < kMxfp4Inputs / 2; ++pair) {
           const auto first = static_cast<std::uint32_t>(data.below(16));
           const auto second = static_cast<std::uint32_t>(data.below(16));
-          codes[pair / 4 * kLanes] |= first << pair % 4 * 4 | second << (16 + pair % 4 * 4);
+          codes[pair / 4 * blocks * kLanes] |= first << pair % 4 * 4 | second << (16 + pair % 4 * 4);
           wide[((group * kMxfp4Inputs / 2 + pair) * blocks + block) * kLanes + lane] =
               worth(first, scale) | std::uint32_t{worth(second, scale)} << 16;
         }

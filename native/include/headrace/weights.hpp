@@ -11,7 +11,7 @@
 //
 // or, of MXFP4, whose 32 inputs share a scale,
 //
-//     [inputs / 32]{[blocks][16 outputs] scales, [blocks][4][16 outputs] words}  mxfp4
+//     [inputs / 32]{[blocks][16 outputs] scales, [4][blocks][16 outputs] words}  mxfp4
 //
 // where a word has the codes of four pairs of inputs: in its lower half those of the pairs' first
 // inputs, in the upper half of the second ones. All of it
@@ -98,9 +98,11 @@ class Matrix {
 
  private:
   std::size_t words(const Panel& panel) const;
-  // Of MXFP4: the scales, a byte each, and the words of codes of block `b` for inputs of a group.
+  // Of MXFP4, for block `b` and the inputs of a group: the scales, a byte each, and the words with
+  // the codes of every fourth of the inputs.
   std::uint8_t* scales(const Panel& panel, std::size_t group, std::size_t b) const;
-  std::uint32_t* codes(const Panel& panel, std::size_t group, std::size_t b) const;
+  std::uint32_t* codes(const Panel& panel, std::size_t group, std::size_t b,
+                       std::size_t fourth) const;
   void add_panels(std::size_t worker, std::size_t begin, std::size_t end, std::size_t max_panel);
 
   struct Place {

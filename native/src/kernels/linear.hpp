@@ -164,21 +164,22 @@ HEADRACE_INLINE void mxfp4_tile(const std::uint32_t* x, const std::uint32_t* pan
   for (int b = 0; b < Blocks; ++b) acc[b] = splat(0.0f);
   for (std::size_t g = 0; g < groups; ++g) {
     const std::uint32_t* scales = panel + g * blocks * kMxfp4GroupWords + first * kMxfp4ScaleWords;
-    const std::uint32_t* words = panel + g * blocks * kMxfp4GroupWords + blocks * kMxfp4ScaleWords +
-                                 first * kMxfp4CodeWords;
+    const std::uint32_t* words =
+        panel + g * blocks * kMxfp4GroupWords + blocks * kMxfp4ScaleWords + first * 16;
     fetch_far_ahead<kFetch>(words);
     P below[Blocks];
 #pragma GCC unroll 8
     for (int b = 0; b < Blocks; ++b) {
       below[b] = load_scales(reinterpret_cast<const std::uint8_t*>(scales + b * kMxfp4ScaleWords));
     }
-    for (std::size_t four = 0; four < kMxfp4CodeWords; four += 16) {
+    for (std::size_t four = 0; four < kMxfp4CodeWords / 16; ++four) {
       P codes[Blocks];
 #pragma GCC unroll 8
       for (int b = 0; b < Blocks; ++b) {
-        fetch_ahead<kFetch>(words + b * kMxfp4CodeWords + four);
-        codes[b] = load_pairs(words + b * kMxfp4CodeWords + four);
+        fetch_ahead<kFetch>(words + b * 16);
+        codes[b] = load_pairs(words + b * 16);
       }
+      words += blocks * 16;
       add_pairs_from<0, Blocks>(x, codes, below, acc);
       x += 4;
     }
