@@ -210,7 +210,19 @@ def random_model(config: PreTrainedConfig, seed: int, dtype: torch.dtype) -> Pre
             if gemma and "embed" in name:
                 drawn = 0.1 * drawn  # scaled up and tied: else every token would follow itself
             weight.copy_(drawn.to(dtype).float())
+    draw_corrections(model, generator, dtype)
     return model
+
+
+@torch.no_grad()
+def draw_corrections(
+    model: PreTrainedModel, generator: torch.Generator, dtype: torch.dtype
+) -> None:
+    """Random numbers that DeepSeek-V3's routers add before they choose, which are no parameters."""
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            drawn = 0.6 * torch.randn(buffer.shape, generator=generator)
+            buffer.copy_(drawn.to(dtype).float())
 
 
 @torch.no_grad()
@@ -264,7 +276,8 @@ def is_steady(model: PreTrainedModel, prompt: torch.Tensor, tokens: list[int], m
     exact = model(whole, use_cache=False).logits[0]
     entered = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     entered += [m for m in model.modules() if type(m).__name__.endswith(("Experts", "Router"))]
-    cached = [m for name, m in model.named_modules() if name.endswith(("k_proj", "v_proj"))]
+    keys = ("k_proj", "v_proj", "kv_a_proj_with_mqa")
+    cached = [m for name, m in model.named_modules() if name.endswith(keys)]
     for trial in range(ROUNDINGS):
         generator = torch.Generator().manual_seed(trial)
 

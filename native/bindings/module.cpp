@@ -243,8 +243,14 @@ void bind_phases(nb::class_<Machine>& machine) {
           },
           nb::arg("gate"), nb::arg("up"), nb::arg("out"),
           nb::arg("finish") = static_cast<int>(Finish::kSiluMultiply))
-      .def("route", [](Machine& m, Id inp, Id out, std::size_t top,
-                       bool normalised) { m.add_phase(RoutePhase{inp, out, top, normalised}); })
+      .def("route",
+           [](Machine& m, Id inp, Id out, std::size_t top, bool normalised, bool sigmoid,
+              std::optional<Id> correction,
+              const std::optional<std::pair<std::size_t, std::size_t>>& groups, float scale) {
+             RoutePhase phase{inp, out, top, normalised, sigmoid, correction, {}, scale};
+             if (groups) phase.groups = {groups->first, groups->second};
+             m.add_phase(phase);
+           })
       .def("experts",
            [](Machine& m, std::vector<Id> up, std::vector<Id> down, Id inp, Id routed, Id inner,
               Id out, std::size_t width, const std::vector<std::array<Id, 3>>& biases,

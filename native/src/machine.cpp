@@ -222,6 +222,7 @@ void Machine::allocate() {
     own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
     own.slots.resize(kMaxRows);
+    own.choice.resize(2 * widest);
   }
 }
 

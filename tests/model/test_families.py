@@ -164,14 +164,30 @@ def test_gemma3_positions_are_read_in_the_older_writing_too() -> None:
 @pytest.mark.parametrize(
     ("case", "first", "mixed"),
     [
-        ("deepseek_v3", 2, "layers 2..2"),
-        ("deepseek_v3", 0, "layers 0..2"),
+        ("deepseek_v2", 1, "layers 1..1"),
         ("deepseek_v2", None, "layers 0..1"),
     ],
 )
-def test_deepseek_with_experts_is_refused_by_name(case: str, first: object, mixed: str) -> None:
+def test_deepseek_v2_with_experts_is_refused_by_name(case: str, first: object, mixed: str) -> None:
     with pytest.raises(CheckpointError, match=f"mixtures of experts of {mixed}"):
         build(case, first_k_dense_replace=first)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n_group", 4),
+        ("n_group", 8),
+        ("topk_group", 5),
+        ("num_experts_per_tok", 5),
+        ("scoring_func", "softmax"),
+        ("topk_method", "greedy"),
+        ("moe_layer_freq", 2),
+    ],
+)
+def test_deepseek_v3_refuses_what_it_does_not_compute(key: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match=f"'{key}'"):
+        build("deepseek_v3_moe", **{key: value})
 
 
 def test_deepseek_caches_one_latent_and_one_rotary_key_a_token() -> None:

@@ -193,6 +193,10 @@ VARIATIONS: dict[tuple[type[Op], str], object] = {
     (Attend, "sinks"): Weight(name="sinks", shape=(6,)),
     (Activate, "function"): "gelu_tanh",
     (Route, "normalised"): False,
+    (Route, "function"): "sigmoid",
+    (Route, "correction"): Weight(name="correction", shape=(1,)),
+    (Route, "groups"): (2, 1),
+    (Route, "scale"): 2.5,
     (Experts, "biases"): ((Weight(name="bias", shape=(1,)),) * 3,),
     (Experts, "clamp"): ClampedSwiglu(alpha=1.7, limit=7.0),
 }

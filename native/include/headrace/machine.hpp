@@ -72,6 +72,12 @@ struct RoutePhase {
   Id inp, out;
   std::size_t top;
   bool normalised;
+  bool sigmoid = false;               // else softmax
+  std::optional<Id> correction = {};  // vector [experts], added before who counts is chosen
+  struct {
+    std::size_t count = 1, best = 1;
+  } groups = {};
+  float scale = 1.0f;
 };
 // See model.program.ClampedSwiglu.
 struct ClampedSwiglu {
@@ -256,6 +262,7 @@ class Machine {
     std::vector<float> key;            // one rotated key, or one head being normed
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     std::vector<std::size_t> slots;    // [kMaxRows], of the experts that count, seen so far
+    std::vector<float> choice;         // [2][experts], scores and what experts are chosen by
     std::vector<Candidate> sampling;
     std::vector<float> unbiased;  // logits to put back
     std::vector<float> allowed;   // [V], one row's logits, -inf where its mask says so
@@ -286,6 +293,8 @@ class Machine {
   // That the experts' matrices have one shape, and lie with the workers in one way.
   void check_experts(const std::vector<Id>& matrices) const;
   void check_bias(Id bias, std::size_t width) const;
+  // What experts are chosen by, of their scores; -infinity where a group is not among the best.
+  void choose_by(const RoutePhase& phase, const float* scores, float* choice) const;
   void check(const AddPhase& phase) const;
   void check(const TapPhase& phase) const;
   void check(const HeadPhase& phase) const;

@@ -183,7 +183,8 @@ class ReferenceBackend:
 
     def _mixture(self, op: Route | Experts, buffers: dict[str, F32]) -> None:
         if isinstance(op, Route):
-            buffers[op.out][:] = _route(op, buffers[op.inp])
+            correction = None if op.correction is None else self._values_of(op.correction)
+            buffers[op.out][:] = _route(op, buffers[op.inp], correction)
             return
         out, routed = buffers[op.out], buffers[op.routed]
         out[:] = 0
@@ -248,13 +249,29 @@ def _matmul(rows: F32, weight: F32) -> F32:
     return product
 
 
-def _route(op: Route, scores: F32) -> F32:
-    chosen = np.argsort(-scores, axis=-1, kind="stable")[:, : op.top]
+def _route(op: Route, inp: F32, correction: F32 | None) -> F32:
+    scores = inp if op.function == "softmax" else _sigmoid(inp)
+    choice = scores if correction is None else scores + correction
+    choice = choice if op.groups is None else _best_groups(choice, *op.groups)
+    chosen = np.argsort(-choice, axis=-1, kind="stable")[:, : op.top]
     is_chosen = np.zeros(scores.shape, bool)
     np.put_along_axis(is_chosen, chosen, True, axis=-1)
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    kept = np.where(is_chosen, powers, np.float32(0))
-    return kept / (kept if op.normalised else powers).sum(axis=-1, keepdims=True)
+    if op.function == "softmax":
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        scores = scores if op.normalised else scores / scores.sum(axis=-1, keepdims=True)
+    kept = np.where(is_chosen, scores, np.float32(0))
+    kept = kept / kept.sum(axis=-1, keepdims=True) if op.normalised else kept
+    return kept * np.float32(op.scale)
+
+
+def _best_groups(choice: F32, count: int, best: int) -> F32:
+    """`choice` [T, experts] where groups are the best, -inf elsewhere."""
+    groups = choice.reshape(len(choice), count, -1)
+    sums = np.sort(groups, axis=-1)[:, :, -2:].sum(axis=-1)
+    kept = np.argsort(-sums, axis=-1, kind="stable")[:, :best]
+    is_kept = np.zeros(sums.shape, bool)
+    np.put_along_axis(is_kept, kept, True, axis=-1)
+    return np.where(is_kept[:, :, None], groups, np.float32(-np.inf)).reshape(choice.shape)
 
 
 def _gated(clamp: ClampedSwiglu | None, gate: F32, up: F32) -> F32:
@@ -270,6 +287,11 @@ def _gated(clamp: ClampedSwiglu | None, gate: F32, up: F32) -> F32:
 def _silu(x: F32) -> F32:
     with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
         return np.divide(x, 1 + np.exp(-x), dtype=np.float32)
+
+
+def _sigmoid(x: F32) -> F32:
+    with np.errstate(over="ignore"):
+        return np.divide(1, 1 + np.exp(-x), dtype=np.float32)
 
 
 def _gelu_tanh(x: F32) -> F32:

@@ -115,7 +115,7 @@ CARRIED: Mapping[type[Op], frozenset[str]] = {
     Rope: frozenset({"part", "interleaved", "scale"}),
     Attend: frozenset({"window", "value_dim", "sinks"}),
     Activate: frozenset({"function"}),
-    Route: frozenset({"normalised"}),
+    Route: frozenset({"normalised", "function", "correction", "groups", "scale"}),
     Experts: frozenset({"biases", "clamp"}),
 }
 

@@ -55,6 +55,11 @@ class Weight:
         )
 
     @property
+    def tensor(self) -> "Weight":
+        """The whole tensor called `name`."""
+        return self.tensors[0]
+
+    @property
     def rows(self) -> slice:
         """Which rows of the tensor, or of its matrix `stack[0]`, these are."""
         last = self.first_row + (self.shape[0] - 1) * self.row_step
@@ -208,12 +213,22 @@ class Route:
     The chosen have the largest inp[t, e], of equals the first (Shazeer et al. 2017). out is
     softmax(inp[t]) there, over all experts, or over the chosen ones only if `normalised`. At least
     one expert counts more than 0. inp, out `[T, experts]`, two buffers.
+
+    `function` "sigmoid" (DeepSeek-AI 2024, DeepSeek-V3, 2.1.2): a score is 1 / (1 + exp(-inp)), out
+    is the score, of the chosen ones divided by their sum if `normalised`. Then the chosen have the
+    largest score + `correction`, a vector [experts], if there is one. `groups` (G, best): of G
+    equal runs of experts only the `best` are chosen from, those whose two largest such numbers have
+    the largest sums. out is multiplied by `scale`, either way.
     """
 
     inp: str
     out: str
     top: int
     normalised: bool = True
+    function: Literal["softmax", "sigmoid"] = "softmax"
+    correction: Weight | None = None
+    groups: tuple[int, int] | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

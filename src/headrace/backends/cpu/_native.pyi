@@ -105,7 +105,18 @@ class Machine:
     ) -> None: ...
     def rope(self, buffer: int, rope: int, heads: int, /) -> None: ...
     def activate(self, gate: int, up: int, out: int, finish: int = 2) -> None: ...
-    def route(self, inp: int, out: int, top: int, normalised: bool, /) -> None: ...
+    def route(
+        self,
+        inp: int,
+        out: int,
+        top: int,
+        normalised: bool,
+        sigmoid: bool,
+        correction: int | None,
+        groups: tuple[int, int] | None,
+        scale: float,
+        /,
+    ) -> None: ...
     def experts(
         self,
         up: Sequence[int],

@@ -64,7 +64,7 @@ _DECLARED: Mapping[type[Op], frozenset[str]] = {
     Rope: frozenset({"part", "interleaved", "scale"}),
     Attend: frozenset({"window", "value_dim", "sinks"}),
     Activate: frozenset({"function"}),
-    Route: frozenset({"normalised"}),
+    Route: frozenset({"normalised", "function", "correction", "groups", "scale"}),
     Experts: frozenset({"biases", "clamp"}),
 }
 _BF16, _FP16, _MXFP4 = 0, 1, 2  # native Format
@@ -353,7 +353,16 @@ class Declaration:
                 gate, up, out = buffers[op.gate], buffers[op.up], buffers[op.out]
                 machine.activate(gate, up, out, _MULTIPLY[op.function])
             case Route():
-                machine.route(buffers[op.inp], buffers[op.out], op.top, op.normalised)
+                machine.route(
+                    buffers[op.inp],
+                    buffers[op.out],
+                    op.top,
+                    op.normalised,
+                    op.function == "sigmoid",
+                    None if op.correction is None else self._vector(op.correction),
+                    op.groups,
+                    op.scale,
+                )
             case Add():
                 machine.add(buffers[op.inp], buffers[op.out])
             case Tap():
