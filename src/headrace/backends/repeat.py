@@ -20,7 +20,7 @@ def repeat(batch: Batch, run: Callable[[Batch], StepResult]) -> StepResult:
     """
     if batch.steps == 1:
         return run(batch)
-    _check(batch)
+    check_repeatable(batch)
     drawn = np.empty((batch.steps, len(batch.sample_rows)), np.int32)
     once = replace(batch, steps=1)
     for step in range(batch.steps):
@@ -29,7 +29,8 @@ def repeat(batch: Batch, run: Callable[[Batch], StepResult]) -> StepResult:
     return StepResult(token_ids=drawn.reshape(-1))
 
 
-def _check(batch: Batch) -> None:
+def check_repeatable(batch: Batch) -> None:
+    """Raise BackendError unless `batch` may run for its `steps`."""
     rows = len(batch.token_ids)
     sampling = batch.sampling
     has_masks = len(sampling.mask_rows) > 0
