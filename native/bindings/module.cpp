@@ -93,8 +93,8 @@ void unpack_mxfp4(const Machine& machine, Id matrix, std::size_t source,
 void unpack(const Machine& machine, Id matrix, std::size_t source,
             const Matrix2<std::uint16_t>& values) {
   const Matrix& packed = machine.matrix(matrix);
-  if (source >= packed.sources() || packed.format() == Format::kMxfp4 || values.shape(0) != packed.source_rows(source) ||
-      values.shape(1) != packed.inputs()) {
+  if (source >= packed.sources() || packed.format() == Format::kMxfp4 ||
+      values.shape(0) != packed.source_rows(source) || values.shape(1) != packed.inputs()) {
     throw std::invalid_argument("unpack: the array does not have the source's shape");
   }
   packed.unpack(source, values.data());

@@ -168,7 +168,7 @@ void Matrix::pack_mxfp4(std::size_t worker, std::size_t source, const std::uint8
           const std::size_t row = block.first_row + lane;
           const bool real = row < rows;
           to_scales[lane] = real ? from_scales[row * groups() + g] : 0;
-          const std::uint8_t* bytes = from_codes + (row * groups() + g) * kBytes;
+          const std::uint8_t* bytes = real ? from_codes + (row * groups() + g) * kBytes : nullptr;
           for (std::size_t four = 0; four < kBytes / 4; ++four) {
             std::uint32_t word = 0;
             for (std::size_t i = 0; real && i < 4; ++i) {

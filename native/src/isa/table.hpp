@@ -29,7 +29,8 @@
       .add = HEADRACE_ISA::add_into,                \
       .silu_multiply = HEADRACE_ISA::silu_multiply, \
       .gelu_multiply = HEADRACE_ISA::gelu_multiply, \
-      .clamped_multiply = HEADRACE_ISA::clamped_multiply, \
+      .clamped_multiply =                           \
+          HEADRACE_ISA::clamped_multiply,           \
       .rotate = HEADRACE_ISA::rotate,               \
       .rotate_pairs = HEADRACE_ISA::rotate_pairs,   \
       .append = HEADRACE_ISA::append,               \
