@@ -6,7 +6,8 @@ to ship; or of a shape that a processor's caches hold.
 The folder is laid out as Hugging Face publishes it: config.json, safetensors shards and their
 index, the bundled model's tokenizer and chat template (its ids lie inside every vocabulary here).
 Weights are normal: linears scaled by 1 / sqrt(inputs), those that write to the residual stream by
-another 1 / sqrt(2 layers), so that activations stay of order one; norms are ones. Head rows beyond
+another 1 / sqrt(2 layers), so that activations stay of order one; norms are ones, biases and sinks
+zeros. MXFP4 has any codes, and one scale that makes them so large. Head rows beyond
 the tokenizer's text are scaled down, so that greedy answers are text and do not end early. A few
 megabytes of a tensor are in memory at a time.
 """
@@ -48,6 +49,35 @@ LLAMA_3: Mapping[str, Any] = {
     "torch_dtype": "bfloat16",
     "vocab_size": 128_256,
 }
+GPT_OSS: Mapping[str, Any] = {
+    "architectures": ["GptOssForCausalLM"],
+    "model_type": "gpt_oss",
+    "attention_bias": True,
+    "head_dim": 64,
+    "hidden_act": "silu",
+    "hidden_size": 2_880,
+    "intermediate_size": 2_880,
+    "max_position_embeddings": 131_072,
+    "num_attention_heads": 64,
+    "num_experts_per_tok": 4,
+    "num_key_value_heads": 8,
+    "quantization_config": {"quant_method": "mxfp4"},
+    "rms_norm_eps": 1e-5,
+    "rope_scaling": {
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "factor": 32.0,
+        "original_max_position_embeddings": 4_096,
+        "rope_type": "yarn",
+        "truncate": False,
+    },
+    "rope_theta": 150_000.0,
+    "sliding_window": 128,
+    "swiglu_limit": 7.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 201_088,
+}
 SMALL_ROPE = {"rope_scaling": {**LLAMA_3["rope_scaling"], "factor": 32.0}}
 CACHE_SIZED: Mapping[str, Any] = {
     **LLAMA_3,
@@ -75,6 +105,8 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "num_attention_heads": 12,
         "num_hidden_layers": 8,
     },
+    "gpt-oss-20b": {**GPT_OSS, "num_hidden_layers": 24, "num_local_experts": 32},
+    "gpt-oss-120b": {**GPT_OSS, "num_hidden_layers": 36, "num_local_experts": 128},
     "llama-3.1-8b": {
         **LLAMA_3,
         "hidden_size": 4_096,
@@ -105,6 +137,7 @@ SHARD_BYTES = 5_000_000_000  # what Hugging Face writes by default
 PIECE_VALUES = 1 << 21  # values drawn at a time: 8 MB as float32
 FIRST_CONTROL_ID = 4_080  # of the bundled tokenizer: below it, all ids are text
 QUIET = 2.0**-8  # scale of head rows whose ids shall not be drawn
+CODES_RMS = math.sqrt((0.25 + 1 + 2.25 + 4 + 9 + 16 + 36) / 8)  # of random MXFP4 codes
 
 
 def main() -> None:
@@ -164,8 +197,8 @@ def cut(weights: list[Weight], shard_bytes: int) -> list[list[Weight]]:
 
 
 def stored_bytes(weight: Weight) -> int:
-    """Bytes of a tensor in bf16."""
-    return 2 * math.prod(weight.shape)
+    """Bytes of a tensor in bf16, or of what MXFP4 is made of."""
+    return (2 if weight.holds == "numbers" else 1) * math.prod(weight.shape)
 
 
 def header(shard: list[Weight]) -> bytes:
@@ -175,7 +208,7 @@ def header(shard: list[Weight]) -> bytes:
     for weight in shard:
         end = begin + stored_bytes(weight)
         entries[weight.name] = {
-            "dtype": "BF16",
+            "dtype": "BF16" if weight.holds == "numbers" else "U8",
             "shape": list(weight.shape),
             "data_offsets": [begin, end],
         }
@@ -187,6 +220,12 @@ def header(shard: list[Weight]) -> bytes:
 
 def write_tensor(out: BinaryIO, weight: Weight, residual: float, rng: np.random.Generator) -> None:
     """Draw and write the values of one tensor, some rows at a time."""
+    if weight.holds != "numbers":
+        write_mxfp4(out, weight, residual, rng)
+        return
+    if weight.name.endswith(("bias", "sinks")):
+        out.write(bytes(stored_bytes(weight)))
+        return
     if len(weight.shape) == 1:
         out.write(round_to_bf16(np.ones(weight.shape, np.float32)).tobytes())
         return
@@ -201,6 +240,20 @@ def write_tensor(out: BinaryIO, weight: Weight, residual: float, rng: np.random.
         if weight.name.startswith(("lm_head", "model.embed")):
             values[max(0, FIRST_CONTROL_ID - first) :] *= np.float32(QUIET)
         out.write(round_to_bf16(values).tobytes())
+
+
+def write_mxfp4(out: BinaryIO, weight: Weight, residual: float, rng: np.random.Generator) -> None:
+    """Any codes, a few at a time; or the scale with which they are as large as other weights."""
+    if weight.holds == "codes":
+        left = stored_bytes(weight)
+        while left > 0:
+            out.write(rng.bytes(min(left, PIECE_VALUES)))
+            left -= PIECE_VALUES
+        return
+    size = 1 / math.sqrt(32 * weight.shape[-1]) / CODES_RMS
+    if "down_proj" in weight.name:
+        size *= residual
+    out.write(bytes([127 + round(math.log2(size))]) * stored_bytes(weight))
 
 
 def copy_texts(folder: Path, config: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 // The one place that knows Python. Shapes are checked here or by the machine, never trusted.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -51,14 +52,17 @@ std::unique_ptr<Machine> make_machine(const std::string& isa, int threads, std::
 
 Id add_matrix(Machine& machine, std::vector<std::size_t> source_rows, std::size_t inputs,
               const Matrix2<const std::uint32_t>& order, std::size_t unit, std::size_t grain,
-              bool apart, bool fp16) {
+              bool apart, int format) {
   std::vector<Block> blocks(order.shape(0));
   if (order.shape(1) != 2) throw std::invalid_argument("order must be [blocks, 2]");
+  if (format < 0 || format > static_cast<int>(Format::kMxfp4)) {
+    throw std::invalid_argument("unknown format");
+  }
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     blocks[i] = {order.data()[2 * i], order.data()[2 * i + 1]};
   }
   return machine.add_matrix(std::move(source_rows), inputs, std::move(blocks), unit, grain, apart,
-                            fp16 ? Format::kFp16 : Format::kBf16);
+                            static_cast<Format>(format));
 }
 
 void pack(Machine& machine, Id matrix, std::size_t source,
@@ -67,11 +71,30 @@ void pack(Machine& machine, Id matrix, std::size_t source,
   machine.pack(matrix, source, {values.data(), values.size()});
 }
 
+void pack_mxfp4(Machine& machine, Id matrix, std::size_t source,
+                const Matrix2<const std::uint8_t>& codes,
+                const Matrix2<const std::uint8_t>& scales) {
+  nb::gil_scoped_release released;
+  machine.pack_mxfp4(matrix, source, {codes.data(), codes.size()},
+                     {scales.data(), scales.size()});
+}
+
+void unpack_mxfp4(const Machine& machine, Id matrix, std::size_t source,
+                  const Matrix2<std::uint8_t>& codes, const Matrix2<std::uint8_t>& scales) {
+  const Matrix& packed = machine.matrix(matrix);
+  if (source >= packed.sources() || packed.format() != Format::kMxfp4 ||
+      codes.shape(0) != packed.source_rows(source) || codes.shape(1) != packed.inputs() / 2 ||
+      scales.shape(0) != packed.source_rows(source) || scales.shape(1) != packed.groups()) {
+    throw std::invalid_argument("unpack: the arrays do not have the source's shape");
+  }
+  packed.unpack_mxfp4(source, codes.data(), scales.data());
+}
+
 void unpack(const Machine& machine, Id matrix, std::size_t source,
             const Matrix2<std::uint16_t>& values) {
   const Matrix& packed = machine.matrix(matrix);
-  if (source >= packed.sources() || values.shape(0) != packed.source_rows(source) ||
-      values.shape(1) != packed.inputs()) {
+  if (source >= packed.sources() || packed.format() == Format::kMxfp4 ||
+      values.shape(0) != packed.source_rows(source) || values.shape(1) != packed.inputs()) {
     throw std::invalid_argument("unpack: the array does not have the source's shape");
   }
   packed.unpack(source, values.data());
@@ -202,14 +225,15 @@ void bind_phases(nb::class_<Machine>& machine) {
           "attention",
           [](Machine& m, Id layer, std::optional<Id> rope_q, std::optional<Id> rope_k,
              std::optional<Id> k, std::optional<Id> v, std::optional<Id> q, std::optional<Id> out,
-             std::size_t heads, float scale, std::optional<int> window) {
+             std::size_t heads, float scale, std::optional<int> window, std::optional<Id> sinks) {
             AttentionPhase phase{layer, rope_q, rope_k, k, v, q, out, heads, scale};
             if (window) phase.window = *window;
+            phase.sinks = sinks;
             m.add_phase(std::move(phase));
           },
           nb::arg("layer"), nb::arg("rope_q").none(), nb::arg("rope_k").none(), nb::arg("k").none(),
           nb::arg("v").none(), nb::arg("q").none(), nb::arg("out").none(), nb::arg("heads"),
-          nb::arg("scale"), nb::arg("window") = nb::none())
+          nb::arg("scale"), nb::arg("window") = nb::none(), nb::arg("sinks") = nb::none())
       .def("rope", [](Machine& m, Id buffer, Id rope,
                       std::size_t heads) { m.add_phase(RopePhase{buffer, rope, heads}); })
       .def(
@@ -219,13 +243,27 @@ void bind_phases(nb::class_<Machine>& machine) {
           },
           nb::arg("gate"), nb::arg("up"), nb::arg("out"),
           nb::arg("finish") = static_cast<int>(Finish::kSiluMultiply))
-      .def("route", [](Machine& m, Id inp, Id out, std::size_t top,
-                       bool normalised) { m.add_phase(RoutePhase{inp, out, top, normalised}); })
+      .def("route",
+           [](Machine& m, Id inp, Id out, std::size_t top, bool normalised, bool sigmoid,
+              std::optional<Id> correction,
+              const std::optional<std::pair<std::size_t, std::size_t>>& groups, float scale) {
+             RoutePhase phase{inp, out, top, normalised, sigmoid, correction, {}, scale};
+             if (groups) phase.groups = {groups->first, groups->second};
+             m.add_phase(phase);
+           })
       .def("experts",
            [](Machine& m, std::vector<Id> up, std::vector<Id> down, Id inp, Id routed, Id inner,
-              Id out, std::size_t width) {
-             m.add_phase(ExpertsUpPhase{std::move(up), inp, routed, inner, width});
-             m.add_phase(ExpertsDownPhase{std::move(down), inner, routed, out, width});
+              Id out, std::size_t width, const std::vector<std::array<Id, 3>>& biases,
+              const std::optional<std::pair<float, float>>& clamp) {
+             ExpertsUpPhase first{std::move(up), inp, routed, inner, width, {}};
+             ExpertsDownPhase second{std::move(down), inner, routed, out, width, {}};
+             for (const auto& [to_gate, to_up, to_down] : biases) {
+               first.biases.push_back({to_gate, to_up});
+               second.biases.push_back(to_down);
+             }
+             if (clamp) first.clamp = ClampedSwiglu{clamp->first, clamp->second};
+             m.add_phase(std::move(first));
+             m.add_phase(std::move(second));
            })
       .def("add", [](Machine& m, Id inp, Id out) { m.add_phase(AddPhase{inp, out}); })
       .def("tap", [](Machine& m, Id inp, int layer) { m.add_phase(TapPhase{inp, layer}); })
@@ -276,7 +314,7 @@ NB_MODULE(_native, module) {
       .def("add_layer", &Machine::add_layer, nb::arg("kv_heads"), nb::arg("head_dim"),
            nb::arg("value_dim") = nb::none())
       .def("add_matrix", &add_matrix, nb::arg("source_rows"), nb::arg("inputs"), nb::arg("order"),
-           nb::arg("unit"), nb::arg("grain"), nb::arg("apart") = false, nb::arg("fp16") = false)
+           nb::arg("unit"), nb::arg("grain"), nb::arg("apart") = false, nb::arg("format") = 0)
       .def("allocate", &Machine::allocate)
       .def("pack", &pack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
       .def("packed", &packed, nb::arg("worker"))
@@ -286,6 +324,10 @@ NB_MODULE(_native, module) {
            nb::call_guard<nb::gil_scoped_release>())
       .def("clear_packed", &Machine::clear_packed, nb::arg("worker"))
       .def("unpack", &unpack, nb::arg("matrix"), nb::arg("source"), nb::arg("values").noconvert())
+      .def("pack_mxfp4", &pack_mxfp4, nb::arg("matrix"), nb::arg("source"),
+           nb::arg("codes").noconvert(), nb::arg("scales").noconvert())
+      .def("unpack_mxfp4", &unpack_mxfp4, nb::arg("matrix"), nb::arg("source"),
+           nb::arg("codes").noconvert(), nb::arg("scales").noconvert())
       .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(),
            nb::arg("row_sequence").noconvert(), nb::arg("block_tables").noconvert(),
            nb::arg("sample_rows").noconvert(), nb::arg("temperature").noconvert(),

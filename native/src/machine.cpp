@@ -134,7 +134,7 @@ bool Machine::only_feeds_products(Id buffer) const {
       const bool gated = is_gated(linear->finish);
       const bool out =
           std::find(linear->outs.begin(), linear->outs.end(), buffer) != linear->outs.end();
-      const bool exact = linear->norm || matrices_[linear->matrix].format() != Format::kBf16;
+      const bool exact = linear->norm || matrices_[linear->matrix].format() == Format::kFp16;
       if ((linear->inp == buffer && exact) || (out && !gated)) return false;
       written |= out;
     } else if (const auto* attention = std::get_if<AttentionPhase>(&phase)) {
@@ -222,12 +222,14 @@ void Machine::allocate() {
     own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
     own.slots.resize(kMaxRows);
+    own.choice.resize(2 * widest);
   }
 }
 
 void Machine::pack(Id id, std::size_t source, std::span<const std::uint16_t> values) {
   Matrix& matrix = matrices_.at(id);
-  if (source >= matrix.sources() || values.size() != matrix.source_rows(source) * matrix.inputs()) {
+  if (source >= matrix.sources() || matrix.format() == Format::kMxfp4 ||
+      values.size() != matrix.source_rows(source) * matrix.inputs()) {
     throw std::invalid_argument("pack: the tensor does not have the declared shape");
   }
   struct Job {
@@ -241,6 +243,30 @@ void Machine::pack(Id id, std::size_t source, std::span<const std::uint16_t> val
       [](void* context, int worker) {
         Job& todo = *static_cast<Job*>(context);
         todo.matrix.pack(static_cast<std::size_t>(worker), todo.source, todo.values);
+        todo.machine.workers_.barrier(worker);
+      },
+      &job);
+}
+
+void Machine::pack_mxfp4(Id id, std::size_t source, std::span<const std::uint8_t> codes,
+                         std::span<const std::uint8_t> scales) {
+  Matrix& matrix = matrices_.at(id);
+  const bool known = source < matrix.sources() && matrix.format() == Format::kMxfp4;
+  const std::size_t groups = known ? matrix.source_rows(source) * matrix.groups() : 0;
+  if (!known || codes.size() != groups * kMxfp4Inputs / 2 || scales.size() != groups) {
+    throw std::invalid_argument("pack: the tensors do not have the declared shape");
+  }
+  struct Job {
+    Machine& machine;
+    Matrix& matrix;
+    std::size_t source;
+    const std::uint8_t *codes, *scales;
+  } job{*this, matrix, source, codes.data(), scales.data()};
+  workers_.run(
+      [](void* context, int worker) {
+        Job& todo = *static_cast<Job*>(context);
+        const auto w = static_cast<std::size_t>(worker);
+        todo.matrix.pack_mxfp4(w, todo.source, todo.codes, todo.scales);
         todo.machine.workers_.barrier(worker);
       },
       &job);

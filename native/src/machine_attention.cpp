@@ -87,6 +87,7 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
   const bool rounded = result.rounded != nullptr;
   int visible[kMaxQueries];
   int hidden[kMaxQueries];
+  float sinks[kMaxQueries];
   float* out[kMaxQueries];
   AttendTile tile{};
   tile.q = own.queries.data();
@@ -102,6 +103,7 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
   tile.value_dim = static_cast<int>(value_dim);
   tile.chunks = static_cast<int>(layer.chunks);
   tile.scale = phase.scale;
+  tile.sinks = phase.sinks ? sinks : nullptr;
   tile.scores = own.scores.data();
   tile.sums = own.sums.data();
   tile.out = out;
@@ -121,6 +123,7 @@ void Machine::attend(const AttentionPhase& phase, const Pass& pass, const RowTil
       } else {
         std::memcpy(to, from, dim * sizeof(float));
       }
+      if (phase.sinks) sinks[i] = vectors_[*phase.sinks].values[query_head];
       visible[i] = position(pass, row) + 1;
       hidden[i] = visible[i] > phase.window ? visible[i] - phase.window : 0;
       out[i] = rounded ? own.attended.data() + static_cast<std::size_t>(i) * value_dim

@@ -37,6 +37,7 @@ void Machine::check(const std::optional<NormInput>& norm, Id inp) const {
 void Machine::check(const EmbedPhase& phase) const {
   require(phase.out < buffers_.size() && phase.matrix < matrices_.size(), "embed: unknown id");
   const Matrix& table = matrices_[phase.matrix];
+  require(table.format() != Format::kMxfp4, "embed: the table is MXFP4");
   require(table.inputs() == buffers_[phase.out].width && table.source_rows(0) == geometry_.vocab,
           "embed: the table does not fit");
 }
@@ -121,6 +122,9 @@ void Machine::check(const AttentionPhase& phase) const {
                        buffers_[*phase.q].width == phase.heads * layer.head_dim &&
                        buffers_[*phase.out].width == phase.heads * layer.value_dim),
           "attention: q or its output does not fit");
+  require(!phase.sinks || (phase.q && *phase.sinks < vectors_.size() &&
+                           vectors_[*phase.sinks].width == phase.heads),
+          "attention: the sinks do not fit");
   for (const auto& rope : {phase.rope_q, phase.rope_k}) {
     require(!rope || (*rope < ropes_.size() && ropes_[*rope].end() <= layer.head_dim),
             "attention: the rotation does not fit");

@@ -21,6 +21,14 @@ void Machine::check(const RoutePhase& phase) const {
               buffers_[phase.inp].width == buffers_[phase.out].width && phase.top > 0 &&
               phase.top <= buffers_[phase.inp].width,
           "route: unknown id, one buffer for both, or more experts chosen than there are");
+  const std::size_t experts = buffers_[phase.inp].width;
+  require(!phase.correction || (*phase.correction < vectors_.size() &&
+                                vectors_[*phase.correction].width == experts),
+          "route: the correction does not fit");
+  require(phase.groups.count > 0 && experts % phase.groups.count == 0 && phase.groups.best > 0 &&
+              phase.groups.best <= phase.groups.count &&
+              phase.top <= experts / phase.groups.count * phase.groups.best,
+          "route: groups do not fit");
 }
 
 void Machine::check_experts(const std::vector<Id>& matrices) const {
@@ -47,6 +55,11 @@ void Machine::check_experts(const std::vector<Id>& matrices) const {
   }
 }
 
+void Machine::check_bias(Id bias, std::size_t width) const {
+  require(bias < vectors_.size() && vectors_[bias].width == width,
+          "experts: a bias does not fit its matrix");
+}
+
 void Machine::check(const ExpertsUpPhase& phase) const {
   check_experts(phase.matrices);
   require(phase.inp < buffers_.size() && phase.routed < buffers_.size() &&
@@ -61,6 +74,11 @@ void Machine::check(const ExpertsUpPhase& phase) const {
               matrix.source_rows(0) <= phase.width && buffers_[phase.out].width >= phase.width &&
               buffers_[phase.out].width % phase.width == 0,
           "experts: gate and up do not fit the slots");
+  require(phase.biases.empty() || phase.biases.size() == phase.matrices.size(),
+          "experts: a bias for each, or none");
+  for (const auto& biases : phase.biases) {
+    for (const Id bias : biases) check_bias(bias, matrix.source_rows(0));
+  }
 }
 
 void Machine::check(const ExpertsDownPhase& phase) const {
@@ -75,33 +93,83 @@ void Machine::check(const ExpertsDownPhase& phase) const {
               buffers_[phase.routed].width == phase.matrices.size() &&
               matrix.source_rows(0) == buffers_[phase.out].width,
           "experts: down does not fit the slots, or its output");
+  require(phase.biases.empty() || phase.biases.size() == phase.matrices.size(),
+          "experts: a bias for each, or none");
+  for (const Id bias : phase.biases) check_bias(bias, matrix.source_rows(0));
+}
+
+void Machine::choose_by(const RoutePhase& phase, const float* scores, float* choice) const {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  const std::size_t experts = buffers_[phase.inp].width;
+  std::copy(scores, scores + experts, choice);
+  if (phase.correction) {
+    const float* correction = vectors_[*phase.correction].values.data();
+    for (std::size_t e = 0; e < experts; ++e) choice[e] += correction[e];
+  }
+  const std::size_t size = experts / phase.groups.count;
+  const auto sum_of_two = [&](std::size_t group) {
+    float first = kNever;
+    float second = kNever;
+    for (std::size_t e = group * size; e < (group + 1) * size; ++e) {
+      if (choice[e] > first) {
+        second = first;
+        first = choice[e];
+      } else if (choice[e] > second) {
+        second = choice[e];
+      }
+    }
+    return first + second;
+  };
+  // One group after the other is ruled out: the one with the least sum, of equals the last.
+  for (std::size_t left = phase.groups.count; left > phase.groups.best; --left) {
+    std::size_t worst = phase.groups.count;
+    float least = 0.0f;
+    for (std::size_t group = 0; group < phase.groups.count; ++group) {
+      const float sum = sum_of_two(group);
+      if (choice[group * size] == kNever) continue;  // ruled out before
+      if (worst == phase.groups.count || !(sum > least)) {
+        worst = group;
+        least = sum;
+      }
+    }
+    if (worst == phase.groups.count) return;
+    std::fill(choice + worst * size, choice + (worst + 1) * size, kNever);
+  }
 }
 
 void Machine::run(const RoutePhase& phase, const Pass& pass, std::size_t worker) {
   const auto workers = static_cast<std::size_t>(workers_.count());
   const std::size_t experts = buffers_[phase.inp].width;
+  float* own = scratch_[worker].choice.data();
+  float* choice = own + experts;
   for (std::size_t row = worker; row < pass.rows; row += workers) {
     const float* scores = buffers_[phase.inp].row(row);
     float* out = buffers_[phase.out].row(row);
     std::fill(out, out + experts, 0.0f);
+    if (phase.sigmoid) {
+      for (std::size_t e = 0; e < experts; ++e) own[e] = 1.0f / (1.0f + std::exp(-scores[e]));
+      scores = own;
+    }
+    choose_by(phase, scores, choice);
     const float most = *std::max_element(scores, scores + experts);
     float sum = 0.0f;
     for (std::size_t n = 0; n < phase.top; ++n) {
       std::size_t best = experts;
       for (std::size_t e = 0; e < experts; ++e) {
         const bool is_free = out[e] == 0.0f;
-        if (is_free && (best == experts || scores[e] > scores[best])) best = e;
+        if (is_free && (best == experts || choice[e] > choice[best])) best = e;
       }
       if (best == experts) break;
       // A score so low that it counts nothing keeps its place: the smallest number stands for it.
-      out[best] = std::max(std::exp(scores[best] - most), std::numeric_limits<float>::min());
+      const float counts = phase.sigmoid ? scores[best] : std::exp(scores[best] - most);
+      out[best] = std::max(counts, std::numeric_limits<float>::min());
       sum += out[best];
     }
     if (!phase.normalised) {
-      sum = 0.0f;
-      for (std::size_t e = 0; e < experts; ++e) sum += std::exp(scores[e] - most);
+      sum = phase.sigmoid ? 1.0f : 0.0f;
+      for (std::size_t e = 0; !phase.sigmoid && e < experts; ++e) sum += std::exp(scores[e] - most);
     }
-    for (std::size_t e = 0; e < experts; ++e) out[e] /= sum;
+    for (std::size_t e = 0; e < experts; ++e) out[e] = out[e] / sum * phase.scale;
   }
 }
 
@@ -117,6 +185,14 @@ void Machine::each_routed(Id routed, std::size_t experts, const Pass& pass, Scra
   }
 }
 
+void Machine::add_biases(const Panel& panel, std::span<const Id> biases, float* sums) const {
+  if (biases.empty()) return;
+  for (const Run& run : panel.runs) {
+    kernels_.add(vectors_[biases[run.source]].values.data() + run.first_row, run.blocks * kLanes,
+                 sums + run.panel_block * kLanes);
+  }
+}
+
 void Machine::run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t worker) {
   Scratch& own = scratch_[worker];
   const Format format = matrices_[phase.matrices[0]].format();
@@ -129,11 +205,19 @@ void Machine::run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t wor
               [&](std::size_t expert, std::size_t row, std::size_t slot) {
                 if (slot >= slots) return;
                 const Matrix& matrix = matrices_[phase.matrices[expert]];
+                std::span<const Id> biases;
+                if (!phase.biases.empty()) biases = phase.biases[expert];
                 for (const Panel& panel : matrix.panels(worker)) {
                   product(matrix, panel, input, row, 1, sums);
-                  multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2,
-                           2 * kLanes,
-                           out.row(row) + slot * phase.width + panel.runs[0].first_row);
+                  add_biases(panel, biases, sums);
+                  float* to = out.row(row) + slot * phase.width + panel.runs[0].first_row;
+                  if (phase.clamp) {
+                    kernels_.clamped_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
+                                              phase.clamp->alpha, phase.clamp->limit, to);
+                  } else {
+                    multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2,
+                             2 * kLanes, to);
+                  }
                 }
               });
 }
@@ -153,14 +237,17 @@ void Machine::run(const ExpertsDownPhase& phase, const Pass& pass, std::size_t w
         const Matrix& matrix = matrices_[phase.matrices[expert]];
         const float* from = inp.row(row) + slot * phase.width;
         Rows input{nullptr, from, phase.width};
-        if (matrix.format() == Format::kBf16) {
+        if (matrix.format() != Format::kFp16) {
           rounded[2 * matrix.pairs() - 1] = 0;  // the padding of an odd number of inputs
           kernels_.round(from, matrix.inputs(), rounded);
           input = {pairs, nullptr, matrix.pairs()};
         }
         const float counts = buffers_[phase.routed].row(row)[expert];
+        std::span<const Id> biases;
+        if (!phase.biases.empty()) biases = {&phase.biases[expert], 1};
         for (const Panel& panel : matrix.panels(worker)) {
           product(matrix, panel, input, 0, 1, sums);
+          add_biases(panel, biases, sums);
           for (const Run& run : panel.runs) {
             float* to = out.row(row) + run.first_row;
             const float* sum = sums + run.panel_block * kLanes;

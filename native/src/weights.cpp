@@ -47,7 +47,8 @@ Matrix::Matrix(std::vector<std::size_t> source_rows, std::size_t inputs, std::ve
     expected += places_.back().size();
   }
   if (inputs == 0 || grain == 0 || grain > max_panel || (apart && grain > 1) || unit == 0 || unit % grain != 0 ||
-      blocks_.size() != expected || blocks_.size() % unit != 0) {
+      blocks_.size() != expected || blocks_.size() % unit != 0 ||
+      (format == Format::kMxfp4 && inputs % kMxfp4Inputs != 0)) {
     throw std::invalid_argument("matrix: sizes do not fit");
   }
   std::vector<std::vector<bool>> seen;
@@ -96,9 +97,14 @@ void Matrix::add_panels(std::size_t worker, std::size_t begin, std::size_t end,
   }
 }
 
+std::size_t Matrix::words(const Panel& panel) const {
+  if (format_ == Format::kMxfp4) return groups() * panel.blocks * kMxfp4GroupWords;
+  return pairs() * panel.blocks * kLanes;
+}
+
 std::size_t Matrix::words(std::size_t worker) const {
   std::size_t total = 0;
-  for (const Panel& panel : panels_[worker]) total += pairs() * panel.blocks * kLanes;
+  for (const Panel& panel : panels_[worker]) total += words(panel);
   return total;
 }
 
@@ -110,13 +116,13 @@ std::size_t Matrix::outputs(std::size_t worker) const {
 
 bool Matrix::has_large_panels() const {
   const std::vector<Panel>& panels = panels_[0];
-  return !panels.empty() && panels[0].blocks * pairs() * kLanes * 4 >= kSharedPanelBytes;
+  return !panels.empty() && words(panels[0]) * 4 >= kSharedPanelBytes;
 }
 
 void Matrix::place(std::size_t worker, std::uint32_t* memory) {
   for (Panel& panel : panels_[worker]) {
     panel.words = memory;
-    memory += pairs() * panel.blocks * kLanes;
+    memory += words(panel);
   }
 }
 
@@ -132,6 +138,66 @@ void Matrix::pack(std::size_t worker, std::size_t source, const std::uint16_t* v
         pack_fp16(panel, b, from, real);
       } else {
         pack_pairs(panel, b, from, real);
+      }
+    }
+  }
+}
+
+std::uint8_t* Matrix::scales(const Panel& panel, std::size_t group, std::size_t b) const {
+  std::uint32_t* start = panel.words + group * panel.blocks * kMxfp4GroupWords;
+  return reinterpret_cast<std::uint8_t*>(start + b * kMxfp4ScaleWords);
+}
+
+std::uint32_t* Matrix::codes(const Panel& panel, std::size_t group, std::size_t b,
+                             std::size_t fourth) const {
+  std::uint32_t* start = panel.words + group * panel.blocks * kMxfp4GroupWords;
+  return start + panel.blocks * kMxfp4ScaleWords + (fourth * panel.blocks + b) * kLanes;
+}
+
+void Matrix::pack_mxfp4(std::size_t worker, std::size_t source, const std::uint8_t* from_codes,
+                        const std::uint8_t* from_scales) {
+  constexpr std::size_t kBytes = kMxfp4Inputs / 2;
+  const std::size_t rows = source_rows_[source];
+  for (const Panel& panel : panels_[worker]) {
+    for (std::size_t b = 0; b < panel.blocks; ++b) {
+      const Block& block = blocks_[panel.first_block + b];
+      if (block.source != source) continue;
+      for (std::size_t g = 0; g < groups(); ++g) {
+        std::uint8_t* to_scales = scales(panel, g, b);
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+          const std::size_t row = block.first_row + lane;
+          const bool real = row < rows;
+          to_scales[lane] = real ? from_scales[row * groups() + g] : 0;
+          const std::uint8_t* bytes = real ? from_codes + (row * groups() + g) * kBytes : nullptr;
+          for (std::size_t four = 0; four < kBytes / 4; ++four) {
+            std::uint32_t word = 0;
+            for (std::size_t i = 0; real && i < 4; ++i) {
+              const std::uint32_t byte = bytes[4 * four + i];
+              word |= (byte & 15u) << 4 * i | (byte >> 4) << (16 + 4 * i);
+            }
+            codes(panel, g, b, four)[lane] = word;
+          }
+        }
+      }
+    }
+  }
+}
+
+void Matrix::unpack_mxfp4(std::size_t source, std::uint8_t* to_codes,
+                          std::uint8_t* to_scales) const {
+  constexpr std::size_t kBytes = kMxfp4Inputs / 2;
+  for (std::size_t row = 0; row < source_rows_[source]; ++row) {
+    const Place& place = places_[source][row / kLanes];
+    const Panel& panel = panels_[place.worker][place.panel];
+    const std::size_t lane = row % kLanes;
+    for (std::size_t g = 0; g < groups(); ++g) {
+      to_scales[row * groups() + g] = scales(panel, g, place.block)[lane];
+      for (std::size_t i = 0; i < kBytes; ++i) {
+        const std::uint32_t word = codes(panel, g, place.block, i / 4)[lane];
+        const std::uint32_t first = word >> i % 4 * 4 & 15u;
+        const std::uint32_t second = word >> (16 + i % 4 * 4) & 15u;
+        to_codes[(row * groups() + g) * kBytes + i] =
+            static_cast<std::uint8_t>(first | second << 4);
       }
     }
   }

@@ -221,6 +221,54 @@ void check_product(const Kernels& isa, Data& data, Verdict& verdict) {
   }
 }
 
+// What an MXFP4 weight is worth, as bf16.
+std::uint16_t worth(std::uint32_t code, std::uint8_t scale) {
+  constexpr float kMagnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  const float value = std::ldexp(kMagnitudes[code & 7], scale - 127);
+  return cut(code & 8 ? -value : value);
+}
+
+// A panel of MXFP4 and the same in bf16 make the same sums, bit for bit.
+void check_mxfp4(const Kernels& isa, Data& data, Verdict& verdict) {
+  for (const Spice spice : kSpices) {
+    for (std::size_t blocks = 1; blocks <= kMaxPanel; ++blocks) {
+      const std::size_t groups = 1 + data.below(6);
+      const std::size_t pairs = groups * kMxfp4Inputs / 2;
+      const Words x = data.pairs(pairs, spice);
+      Words panel(groups * blocks * kMxfp4GroupWords);
+      Words wide(pairs * blocks * kLanes);
+      // Scales far apart, but that sums stay finite; with the least ones inputs are large.
+      const std::uint8_t least = data.below(2) ? 2 : 100;
+      for (std::size_t i = 0; i < groups * blocks * kLanes; ++i) {
+        const std::size_t group = i / (blocks * kLanes);
+        const std::size_t block = i / kLanes % blocks;
+        const std::size_t lane = i % kLanes;
+        const auto scale = static_cast<std::uint8_t>(least + data.below(60));
+        std::uint32_t* start = panel.data() + group * blocks * kMxfp4GroupWords;
+        reinterpret_cast<std::uint8_t*>(start + block * kMxfp4ScaleWords)[lane] = scale;
+        std::uint32_t* codes = start + blocks * kMxfp4ScaleWords + block * kLanes + lane;
+        for (std::size_t pair = 0; pair < kMxfp4Inputs / 2; ++pair) {
+          const auto first = static_cast<std::uint32_t>(data.below(16));
+          const auto second = static_cast<std::uint32_t>(data.below(16));
+          codes[pair / 4 * blocks * kLanes] |= first << pair % 4 * 4 | second << (16 + pair % 4 * 4);
+          wide[((group * kMxfp4Inputs / 2 + pair) * blocks + block) * kLanes + lane] =
+              worth(first, scale) | std::uint32_t{worth(second, scale)} << 16;
+        }
+      }
+      const auto fetch = static_cast<Fetch>(data.below(kFetches));
+      Floats out(blocks * kLanes), expected(blocks * kLanes);
+      isa.linear_mxfp4(x.data(), panel.data(), blocks, groups, out.data(), fetch);
+      isa.linear(x.data(), pairs, 1, wide.data(), blocks, pairs, expected.data(), expected.size(),
+                 Fetch::kHardware);
+      for (std::size_t o = 0; o < out.size(); ++o) {
+        // Minus zero counts as zero: a sum of nothing but zeros may have the other sign.
+        const bool zero = out[o] == 0.0f && expected[o] == 0.0f;
+        if (!zero) verdict.expect_same(out[o], expected[o], at("linear_mxfp4", {blocks, groups}));
+      }
+    }
+  }
+}
+
 void check_norm(const Kernels& isa, Data& data, Verdict& verdict) {
   for (const Spice spice : kSpices) {
     for (const std::size_t width : {1u, 5u, 16u, 45u, 64u, 80u, 131u, 200u}) {
@@ -280,6 +328,14 @@ void check_elementwise(const Kernels& isa, Data& data, Verdict& verdict) {
       };
       gated(&Kernels::silu_multiply, "silu_multiply");
       gated(&Kernels::gelu_multiply, "gelu_multiply");
+      Floats clamped(blocks * 16), judge(blocks * 16);
+      isa.clamped_multiply(gate.data(), up.data(), blocks, step, 1.702f, 0.75f, clamped.data());
+      kScalarKernels.clamped_multiply(gate.data(), up.data(), blocks, step, 1.702f, 0.75f,
+                                      judge.data());
+      for (std::size_t i = 0; i < clamped.size(); ++i) {
+        const double error = std::abs(judge[i]) * 4e-5 + 1e-30;
+        verdict.expect_near(clamped[i], judge[i], error, at("clamped_multiply", {blocks, step}));
+      }
 
       Floats sum = up;
       Floats expected = up;
@@ -372,8 +428,11 @@ void check_attend_case(const Kernels& isa, const AttendCase& shape, Data& data, 
   Floats q = data.row(queries * q_stride, queries * q_stride, Spice::kSubnormal);
   int visible[kMaxQueries];
   int hidden[kMaxQueries];
+  float sinks[kMaxQueries];
+  const bool has_sinks = data.below(2) != 0;
   int last = 0;
   for (std::size_t i = 0; i < queries; ++i) {
+    sinks[i] = 3 * data.number();
     visible[i] = static_cast<int>(1 + data.below(blocks * kBlockTokens));
     hidden[i] = data.below(2) ? 0 : static_cast<int>(data.below(static_cast<std::size_t>(visible[i])));
     last = std::max(last, visible[i]);
@@ -411,6 +470,7 @@ void check_attend_case(const Kernels& isa, const AttendCase& shape, Data& data, 
     tile.value_dim = shape.value_dim;
     tile.chunks = static_cast<int>(chunks);
     tile.scale = 1.0f / std::sqrt(static_cast<float>(dim));
+    tile.sinks = has_sinks ? sinks + first : nullptr;
     tile.scores = scores.data();
     tile.sums = sums.data();
     tile.out = out;
@@ -469,6 +529,7 @@ bool agrees(const Kernels& isa, std::uint64_t seed) {
   Verdict verdict(isa.name);
   check_product<Bf16Product>(isa, data, verdict);
   check_product<Fp16Product>(isa, data, verdict);
+  check_mxfp4(isa, data, verdict);
   check_norm(isa, data, verdict);
   check_round(isa, data, verdict);
   check_elementwise(isa, data, verdict);

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from headrace.errors import CheckpointError
 from headrace.model import Program, build_program, open_checkpoint, open_model
 from headrace.model.precision import round_to_bf16
 from headrace.types import Dtype
+from tests.golden_cases import GOLDEN
 from tests.tiny_folder import as_word, write_folder, write_safetensors
 from tests.tiny_llama import random_values, random_weights
 
@@ -205,6 +207,23 @@ def test_other_number_formats_are_refused_naming_tensor_format_and_file(
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(folder, dtype=dtype).weights.require(program)
     assert all(part in str(caught.value) for part in (name, word, WEIGHTS, "BF16, F16, F32"))
+
+
+@pytest.mark.parametrize("part", ["blocks", "scales"])
+def test_numbers_where_mxfp4_is_asked_for_are_refused(tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(GOLDEN / "gpt_oss_mxfp4", folder)
+    weights = open_checkpoint(folder).weights
+    found = {each: weights[each][:] for each in weights}
+    words = {each: "U8" if bits.dtype == np.uint8 else "BF16" for each, bits in found.items()}
+    stored = {each: (words[each], np.array(bits)) for each, bits in found.items()}
+    name = f"model.layers.0.mlp.experts.down_proj_{part}"
+    stored[name] = "F16", found[name].astype(np.float16)
+    weights.close()
+    write_safetensors(folder / WEIGHTS, stored)
+    with pytest.raises(CheckpointError) as caught:
+        open_model(folder)
+    assert all(word in str(caught.value) for word in (name, "F16", WEIGHTS, "MXFP4"))
 
 
 def test_one_fp32_matrix_is_refused_naming_the_way_out(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 import pytest
 
 from headrace.errors import CheckpointError
-from headrace.model.program import Attend, Program
+from headrace.model import open_checkpoint
+from headrace.model.program import Attend, ClampedSwiglu, Experts, Program, Rope
 from headrace.model.registry import build_program, builders
-from tests.golden_cases import CASES, config_of, describe
+from tests.golden_cases import CASES, GOLDEN, config_of, describe
 
 
 def build(case: str, **changes: object) -> Program:
@@ -163,14 +164,30 @@ def test_gemma3_positions_are_read_in_the_older_writing_too() -> None:
 @pytest.mark.parametrize(
     ("case", "first", "mixed"),
     [
-        ("deepseek_v3", 2, "layers 2..2"),
-        ("deepseek_v3", 0, "layers 0..2"),
+        ("deepseek_v2", 1, "layers 1..1"),
         ("deepseek_v2", None, "layers 0..1"),
     ],
 )
-def test_deepseek_with_experts_is_refused_by_name(case: str, first: object, mixed: str) -> None:
+def test_deepseek_v2_with_experts_is_refused_by_name(case: str, first: object, mixed: str) -> None:
     with pytest.raises(CheckpointError, match=f"mixtures of experts of {mixed}"):
         build(case, first_k_dense_replace=first)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n_group", 4),
+        ("n_group", 8),
+        ("topk_group", 5),
+        ("num_experts_per_tok", 5),
+        ("scoring_func", "softmax"),
+        ("topk_method", "greedy"),
+        ("moe_layer_freq", 2),
+    ],
+)
+def test_deepseek_v3_refuses_what_it_does_not_compute(key: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match=f"'{key}'"):
+        build("deepseek_v3_moe", **{key: value})
 
 
 def test_deepseek_caches_one_latent_and_one_rotary_key_a_token() -> None:
@@ -193,6 +210,61 @@ def test_deepseek_caches_one_latent_and_one_rotary_key_a_token() -> None:
 def test_deepseek_sizes_it_cannot_compute_are_refused(case: str, key: str, value: object) -> None:
     with pytest.raises(CheckpointError, match=f"'{key}'"):
         build(case, **{key: value})
+
+
+def test_gpt_oss_slides_in_every_other_layer_unless_told_otherwise() -> None:
+    silent = config_of("gpt_oss", layer_types=None, sliding_window=None, num_hidden_layers=3)
+    assert windows(build_program(silent)) == [128, None, 128]
+    told = ["full_attention", "sliding_attention"]
+    assert windows(build("gpt_oss", layer_types=told, sliding_window=9)) == [None, 9]
+
+
+def test_gpt_oss_reads_what_a_silent_config_means() -> None:
+    released = {"rope_type": "yarn", "factor": 32.0, "truncate": False, "rope_theta": 150_000.0}
+    released["original_max_position_embeddings"] = 4_096
+    spoken = config_of("gpt_oss", rope_parameters=released, max_position_embeddings=131_072)
+    silent = {**spoken, "rope_parameters": None}
+    assert build_program(spoken) == build_program(silent)
+    assert {round(op.scale, 4) for op in build_program(silent).ops if isinstance(op, Rope)} == {
+        1.3466
+    }
+    old = {key: value for key, value in released.items() if key != "rope_theta"}
+    assert build_program({**silent, "rope_scaling": old}) == build_program(silent)
+
+
+def test_gpt_oss_clamps_as_its_config_says() -> None:
+    clamps = [
+        {op.clamp for op in program.ops if isinstance(op, Experts)}
+        for program in (
+            build("gpt_oss", swiglu_limit=3.0, swiglu_alpha=1.0),
+            build("gpt_oss", swiglu_limit=None, swiglu_alpha=None),
+        )
+    ]
+    assert clamps == [
+        {ClampedSwiglu(alpha=1.0, limit=3.0)},
+        {ClampedSwiglu(alpha=1.702, limit=7.0)},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "'quant_method' 'fp8'"),
+        ({"hidden_size": 80}, "'hidden_size' 80"),
+        ({"intermediate_size": 48}, "'intermediate_size' 48"),
+        ({"num_experts_per_tok": 9}, "'num_experts_per_tok'"),
+        ({"swiglu_limit": -1.0}, "'swiglu_limit'"),
+    ],
+)
+def test_gpt_oss_refuses_what_it_does_not_compute(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        build("gpt_oss_mxfp4", **changes)
+
+
+def test_gpt_oss_experts_are_where_the_config_says() -> None:
+    plain = build("gpt_oss_mxfp4", quantization_config=None)
+    with pytest.raises(CheckpointError, match=r"experts\.gate_up_proj' is missing"):
+        open_checkpoint(GOLDEN / "gpt_oss_mxfp4").weights.require(plain)
 
 
 RELEASED = {

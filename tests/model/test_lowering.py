@@ -24,7 +24,9 @@ from headrace.model.program import (
     Activate,
     Add,
     Attend,
+    ClampedSwiglu,
     Embed,
+    Experts,
     HeadLinear,
     Linear,
     Norm,
@@ -188,8 +190,15 @@ VARIATIONS: dict[tuple[type[Op], str], object] = {
     (Rope, "scale"): 1.5,
     (Attend, "window"): 5,
     (Attend, "value_dim"): 4,
+    (Attend, "sinks"): Weight(name="sinks", shape=(6,)),
     (Activate, "function"): "gelu_tanh",
     (Route, "normalised"): False,
+    (Route, "function"): "sigmoid",
+    (Route, "correction"): Weight(name="correction", shape=(1,)),
+    (Route, "groups"): (2, 1),
+    (Route, "scale"): 2.5,
+    (Experts, "biases"): ((Weight(name="bias", shape=(1,)),) * 3,),
+    (Experts, "clamp"): ClampedSwiglu(alpha=1.7, limit=7.0),
 }
 
 
@@ -209,7 +218,7 @@ def test_a_field_that_no_phase_carries_leaves_the_operation_alone(
 ) -> None:
     change = {field: VARIATIONS[kind, field]}
     program = latent_program(ODD) if kind is HeadLinear else tiny_program()
-    if kind is Route:
+    if kind in (Route, Experts):
         program = open_case(load_case("mixtral")).program
     ops = [replace(op, **change) if isinstance(op, kind) else op for op in program.ops]
     carried = field in lowering.CARRIED.get(kind, ())

@@ -9,6 +9,7 @@ import pytest
 
 from headrace.backends.reference import ReferenceBackend
 from headrace.model import open_checkpoint, open_model
+from headrace.model.registry import build_program
 from tests.tiny_llama import rows_batch, scrambled_tables
 
 SMALL = {
@@ -30,6 +31,28 @@ def tool() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_gpt_oss_folder_has_four_bits_a_weight_of_its_experts(tmp_path: Path) -> None:
+    made = tool()
+    changes = {"num_local_experts": 5, "num_hidden_layers": 4, "vocab_size": 5_000}
+    sizes = {**changes, "hidden_size": 96, "intermediate_size": 64, "num_attention_heads": 16}
+    total = made.write_checkpoint(tmp_path, {**made.GPT_OSS, **sizes}, shard_bytes=SHARD_BYTES)
+    model = open_model(tmp_path)
+    experts = 4 * 5 * 3 * 96 * 64
+    assert total == 2 * (model.program.num_parameters - experts) + experts * 17 // 32
+    backend = ReferenceBackend(model.program, model.weights, num_blocks=4)
+    result = backend.step(rows_batch({0: (0, list(range(40, 80)))}, scrambled_tables(1, 40, 4)))
+    assert result.logits is not None
+    assert 0.1 < float(np.std(result.logits[:, :4_080])) < 10
+    assert (result.token_ids < 4_080).all()
+
+
+@pytest.mark.parametrize(("shape", "gigabytes"), [("gpt-oss-20b", 13.8), ("gpt-oss-120b", 65.2)])
+def test_the_published_shapes_have_the_published_size(shape: str, gigabytes: float) -> None:
+    made = tool()
+    tensors = build_program(made.SHAPES[shape]).weights().values()
+    assert round(sum(map(made.stored_bytes, tensors)) / 1e9, 1) == gigabytes
 
 
 def test_a_folder_is_whole_cut_as_asked_and_its_answers_are_text(tmp_path: Path) -> None:

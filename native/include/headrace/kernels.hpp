@@ -3,7 +3,8 @@
 //
 // Conventions: float rows are padded with zeros to a multiple of 16; `pairs` are two bf16 in one
 // 32-bit word, the lower index in the lower half; bf16 weights lie in panels `[pairs][blocks][16]`
-// of such words, a block being 16 outputs, and fp16 weights in panels `[inputs][blocks][16]`.
+// of such words, a block being 16 outputs, fp16 weights in panels `[inputs][blocks][16]`, and MXFP4
+// ones as weights.hpp says.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +29,7 @@ struct AttendTile {
   int value_dim;                // <= head_dim
   int chunks;                   // value_dim / 32, rounded up
   float scale;
+  const float* sinks;  // [queries], a score more each, without a value; null: none
   float* scores;      // scratch [kMaxQueries][kSpanTokens]
   float* sums;        // scratch [kMaxQueries][chunks * 32]
   float* const* out;  // [queries] -> [value_dim]
@@ -63,6 +65,10 @@ struct Kernels {
   void (*linear_fp16)(const float* x, std::size_t x_stride, std::size_t rows,
                       const std::uint16_t* panel, std::size_t blocks, std::size_t inputs,
                       float* out, std::size_t out_stride, Fetch fetch);
+  // One row by a panel of MXFP4, `groups` times 32 inputs. Each weight becomes the bf16 it is worth:
+  // the sums are those of `linear` on such a panel, bit for bit.
+  void (*linear_mxfp4)(const std::uint32_t* x, const std::uint32_t* panel, std::size_t blocks,
+                       std::size_t groups, float* out, Fetch fetch);
   // out = x / sqrt(mean(x^2) + eps) * weight over `width` values; padding comes out as zeros.
   void (*norm)(const float* x, const float* weight, std::size_t width, float eps, float* out);
   // The same, rounded to bf16.
@@ -77,6 +83,9 @@ struct Kernels {
   // The same with gelu_tanh(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
   void (*gelu_multiply)(const float* gate, const float* up, std::size_t blocks, std::size_t step,
                         float* out);
+  // The same with min(g, limit) / (1 + exp(-alpha min(g, limit))) * (clip(u, -limit, limit) + 1).
+  void (*clamped_multiply)(const float* gate, const float* up, std::size_t blocks, std::size_t step,
+                           float alpha, float limit, float* out);
   // Rotates one head's halves: (x1 cos - x2 sin, x2 cos + x1 sin); out may be x.
   void (*rotate)(const float* x, const float* cos, const float* sin, std::size_t half, float* out);
   // Rotates neighbours: (x[0] cos - x[1] sin, x[1] cos + x[0] sin), and so on; out may be x.

@@ -6,6 +6,7 @@
 // cheaper than a barrier; with more, it is split by rows.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -71,6 +72,16 @@ struct RoutePhase {
   Id inp, out;
   std::size_t top;
   bool normalised;
+  bool sigmoid = false;               // else softmax
+  std::optional<Id> correction = {};  // vector [experts], added before who counts is chosen
+  struct {
+    std::size_t count = 1, best = 1;
+  } groups = {};
+  float scale = 1.0f;
+};
+// See model.program.ClampedSwiglu.
+struct ClampedSwiglu {
+  float alpha, limit;
 };
 // The gated products of the experts that count for a row, one after the other in `out`: slot s has
 // those of the s-th that counts, `width` values of which the expert's are the first. Each of
@@ -78,13 +89,16 @@ struct RoutePhase {
 struct ExpertsUpPhase {
   std::vector<Id> matrices;  // by expert, all of one shape
   Id inp, routed, out;
-  std::size_t width;  // a multiple of kLanes
+  std::size_t width;                        // a multiple of kLanes
+  std::vector<std::array<Id, 2>> biases;    // vectors by expert, of gate and up; empty: none
+  std::optional<ClampedSwiglu> clamp = {};  // else silu(gate) * up
 };
 // out = sum of routed[e] * (matrix e . slot of e), over the experts that count, in rising order.
 struct ExpertsDownPhase {
   std::vector<Id> matrices;
   Id inp, routed, out;
   std::size_t width;
+  std::vector<Id> biases;  // vectors by expert, added before it counts; empty: none
 };
 // Rotate q and k, append k and v, attend; each part may be absent.
 struct AttentionPhase {
@@ -95,6 +109,7 @@ struct AttentionPhase {
   std::size_t heads;
   float scale;
   int window = std::numeric_limits<int>::max();  // tokens a query sees at most, its own the last
+  std::optional<Id> sinks = {};                  // vector [heads], scores without a value
   // Set by the machine when the phase before makes q, k and v and each kv head's parts of them are
   // one worker's: that worker then goes on to attend with no barrier between. Empty otherwise.
   std::vector<std::size_t> owners = {};
@@ -177,6 +192,8 @@ class Machine {
   // order of declaration. Throws std::bad_alloc when there is none.
   void allocate();
   void pack(Id matrix, std::size_t source, std::span<const std::uint16_t> values);
+  void pack_mxfp4(Id matrix, std::size_t source, std::span<const std::uint8_t> codes,
+                  std::span<const std::uint8_t> scales);
   const Matrix& matrix(Id id) const { return matrices_.at(id); }
   // All that `worker` has packed, or will have; throws std::invalid_argument for no such worker.
   std::span<std::uint8_t> packed(std::size_t worker) const;
@@ -245,6 +262,7 @@ class Machine {
     std::vector<float> key;            // one rotated key, or one head being normed
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     std::vector<std::size_t> slots;    // [kMaxRows], of the experts that count, seen so far
+    std::vector<float> choice;         // [2][experts], scores and what experts are chosen by
     std::vector<Candidate> sampling;
     std::vector<float> unbiased;  // logits to put back
     std::vector<float> allowed;   // [V], one row's logits, -inf where its mask says so
@@ -274,6 +292,9 @@ class Machine {
   void check(const ExpertsDownPhase& phase) const;
   // That the experts' matrices have one shape, and lie with the workers in one way.
   void check_experts(const std::vector<Id>& matrices) const;
+  void check_bias(Id bias, std::size_t width) const;
+  // What experts are chosen by, of their scores; -infinity where a group is not among the best.
+  void choose_by(const RoutePhase& phase, const float* scores, float* choice) const;
   void check(const AddPhase& phase) const;
   void check(const TapPhase& phase) const;
   void check(const HeadPhase& phase) const;
@@ -319,6 +340,8 @@ class Machine {
   void run(const TapPhase& phase, const Pass& pass, std::size_t worker);
   void run(const HeadPhase& phase, const Pass& pass, std::size_t worker);
 
+  // Adds to the sums of a panel what its rows have besides, if anything: vectors by source.
+  void add_biases(const Panel& panel, std::span<const Id> biases, float* sums) const;
   // Calls each(expert, row, slot) for what counts for the rows of a pass, by expert, then by row.
   template <typename Each>
   void each_routed(Id routed, std::size_t experts, const Pass& pass, Scratch& own, Each each) const;

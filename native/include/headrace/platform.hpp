@@ -23,6 +23,11 @@ inline constexpr std::size_t kMaxPanel = 8;
 // Rows one call of the linear kernel may be given.
 inline constexpr std::size_t kTileRows = 6;
 inline constexpr std::size_t kCacheLine = 64;
+// MXFP4: inputs that share a scale, and 32-bit words of the scales and codes of 16 outputs for them.
+inline constexpr std::size_t kMxfp4Inputs = 32;
+inline constexpr std::size_t kMxfp4ScaleWords = 4;
+inline constexpr std::size_t kMxfp4CodeWords = 64;
+inline constexpr std::size_t kMxfp4GroupWords = kMxfp4ScaleWords + kMxfp4CodeWords;
 // Bytes of a panel from which on workers take panels of each other: below, a panel is over in a few
 // microseconds, and where the workers' caches are not one, the weights in them should stay there.
 inline constexpr std::size_t kSharedPanelBytes = std::size_t{1} << 18;

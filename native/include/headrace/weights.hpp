@@ -9,6 +9,12 @@
 //
 //     [inputs][blocks][16 outputs]  fp16
 //
+// or, of MXFP4, whose 32 inputs share a scale,
+//
+//     [inputs / 32]{[blocks][16 outputs] scales, [4][blocks][16 outputs] words}  mxfp4
+//
+// where a word has the codes of four pairs of inputs: in its lower half those of the pairs' first
+// inputs, in the upper half of the second ones. All of it
 // so that one worker reads one contiguous stream, and one 64-byte vector of bf16 is 16 outputs times
 // a pair of inputs: what a bf16 pair dot product takes. Odd input counts and part-filled blocks are
 // padded with zeros. A matrix may stack several checkpoint tensors (its sources) in any block
@@ -24,8 +30,8 @@
 
 namespace headrace {
 
-// What the 16 bits of a weight are.
-enum class Format { kBf16, kFp16 };
+// What the 16 bits of a weight are, or that it has four.
+enum class Format { kBf16, kFp16, kMxfp4 };
 
 // 16 outputs of one source.
 struct Block {
@@ -68,6 +74,7 @@ class Matrix {
   std::size_t source_rows(std::size_t source) const { return source_rows_[source]; }
   const std::vector<Block>& blocks() const { return blocks_; }
   const std::vector<Panel>& panels(std::size_t worker) const { return panels_[worker]; }
+  std::size_t groups() const { return inputs_ / kMxfp4Inputs; }
   std::size_t words(std::size_t worker) const;   // 32-bit words of this worker's panels
   std::size_t outputs(std::size_t worker) const;  // of this worker's panels, padding included
   // Whether reading one takes so long that a worker that is done might as well help.
@@ -80,12 +87,22 @@ class Matrix {
   void place(std::size_t worker, std::uint32_t* memory);
   // Copies worker's share of source [rows, inputs], row-major, into its panels.
   void pack(std::size_t worker, std::size_t source, const std::uint16_t* values);
+  // The same for MXFP4: codes [rows, inputs / 2], two in a byte, and scales [rows, inputs / 32].
+  void pack_mxfp4(std::size_t worker, std::size_t source, const std::uint8_t* codes,
+                  const std::uint8_t* scales);
   // The inverse, over all workers: the exact bits that were packed.
   void unpack(std::size_t source, std::uint16_t* values) const;
+  void unpack_mxfp4(std::size_t source, std::uint8_t* codes, std::uint8_t* scales) const;
   // Output `row` of source 0 as `inputs()` float32 values.
   void gather(std::size_t row, std::size_t first_input, std::size_t end_input, float* out) const;
 
  private:
+  std::size_t words(const Panel& panel) const;
+  // Of MXFP4, for block `b` and the inputs of a group: the scales, a byte each, and the words with
+  // the codes of every fourth of the inputs.
+  std::uint8_t* scales(const Panel& panel, std::size_t group, std::size_t b) const;
+  std::uint32_t* codes(const Panel& panel, std::size_t group, std::size_t b,
+                       std::size_t fourth) const;
   void add_panels(std::size_t worker, std::size_t begin, std::size_t end, std::size_t max_panel);
 
   struct Place {

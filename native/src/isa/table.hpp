@@ -22,12 +22,15 @@
       .max_panel = HEADRACE_ISA::kPanel,            \
       .linear = HEADRACE_ISA::linear,               \
       .linear_fp16 = HEADRACE_ISA::linear_fp16,     \
+      .linear_mxfp4 = HEADRACE_ISA::linear_mxfp4,   \
       .norm = HEADRACE_ISA::norm,                   \
       .norm_round = HEADRACE_ISA::norm_round,       \
       .round = HEADRACE_ISA::round_row,             \
       .add = HEADRACE_ISA::add_into,                \
       .silu_multiply = HEADRACE_ISA::silu_multiply, \
       .gelu_multiply = HEADRACE_ISA::gelu_multiply, \
+      .clamped_multiply =                           \
+          HEADRACE_ISA::clamped_multiply,           \
       .rotate = HEADRACE_ISA::rotate,               \
       .rotate_pairs = HEADRACE_ISA::rotate_pairs,   \
       .append = HEADRACE_ISA::append,               \

@@ -228,8 +228,9 @@ void attend_queries(const AttendTile& t) {
   int last = 0;
   int hidden = t.hidden[0];
   for (int q = 0; q < Queries; ++q) {
-    highest_so_far[q] = kNever;
-    total[q] = 0.0f;
+    // A sink is a score like others, seen first, whose value is 0.
+    highest_so_far[q] = t.sinks == nullptr ? kNever : t.sinks[q];
+    total[q] = highest_so_far[q] > kNever ? 1.0f : 0.0f;
     if (t.visible[q] > last) last = t.visible[q];
     if (t.hidden[q] < hidden) hidden = t.hidden[q];
   }

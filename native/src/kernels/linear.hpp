@@ -144,6 +144,75 @@ void product(const typename Kind::Input* x, std::size_t x_stride, std::size_t ro
   }
 }
 
+// Four pairs of inputs with a word of codes for each output.
+template <int kPair, int Blocks>
+HEADRACE_INLINE void add_pairs_from(const std::uint32_t* x, const P* codes, const P* below, F* acc) {
+  const P input = splat_pair(x[kPair]);
+#pragma GCC unroll 8
+  for (int b = 0; b < Blocks; ++b) {
+    acc[b] = dot(acc[b], decode<kPair>(codes[b], below[b]), input);
+  }
+  if constexpr (kPair < 3) add_pairs_from<kPair + 1, Blocks>(x, codes, below, acc);
+}
+
+template <Fetch kFetch, int Blocks>
+HEADRACE_INLINE void mxfp4_tile(const std::uint32_t* x, const std::uint32_t* panel,
+                                std::size_t blocks, std::size_t first, std::size_t groups,
+                                float* out) {
+  F acc[Blocks];
+#pragma GCC unroll 8
+  for (int b = 0; b < Blocks; ++b) acc[b] = splat(0.0f);
+  for (std::size_t g = 0; g < groups; ++g) {
+    const std::uint32_t* scales = panel + g * blocks * kMxfp4GroupWords + first * kMxfp4ScaleWords;
+    const std::uint32_t* words =
+        panel + g * blocks * kMxfp4GroupWords + blocks * kMxfp4ScaleWords + first * 16;
+    fetch_far_ahead<kFetch>(words);
+    P below[Blocks];
+#pragma GCC unroll 8
+    for (int b = 0; b < Blocks; ++b) {
+      below[b] = load_scales(reinterpret_cast<const std::uint8_t*>(scales + b * kMxfp4ScaleWords));
+    }
+    for (std::size_t four = 0; four < kMxfp4CodeWords / 16; ++four) {
+      P codes[Blocks];
+#pragma GCC unroll 8
+      for (int b = 0; b < Blocks; ++b) {
+        fetch_ahead<kFetch>(words + b * 16);
+        codes[b] = load_pairs(words + b * 16);
+      }
+      words += blocks * 16;
+      add_pairs_from<0, Blocks>(x, codes, below, acc);
+      x += 4;
+    }
+  }
+#pragma GCC unroll 8
+  for (int b = 0; b < Blocks; ++b) store(out + (first + b) * 16, acc[b]);
+}
+
+// One row over the blocks of a panel from `first` on, `Most` (a power of two) at a time.
+template <Fetch kFetch, int Most>
+void mxfp4_blocks(const std::uint32_t* x, const std::uint32_t* panel, std::size_t blocks,
+                  std::size_t first, std::size_t groups, float* out) {
+  for (; first + Most <= blocks; first += Most) {
+    mxfp4_tile<kFetch, Most>(x, panel, blocks, first, groups, out);
+  }
+  if constexpr (Most > 1) {
+    if (first < blocks) mxfp4_blocks<kFetch, Most / 2>(x, panel, blocks, first, groups, out);
+  }
+}
+
+void linear_mxfp4(const std::uint32_t* x, const std::uint32_t* panel, std::size_t blocks,
+                  std::size_t groups, float* out, Fetch fetch) {
+  constexpr int kMost = static_cast<int>(kPanel);
+  switch (fetch) {
+    case Fetch::kAhead:
+      return mxfp4_blocks<Fetch::kAhead, kMost>(x, panel, blocks, 0, groups, out);
+    case Fetch::kAheadOnce:
+      return mxfp4_blocks<Fetch::kAheadOnce, kMost>(x, panel, blocks, 0, groups, out);
+    default:
+      return mxfp4_blocks<Fetch::kHardware, kMost>(x, panel, blocks, 0, groups, out);
+  }
+}
+
 // The product that reads as `fetch` says.
 template <typename Kind>
 auto reading(Fetch fetch) {

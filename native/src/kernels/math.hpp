@@ -51,6 +51,22 @@ void gelu_multiply(const float* gate, const float* up, std::size_t blocks, std::
   }
 }
 
+// min(g, limit) / (1 + exp(-alpha min(g, limit))) * (clip(u) + 1).
+void clamped_multiply(const float* gate, const float* up, std::size_t blocks, std::size_t step,
+                      float alpha, float limit, float* out) {
+  const F most = splat(limit);
+  const F least = splat(-limit);
+  for (std::size_t i = 0; i < blocks; ++i) {
+    F g = load(gate + i * step);
+    F u = load(up + i * step);
+    g = select(gt(g, most), most, g);
+    u = select(gt(u, most), most, u);
+    u = select(gt(least, u), least, u);
+    const F denominator = add(splat(1.0f), exp(mul(g, splat(-alpha))));
+    store(out + i * 16, mul(div(g, denominator), add(u, splat(1.0f))));
+  }
+}
+
 void add_into(const float* x, std::size_t padded, float* out) {
   for (std::size_t i = 0; i < padded; i += 16) store(out + i, add(load(out + i), load(x + i)));
 }

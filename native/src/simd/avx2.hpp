@@ -8,6 +8,8 @@
 
 #define HEADRACE_INLINE static inline __attribute__((always_inline))
 
+#include "codes.hpp"
+
 namespace headrace::HEADRACE_ISA {
 namespace {
 
@@ -76,6 +78,36 @@ HEADRACE_INLINE F high(P p) {
           _mm256_castsi256_ps(_mm256_and_si256(p.b, mask))};
 }
 HEADRACE_INLINE F dot(F acc, P w, P x) { return fma(high(w), high(x), fma(low(w), low(x), acc)); }
+
+HEADRACE_INLINE __m256i load_scales_half(const std::uint8_t* p) {
+  const __m256i scales = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m256i top = _mm256_set1_epi32(static_cast<int>(kTopScale));
+  const __m256i below = _mm256_slli_epi32(_mm256_sub_epi32(top, scales), kExponentShift);
+  return _mm256_or_si256(_mm256_and_si256(below, _mm256_set1_epi32(0xFFFF)),
+                         _mm256_slli_epi32(below, 16));
+}
+// What the scales of 16 outputs take from the exponents of `kCodes`.
+HEADRACE_INLINE P load_scales(const std::uint8_t* p) {
+  return {load_scales_half(p), load_scales_half(p + 8)};
+}
+template <int kPair>
+HEADRACE_INLINE __m256i decode_half(__m256i codes, __m256i below) {
+  const auto table = [](const std::uint8_t* bytes) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
+  };
+  // A code in the lower byte of each half; the other byte looks up code 0, which is 0.
+  const __m256i low =
+      _mm256_and_si256(_mm256_srli_epi32(codes, 4 * kPair), _mm256_set1_epi32(0x000F000F));
+  const __m256i high = _mm256_slli_epi16(low, 8);
+  return _mm256_subs_epu16(_mm256_or_si256(_mm256_shuffle_epi8(table(kCodesLow), low),
+                                           _mm256_shuffle_epi8(table(kCodesHigh), high)),
+                           below);
+}
+// Pair `kPair` of the four whose codes a word holds, with scales from `load_scales`.
+template <int kPair>
+HEADRACE_INLINE P decode(P codes, P below) {
+  return {decode_half<kPair>(codes.a, below.a), decode_half<kPair>(codes.b, below.b)};
+}
 
 HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
   const auto* q = reinterpret_cast<const __m128i*>(p);

@@ -8,6 +8,8 @@
 
 #define HEADRACE_INLINE static inline __attribute__((always_inline))
 
+#include "codes.hpp"
+
 namespace headrace::HEADRACE_ISA {
 namespace {
 
@@ -43,6 +45,23 @@ HEADRACE_INLINE F low(P p) { return _mm512_castsi512_ps(_mm512_slli_epi32(p, 16)
 HEADRACE_INLINE F high(P p) {
   return _mm512_castsi512_ps(_mm512_and_si512(p, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
 }
+// What the scales of 16 outputs take from the exponents of `kCodes`.
+HEADRACE_INLINE P load_scales(const std::uint8_t* p) {
+  const __m512i scales = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m512i top = _mm512_set1_epi32(static_cast<int>(kTopScale));
+  const __m512i below = _mm512_slli_epi32(_mm512_sub_epi32(top, scales), kExponentShift);
+  return _mm512_or_si512(_mm512_and_si512(below, _mm512_set1_epi32(0xFFFF)),
+                         _mm512_slli_epi32(below, 16));
+}
+// Pair `kPair` of the four whose codes a word holds, with scales from `load_scales`. The lookup
+// takes the lowest five bits of each half.
+template <int kPair>
+HEADRACE_INLINE P decode(P codes, P below) {
+  const __m512i table = _mm512_load_si512(kCodes);
+  return _mm512_subs_epu16(_mm512_permutexvar_epi16(_mm512_srli_epi32(codes, 4 * kPair), table),
+                           below);
+}
+
 HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

@@ -8,6 +8,8 @@
 
 #define HEADRACE_INLINE static inline __attribute__((always_inline))
 
+#include "codes.hpp"
+
 namespace headrace::HEADRACE_ISA {
 namespace {
 
@@ -74,6 +76,37 @@ HEADRACE_INLINE float32x4_t pow2_quarter(float32x4_t n) {
 }
 HEADRACE_INLINE F pow2(F n) {
   return {pow2_quarter(n.a), pow2_quarter(n.b), pow2_quarter(n.c), pow2_quarter(n.d)};
+}
+
+HEADRACE_INLINE uint16x8_t below_top(uint8x8_t scales) {
+  const uint16x8_t top = vdupq_n_u16(static_cast<std::uint16_t>(kTopScale));
+  return vshlq_n_u16(vsubq_u16(top, vmovl_u8(scales)), kExponentShift);
+}
+// What the scales of 16 outputs take from the exponents of `kCodes`.
+HEADRACE_INLINE P load_scales(const std::uint8_t* p) {
+  const uint16x8_t first = below_top(vld1_u8(p));
+  const uint16x8_t second = below_top(vld1_u8(p + 8));
+  return {vreinterpretq_u32_u16(vzip1q_u16(first, first)),
+          vreinterpretq_u32_u16(vzip2q_u16(first, first)),
+          vreinterpretq_u32_u16(vzip1q_u16(second, second)),
+          vreinterpretq_u32_u16(vzip2q_u16(second, second))};
+}
+template <int kPair>
+HEADRACE_INLINE uint32x4_t decode_quarter(uint32x4_t codes, uint32x4_t below) {
+  // A code in the lower byte of each half; the other byte looks up code 0, which is 0.
+  const uint32x4_t moved = vshlq_u32(codes, vdupq_n_s32(-4 * kPair));
+  const uint16x8_t low = vreinterpretq_u16_u32(vandq_u32(moved, vdupq_n_u32(0x000F000Fu)));
+  const uint16x8_t high = vshlq_n_u16(low, 8);
+  const uint8x16_t found = vorrq_u8(vqtbl1q_u8(vld1q_u8(kCodesLow), vreinterpretq_u8_u16(low)),
+                                    vqtbl1q_u8(vld1q_u8(kCodesHigh), vreinterpretq_u8_u16(high)));
+  return vreinterpretq_u32_u16(
+      vqsubq_u16(vreinterpretq_u16_u8(found), vreinterpretq_u16_u32(below)));
+}
+// Pair `kPair` of the four whose codes a word holds, with scales from `load_scales`.
+template <int kPair>
+HEADRACE_INLINE P decode(P codes, P below) {
+  return {decode_quarter<kPair>(codes.a, below.a), decode_quarter<kPair>(codes.b, below.b),
+          decode_quarter<kPair>(codes.c, below.c), decode_quarter<kPair>(codes.d, below.d)};
 }
 
 HEADRACE_INLINE P load_pairs(const std::uint32_t* p) {

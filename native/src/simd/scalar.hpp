@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "../fp16.hpp"
+#include "codes.hpp"
 
 #define HEADRACE_INLINE static inline __attribute__((always_inline))
 
@@ -122,6 +123,30 @@ HEADRACE_INLINE F high(P p) {
   return r;
 }
 HEADRACE_INLINE F dot(F acc, P w, P x) { return fma(high(w), high(x), fma(low(w), low(x), acc)); }
+
+// What the scales of 16 outputs take from the exponents of `kCodes`.
+HEADRACE_INLINE P load_scales(const std::uint8_t* p) {
+  P r;
+  HEADRACE_EACH {
+    const std::uint32_t below = (kTopScale - p[i]) << kExponentShift & 0xFFFFu;
+    r.v[i] = below | below << 16;
+  }
+  return r;
+}
+// Pair `kPair` of the four whose codes a word holds, with scales from `load_scales`.
+template <int kPair>
+HEADRACE_INLINE P decode(P codes, P below) {
+  HEADRACE_EACH {
+    std::uint32_t halves[2];
+    for (int half = 0; half < 2; ++half) {
+      const std::uint32_t top = kCodes[codes.v[i] >> (16 * half + 4 * kPair) & 15u];
+      const std::uint32_t less = below.v[i] >> 16 * half & 0xFFFFu;
+      halves[half] = top > less ? top - less : 0;
+    }
+    codes.v[i] = halves[0] | halves[1] << 16;
+  }
+  return codes;
+}
 
 HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
   F r;

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from headrace.backends.base import BLOCK_TOKENS
-from headrace.model.program import KvSpec, Program, Weight, op_weights
+from headrace.model.program import MXFP4_BLOCK, KvSpec, Program, Weight, op_weights
 
 LANES = 16  # outputs per packed block of the cpu backend
 VALUE_LANES = 32  # values of a head are padded to a multiple of it there
@@ -33,9 +33,9 @@ def footprint(backend: str, program: Program, *, mesh: str = "64x64") -> Footpri
     match backend:
         case "null":
             return Footprint(weight_bytes=0, kv_bytes_per_token=0, working_bytes=PROCESS_BYTES)
-        case "reference":  # float32 throughout
+        case "reference":  # float32 throughout, but for MXFP4
             return Footprint(
-                weight_bytes=4 * program.num_parameters,
+                weight_bytes=sum(map(_widened_bytes, program.weights().values())),
                 kv_bytes_per_token=2 * program.kv_bytes_per_token,
                 working_bytes=PROCESS_BYTES + _step_bytes(program),
             )
@@ -59,10 +59,18 @@ def footprint(backend: str, program: Program, *, mesh: str = "64x64") -> Footpri
             )
 
 
+def _widened_bytes(tensor: Weight) -> int:
+    """Of a whole tensor as float32, or as the bytes it is stored in."""
+    return math.prod(tensor.shape) * (4 if tensor.holds == "numbers" else 1)
+
+
 def _packed_bytes(weight: Weight) -> int:
     """Of a matrix in blocks of 16 outputs and pairs of inputs, or of a vector as float32."""
     if len(weight.shape) == 1:
         return 4 * -(-weight.shape[0] // LANES) * LANES
+    if weight.scales is not None:  # a byte for each pair, and one for each scale
+        blocks = weight.shape[1] // MXFP4_BLOCK
+        return blocks * (MXFP4_BLOCK // 2 + 1) * -(-weight.shape[0] // LANES) * LANES
     return 2 * -(-weight.shape[0] // LANES) * LANES * -(-math.prod(weight.shape[1:]) // 2) * 2
 
 

@@ -1,8 +1,9 @@
 """The reference backend: NumPy float32, one operation at a time. The living definition.
 
 Its rules: no tricks, no fusion, no in-place cleverness beyond the buffers themselves; where it and
-another backend disagree, it is right. Weights are widened, which is exact. Keys and values are
-stored as bf16, like everywhere, whatever the weights are; all else is float32.
+another backend disagree, it is right. Weights are widened, which is exact; MXFP4 ones stay as they
+are, and are when they are used. Keys and values are stored as bf16, like everywhere, whatever the
+weights are; all else is float32.
 """
 
 import math
@@ -21,12 +22,13 @@ from headrace.backends.base import (
 from headrace.backends.repeat import repeat
 from headrace.backends.sampling import check_bias, check_masks, sample
 from headrace.errors import BackendError
-from headrace.model.precision import round_to_bf16, widen
+from headrace.model.precision import Stored, round_to_bf16, widen
 from headrace.model.program import (
     Activate,
     Add,
     AppendKv,
     Attend,
+    ClampedSwiglu,
     Embed,
     Experts,
     Head,
@@ -41,8 +43,11 @@ from headrace.model.program import (
     Tap,
     Weight,
 )
+from headrace.model.weight_part import numbers
 
 F32 = NDArray[np.float32]
+
+_NO_BIASES = (np.float32(0),) * 3
 
 
 class ReferenceBackend:
@@ -54,7 +59,10 @@ class ReferenceBackend:
         """`round_kv=False` keeps the cache in float32, to compare with a float32 oracle."""
         self._program = program
         self._round_kv = round_kv
-        self._weights = {name: widen(weights[name][:]) for name in program.weights()}
+        self._weights: dict[str, Stored] = {
+            name: widen(weights[name][:]) if weight.holds == "numbers" else weights[name][:]
+            for name, weight in program.weights().items()
+        }
         self._num_blocks = num_blocks
         self._keys = [_slots(spec, num_blocks) for spec in program.kv]
         self._values = [
@@ -147,7 +155,7 @@ class ReferenceBackend:
                 raise AssertionError("handled by step")
 
     def _values_of(self, weight: Weight) -> F32:
-        return self._weights[weight.name][weight.rows]
+        return numbers(weight, self._weights)
 
     def _norm(self, op: Norm, buffers: dict[str, F32]) -> None:
         whole = buffers[op.inp].reshape(len(buffers[op.inp]), op.heads, -1)
@@ -175,16 +183,21 @@ class ReferenceBackend:
 
     def _mixture(self, op: Route | Experts, buffers: dict[str, F32]) -> None:
         if isinstance(op, Route):
-            buffers[op.out][:] = _route(op, buffers[op.inp])
+            correction = None if op.correction is None else self._values_of(op.correction)
+            buffers[op.out][:] = _route(op, buffers[op.inp], correction)
             return
         out, routed = buffers[op.out], buffers[op.routed]
         out[:] = 0
         for e, matrices in enumerate(zip(op.gate, op.up, op.down, strict=True)):
             rows = np.flatnonzero(routed[:, e])
-            gate, up, down = map(self._values_of, matrices)
+            if len(rows) == 0:
+                continue
+            gate, up, down = (np.ascontiguousarray(self._values_of(m)) for m in matrices)
+            biases = map(self._values_of, op.biases[e]) if op.biases else _NO_BIASES
+            to_gate, to_up, to_down = biases
             x = buffers[op.inp][rows]
-            inner = _silu(_matmul(x, gate)) * _matmul(x, up)
-            out[rows] += routed[rows, e, None] * _matmul(inner, down)
+            inner = _gated(op.clamp, _matmul(x, gate) + to_gate, _matmul(x, up) + to_up)
+            out[rows] += routed[rows, e, None] * (_matmul(inner, down) + to_down)
 
     def _attention(self, op: AppendKv | Attend, buffers: dict[str, F32], batch: Batch) -> None:
         if isinstance(op, AppendKv):
@@ -204,6 +217,9 @@ class ReferenceBackend:
 
     def _attend(self, op: Attend, buffers: dict[str, F32], batch: Batch) -> None:
         group = op.heads // op.kv_heads
+        sinks = np.zeros((op.kv_heads, group, 0), np.float32)
+        if op.sinks is not None:
+            sinks = self._values_of(op.sinks).reshape(op.kv_heads, group, 1)
         for t, (position, sequence) in enumerate(
             zip(batch.positions, batch.row_sequence, strict=True)
         ):
@@ -214,8 +230,10 @@ class ReferenceBackend:
             q = buffers[op.q][t].reshape(op.kv_heads, group, op.head_dim)
             k, v = self._keys[op.layer][slots], self._values[op.layer][slots]  # [seen, Hkv, D]
             scores = np.einsum("hgd,shd->hgs", q, k) * np.float32(op.scale)
+            scores = np.concatenate([scores, sinks], axis=-1)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
+            weights = weights[:, :, : len(seen)]
             buffers[op.out][t] = np.einsum("hgs,shd->hgd", weights, v).reshape(-1)
 
 
@@ -231,18 +249,49 @@ def _matmul(rows: F32, weight: F32) -> F32:
     return product
 
 
-def _route(op: Route, scores: F32) -> F32:
-    chosen = np.argsort(-scores, axis=-1, kind="stable")[:, : op.top]
+def _route(op: Route, inp: F32, correction: F32 | None) -> F32:
+    scores = inp if op.function == "softmax" else _sigmoid(inp)
+    choice = scores if correction is None else scores + correction
+    choice = choice if op.groups is None else _best_groups(choice, *op.groups)
+    chosen = np.argsort(-choice, axis=-1, kind="stable")[:, : op.top]
     is_chosen = np.zeros(scores.shape, bool)
     np.put_along_axis(is_chosen, chosen, True, axis=-1)
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    kept = np.where(is_chosen, powers, np.float32(0))
-    return kept / (kept if op.normalised else powers).sum(axis=-1, keepdims=True)
+    if op.function == "softmax":
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        scores = scores if op.normalised else scores / scores.sum(axis=-1, keepdims=True)
+    kept = np.where(is_chosen, scores, np.float32(0))
+    kept = kept / kept.sum(axis=-1, keepdims=True) if op.normalised else kept
+    return kept * np.float32(op.scale)
+
+
+def _best_groups(choice: F32, count: int, best: int) -> F32:
+    """`choice` [T, experts] where groups are the best, -inf elsewhere."""
+    groups = choice.reshape(len(choice), count, -1)
+    sums = np.sort(groups, axis=-1)[:, :, -2:].sum(axis=-1)
+    kept = np.argsort(-sums, axis=-1, kind="stable")[:, :best]
+    is_kept = np.zeros(sums.shape, bool)
+    np.put_along_axis(is_kept, kept, True, axis=-1)
+    return np.where(is_kept[:, :, None], groups, np.float32(-np.inf)).reshape(choice.shape)
+
+
+def _gated(clamp: ClampedSwiglu | None, gate: F32, up: F32) -> F32:
+    if clamp is None:
+        return _silu(gate) * up
+    limit = np.float32(clamp.limit)
+    gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+    with np.errstate(over="ignore"):  # exp = inf gives 0, as it should
+        swish = np.divide(gate, 1 + np.exp(-np.float32(clamp.alpha) * gate), dtype=np.float32)
+    return np.multiply(swish, up + 1, dtype=np.float32)
 
 
 def _silu(x: F32) -> F32:
     with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
         return np.divide(x, 1 + np.exp(-x), dtype=np.float32)
+
+
+def _sigmoid(x: F32) -> F32:
+    with np.errstate(over="ignore"):
+        return np.divide(1, 1 + np.exp(-x), dtype=np.float32)
 
 
 def _gelu_tanh(x: F32) -> F32:

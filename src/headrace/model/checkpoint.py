@@ -24,14 +24,14 @@ from headrace.types import Dtype
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 EXECUTABLE_FORMATS = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})  # pickle: runs code
-FORMAT_NAMES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
+FORMAT_NAMES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "U8": "mxfp4"}
 
 
 class StoredWeights(Mapping[str, Tensor]):
     """Every tensor of the folder by name; a tensor is mapped when asked for.
 
     A matrix is bf16 or fp16, bit for bit as stored, or with `Dtype.BF16` rounded to bf16 when its
-    rows are read. A vector is always as stored: it may be fp32, too.
+    rows are read. A vector is always as stored: it may be fp32, too. So are the bytes of MXFP4.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StoredWeights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Stored | Rounded:
         """Tensor `name`; raises CheckpointError when it is of a precision that is not served."""
         stored = self._stored(name)
-        as_is = self._dtype is Dtype.STORED or stored.dtype == np.uint16
+        as_is = self._dtype is Dtype.STORED or stored.dtype == np.uint16 or stored.dtype == np.uint8
         return stored if as_is or stored.ndim == 1 else Rounded(stored)
 
     def __iter__(self) -> Iterator[str]:
@@ -64,7 +64,7 @@ class StoredWeights(Mapping[str, Tensor]):
         """Whether some matrix is rounded to bf16 each time it is read."""
         stored = [tensor for file in self._distinct() for tensor in file.tensors.values()]
         return self._dtype is Dtype.BF16 and any(
-            tensor.dtype != "BF16" and len(tensor.shape) > 1 for tensor in stored
+            tensor.dtype not in ("BF16", "U8") and len(tensor.shape) > 1 for tensor in stored
         )
 
     def identity(self) -> str:
@@ -111,7 +111,13 @@ class StoredWeights(Mapping[str, Tensor]):
                     f"tensor {shown(name)} in {self._files[name].path} has shape "
                     f"{list(self.shape(name))}, but config.json asks for {list(weight.shape)}"
                 )
-            self._stored(name)
+            is_bytes = self._stored(name).dtype == np.uint8
+            if is_bytes != (weight.holds != "numbers"):
+                asked = "BF16, F16, F32" if is_bytes else "U8, the bytes of MXFP4"
+                raise CheckpointError(
+                    f"tensor {shown(name)} in {self._files[name].path} is stored as "
+                    f"{self._files[name].tensors[name].dtype}, but config.json asks for {asked}"
+                )
 
     def precision(self, program: Program) -> str:
         """How the matrices of `program` are multiplied, for people: "bf16, as stored"."""

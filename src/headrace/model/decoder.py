@@ -2,11 +2,13 @@
 
 A family function makes a `Decoder` of its config and appends operations in the order in which the
 network computes them. Buffers: h residual stream, t normed, q k v, a attended, g u gate and up, m
-their product, d what is added to h; r what experts score, w what they count.
+their product, d what is added to h; r what experts score, w what they count; x y z the g u m of
+an expert that all rows share.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from headrace.errors import CheckpointError
@@ -16,6 +18,7 @@ from headrace.model.program import (
     Add,
     AppendKv,
     Attend,
+    ClampedSwiglu,
     Embed,
     Experts,
     Head,
@@ -31,6 +34,15 @@ from headrace.model.program import (
     Weight,
 )
 from headrace.model.rotary import Rotation, longest_context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sigmoid:
+    """How a router chooses by sigmoid, as in `Route`; `correction` follows the router's name."""
+
+    correction: str
+    groups: tuple[int, int]
+    scale: float
 
 
 class Decoder:
@@ -167,11 +179,13 @@ class Decoder:
         scale: float | None = None,
         first: int = 0,
         interleaved: bool = False,
+        sinks: str | None = None,
     ) -> None:
         """Rotate q and k, append k and v to the cache, attend into a.
 
         Values of a head turn from `first` on, as many as the rotation has; `interleaved` says which
-        make a pair. Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given.
+        make a pair. Scores are scaled by 1 / sqrt(head_dim) unless `scale` is given. `sinks`: what
+        the heads' scores without a value are called.
         """
         kv = self._kv
         for buffer, heads in (("q", self.heads), ("k", kv.kv_heads)):
@@ -196,6 +210,7 @@ class Decoder:
             scale=1 / math.sqrt(kv.head_dim) if scale is None else scale,
             window=window,
             value_dim=kv.value_dim,
+            sinks=None if sinks is None else Weight(name=f"model.{sinks}", shape=(self.heads,)),
         )
         self._ops.append(attend)
 
@@ -212,16 +227,15 @@ class Decoder:
         top: int,
         inner: int,
         names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
-        router: str = "gate",
         normalised: bool = True,
+        sigmoid: Sigmoid | None = None,
     ) -> None:
-        """From t: the router `router`, and `top` of `count` experts of `inner` width, into d.
+        """From t: the router, and `top` of `count` experts of `inner` width, into d.
 
         `names`: of an expert's gate, up and down matrices in the checkpoint.
         """
-        self._buffers |= {"r": count, "w": count}
-        self.linear(f"{mlp}.{router}", "t", "r")
-        self._ops.append(Route(inp="r", out="w", top=top, normalised=normalised))
+        name = f"{mlp}.gate"
+        self.route(name, count=count, top=top, normalised=normalised, sigmoid=sigmoid)
         hidden = self._buffers["t"]
         gate, up, down = (
             tuple(
@@ -232,9 +246,64 @@ class Decoder:
                 names, [(inner, hidden), (inner, hidden), (hidden, inner)], strict=True
             )
         )
-        self._ops.append(
-            Experts(inp="t", routed="w", out="d", top=top, gate=gate, up=up, down=down)
+        self.mix(top, gate, up, down)
+
+    def shared_expert(self, name: str, *, inner: int) -> None:
+        """From t: the gated MLP that every row has besides, into d."""
+        self._buffers |= dict.fromkeys("xyz", inner)
+        self.linear(f"{name}.gate_proj", "t", "x")
+        self.linear(f"{name}.up_proj", "t", "y")
+        self._ops.append(Activate(gate="x", up="y", out="z"))
+        self.linear(f"{name}.down_proj", "z", "d")
+
+    def route(
+        self,
+        name: str,
+        *,
+        count: int,
+        top: int,
+        normalised: bool = True,
+        bias: bool = False,
+        sigmoid: Sigmoid | None = None,
+    ) -> None:
+        """From t: what each of `count` experts counts, `top` of them, by the router `name`."""
+        self._buffers |= {"r": count, "w": count}
+        self.linear(name, "t", "r", bias=bias)
+        route = Route(inp="r", out="w", top=top, normalised=normalised)
+        if sigmoid is not None:
+            correction = Weight(name=f"model.{name}.{sigmoid.correction}", shape=(count,))
+            route = replace(
+                route,
+                function="sigmoid",
+                correction=correction,
+                groups=sigmoid.groups,
+                scale=sigmoid.scale,
+            )
+        self._ops.append(route)
+
+    def mix(
+        self,
+        top: int,
+        gate: tuple[Weight, ...],
+        up: tuple[Weight, ...],
+        down: tuple[Weight, ...],
+        *,
+        biases: tuple[tuple[Weight, Weight, Weight], ...] = (),
+        clamp: ClampedSwiglu | None = None,
+    ) -> None:
+        """The experts of these matrices that `route` chose, into d; fields as in `Experts`."""
+        experts = Experts(
+            inp="t",
+            routed="w",
+            out="d",
+            top=top,
+            gate=gate,
+            up=up,
+            down=down,
+            biases=biases,
+            clamp=clamp,
         )
+        self._ops.append(experts)
 
     def activate(self, function: Literal["silu", "gelu_tanh"] = "silu") -> None:
         """The gated product m of g and u."""

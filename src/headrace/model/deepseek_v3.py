@@ -1,4 +1,4 @@
-"""The DeepSeek-V3 and V2 families as a program, where every layer is dense.
+"""The DeepSeek-V3 family as a program, and V2 where every layer is dense.
 
 Latent attention (DeepSeek-V2, 2.1): the cache holds, once per token and for all heads, a normed
 latent and a rotary key. `kv_b_proj` would make each head's keys and values of the latents; instead
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from headrace.errors import CheckpointError
 from headrace.model.config_json import ConfigJson
-from headrace.model.decoder import Decoder
+from headrace.model.decoder import Decoder, Sigmoid
 from headrace.model.program import KvSpec, Program
 from headrace.model.rotary import rotation, softmax_scale
 
@@ -21,13 +21,14 @@ _LATENT_EPS = 1e-6  # of the norms of latents, whatever rms_norm_eps says
 
 
 def build(config: ConfigJson) -> Program:
-    """The program of a dense DeepSeek checkpoint; raises CheckpointError on a bad config.
+    """The program of a DeepSeek checkpoint; raises CheckpointError on a bad config.
 
-    Layers with experts are refused by name.
+    Layers of V2 with experts are refused by name.
     """
     net, sizes = Decoder(config), _sizes(config)
     config.expect("hidden_act", "silu")
-    _expect_dense(config, net.layers)
+    first = _first_mixture(config, net.layers)
+    mixture = _mixture(config) if first < net.layers else None
     attention_bias = config.flag("attention_bias", default=False)
     mlp_bias = config.flag("mlp_bias", default=False)
     _declare_buffers(net, sizes)
@@ -40,9 +41,12 @@ def build(config: ConfigJson) -> Program:
         net.linear(f"{attention}.o_proj", "o", "d", bias=attention_bias)
         net.add()
         net.norm(f"layers.{i}.post_attention_layernorm")
-        net.gate_up(mlp, bias=mlp_bias)
-        net.activate()
-        net.linear(f"{mlp}.down_proj", "m", "d", bias=mlp_bias)
+        if mixture is None or i < first:
+            net.gate_up(mlp, bias=mlp_bias)
+            net.activate()
+            net.linear(f"{mlp}.down_proj", "m", "d", bias=mlp_bias)
+        else:
+            _mix(net, mixture, mlp)
         net.add()
         net.tap(i)
     net.head(tied=False)
@@ -72,16 +76,71 @@ def _sizes(config: ConfigJson) -> _Sizes:
     )
 
 
-def _expect_dense(config: ConfigJson, layers: int) -> None:
+def _first_mixture(config: ConfigJson, layers: int) -> int:
+    """The first layer with experts."""
     is_v3 = config.words("architectures") == ("DeepseekV3ForCausalLM",)
     first = config.integer("first_k_dense_replace", 0, 1 << 20, 3 if is_v3 else 0)
-    if first < layers:
+    if not is_v3 and first < layers:
         raise CheckpointError(
             f"config.json: 'first_k_dense_replace' {first} makes mixtures of experts of layers "
-            f"{first}..{layers - 1}; this version knows dense layers only, mixtures come later"
+            f"{first}..{layers - 1}; of DeepSeek-V2 this version knows dense layers only"
         )
     if not is_v3:
         config.expect("rope_interleave", True)
+    return first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mixture:
+    """What layers with experts have in common."""
+
+    count: int
+    top: int
+    inner: int
+    shared: int  # experts that every row has, as one
+    normalised: bool
+    sigmoid: Sigmoid
+
+
+def _mixture(config: ConfigJson) -> _Mixture:
+    """V3's; absent values are as transformers has them."""
+    count = config.integer("n_routed_experts", 1, 4_096, 256)
+    groups = config.integer("n_group", 1, 4_096, 8)
+    best = config.integer("topk_group", 1, groups, 4)
+    if count % groups or count // groups < 2:
+        raise CheckpointError(
+            f"config.json: 'n_group' {groups} does not cut {count} experts into equal groups of "
+            "two or more"
+        )
+    config.expect("scoring_func", "sigmoid")
+    config.expect("topk_method", "noaux_tc")
+    config.expect("moe_layer_freq", 1)
+    return _Mixture(
+        count=count,
+        top=config.integer("num_experts_per_tok", 1, count // groups * best, 8),
+        inner=config.integer("moe_intermediate_size", 1, 1 << 24, 2_048),
+        shared=config.integer("n_shared_experts", 1, 4_096, 1),
+        normalised=config.flag("norm_topk_prob", default=True),
+        sigmoid=Sigmoid(
+            correction="e_score_correction_bias",
+            groups=(groups, best),
+            scale=config.number("routed_scaling_factor", 0.0, 1e6, 2.5),
+        ),
+    )
+
+
+def _mix(net: Decoder, mixture: _Mixture, mlp: str) -> None:
+    """From t: the experts its router chooses, added to h; then the shared one, into d."""
+    net.experts(
+        mlp,
+        count=mixture.count,
+        top=mixture.top,
+        inner=mixture.inner,
+        normalised=mixture.normalised,
+        sigmoid=mixture.sigmoid,
+    )
+    net.add()
+    net.shared_expert(f"{mlp}.shared_experts", inner=mixture.shared * mixture.inner)
 
 
 def _declare_buffers(net: Decoder, sizes: _Sizes) -> None:

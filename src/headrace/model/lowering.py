@@ -113,9 +113,10 @@ CARRIED: Mapping[type[Op], frozenset[str]] = {
     Linear: frozenset({"bias"}),
     HeadLinear: frozenset({"transposed"}),
     Rope: frozenset({"part", "interleaved", "scale"}),
-    Attend: frozenset({"window", "value_dim"}),
+    Attend: frozenset({"window", "value_dim", "sinks"}),
     Activate: frozenset({"function"}),
-    Route: frozenset({"normalised"}),
+    Route: frozenset({"normalised", "function", "correction", "groups", "scale"}),
+    Experts: frozenset({"biases", "clamp"}),
 }
 
 Phase = (

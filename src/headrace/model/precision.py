@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# A tensor as its file has it: bf16 bits (uint16), fp16 (float16) or fp32 (float32).
-Stored = NDArray[np.uint16 | np.float16 | np.float32]
+# A tensor as its file has it: bf16 bits (uint16), fp16 (float16), fp32 (float32), or the bytes that
+# MXFP4 is made of (uint8).
+Stored = NDArray[np.uint8 | np.uint16 | np.float16 | np.float32]
 
 _ROUNDED_AT_ONCE = 1 << 20  # values; chosen: bounds the scratch memory of rounding to some 20 MB
 

@@ -14,31 +14,62 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from typing import Literal
 
+MXFP4_BLOCK = 32  # numbers that share a scale
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weight:
     """A tensor of the checkpoint: its name there and the shape the program needs.
 
-    Or some of its rows, where a checkpoint keeps several matrices in one tensor: `shape[0]` of
-    `tensor_rows`, from `first_row` on.
+    Or a part of one, where a checkpoint keeps several matrices in one tensor: of the matrix
+    `stack[0]` of `stack[1]` that lie one behind the other, `shape[0]` rows from `first_row` on,
+    every `row_step`-th, of `tensor_rows`. If `transposed`, such a matrix is stored [inputs, rows].
+
+    With `scales`, the name of another tensor, the numbers are MXFP4 (`model.mxfp4`): the tensor
+    `name` has the codes [rows, inputs / 32, 16], `scales` those [rows, inputs / 32].
     """
 
     name: str
     shape: tuple[int, ...]
     first_row: int = 0
     tensor_rows: int | None = None  # None: all of it
+    row_step: int = 1
+    stack: tuple[int, int] | None = None  # None: the tensor is one matrix or vector
+    transposed: bool = False
+    scales: str | None = None  # None: bf16 or fp16, as stored
+    holds: Literal["numbers", "codes", "scales"] = "numbers"  # of a whole tensor: what is stored
+
+    @property
+    def tensors(self) -> "tuple[Weight, ...]":
+        """The whole tensors, one or two, as the checkpoint has them."""
+        rows = self.shape[0] if self.tensor_rows is None else self.tensor_rows
+        shape = rows, *self.shape[1:]
+        shape = shape[::-1] if self.transposed else shape
+        shape = shape if self.stack is None else (self.stack[1], *shape)
+        if self.scales is None:
+            return (Weight(name=self.name, shape=shape),)
+        blocks = *shape[:-1], shape[-1] // MXFP4_BLOCK
+        return (
+            Weight(name=self.name, shape=(*blocks, MXFP4_BLOCK // 2), holds="codes"),
+            Weight(name=self.scales, shape=blocks, holds="scales"),
+        )
 
     @property
     def tensor(self) -> "Weight":
-        """The whole tensor, as the checkpoint has it."""
-        if self.tensor_rows is None:
-            return self
-        return Weight(name=self.name, shape=(self.tensor_rows, *self.shape[1:]))
+        """The whole tensor called `name`."""
+        return self.tensors[0]
 
     @property
     def rows(self) -> slice:
-        """Which rows of the tensor these are."""
-        return slice(self.first_row, self.first_row + self.shape[0])
+        """Which rows of the tensor, or of its matrix `stack[0]`, these are."""
+        last = self.first_row + (self.shape[0] - 1) * self.row_step
+        return slice(self.first_row, last + 1, self.row_step)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the part: 16 bits a number, or 4 and its share of a scale."""
+        count = math.prod(self.shape)
+        return 2 * count if self.scales is None else count * (MXFP4_BLOCK // 2 + 1) // MXFP4_BLOCK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +166,9 @@ class Attend:
     max(0, p - window + 1) on (Beltagy et al. 2020). Softmax in float32 of q.k * scale.
 
     With `value_dim`, that of the layer's cache, a value is the first so many numbers of its key,
-    and out `[T, heads * value_dim]`.
+    and out `[T, heads * value_dim]`. With `sinks` [heads], each head's softmax has one score more,
+    which is not scaled and has no value: what it takes is lost (OpenAI 2025, gpt-oss model card;
+    Xiao et al. 2023 of the effect).
     """
 
     layer: int
@@ -147,6 +180,7 @@ class Attend:
     scale: float
     window: int | None = None  # tokens, the row's own among them
     value_dim: int | None = None
+    sinks: Weight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +213,33 @@ class Route:
     The chosen have the largest inp[t, e], of equals the first (Shazeer et al. 2017). out is
     softmax(inp[t]) there, over all experts, or over the chosen ones only if `normalised`. At least
     one expert counts more than 0. inp, out `[T, experts]`, two buffers.
+
+    `function` "sigmoid" (DeepSeek-AI 2024, DeepSeek-V3, 2.1.2): a score is 1 / (1 + exp(-inp)), out
+    is the score, of the chosen ones divided by their sum if `normalised`. Then the chosen have the
+    largest score + `correction`, a vector [experts], if there is one. `groups` (G, best): of G
+    equal runs of experts only the `best` are chosen from, those whose two largest such numbers have
+    the largest sums. out is multiplied by `scale`, either way.
     """
 
     inp: str
     out: str
     top: int
     normalised: bool = True
+    function: Literal["softmax", "sigmoid"] = "softmax"
+    correction: Weight | None = None
+    groups: tuple[int, int] | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClampedSwiglu:
+    """The gated product of gpt-oss: min(g, limit) sigmoid(alpha min(g, limit)) (clip(u) + 1).
+
+    clip(u) lies in -limit..limit (the reference code of the gpt-oss release).
+    """
+
+    alpha: float
+    limit: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +247,9 @@ class Experts:
     """out[t] = sum of routed[t, e] * (down_e . (silu(gate_e . inp[t]) * (up_e . inp[t]))).
 
     Over the experts with routed[t, e] != 0, `top` at most, in rising order. gate and up: a matrix
-    [inner, in width] for each expert; down: one [out width, inner]. Buffers differ.
+    [inner, in width] for each expert; down: one [out width, inner]. Buffers differ. `biases`: for
+    each expert, what is added to its products by gate [inner], up [inner] and down [out width].
+    With `clamp`, that is the gated product instead of silu(g) * u.
     """
 
     inp: str
@@ -202,6 +259,8 @@ class Experts:
     gate: tuple[Weight, ...]
     up: tuple[Weight, ...]
     down: tuple[Weight, ...]
+    biases: tuple[tuple[Weight, Weight, Weight], ...] = ()
+    clamp: ClampedSwiglu | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,14 +335,16 @@ class Program:
     @property
     def num_parameters(self) -> int:
         """Numbers in all weights, each tensor once."""
-        return sum(math.prod(weight.shape) for weight in self.weights().values())
+        stored = {"numbers": 1, "codes": 2, "scales": 0}  # in an entry of the tensor
+        return sum(math.prod(w.shape) * stored[w.holds] for w in self.weights().values())
 
     def weights(self) -> dict[str, Weight]:
         """Every tensor the program reads, whole, by checkpoint name, each once."""
-        return {weight.name: weight.tensor for op in self.ops for weight in op_weights(op)}
+        parts = (weight for op in self.ops for weight in op_weights(op))
+        return {tensor.name: tensor for weight in parts for tensor in weight.tensors}
 
     def bytes_per_token(self, context_tokens: int = 0) -> int:
-        """Bytes one decode step must read at 16 bits: each matrix once, and the cache in sight.
+        """Bytes one decode step must read: each matrix once as stored, and the cache in sight.
 
         The embedding table counts as one row; a tied head counts in full, as the head; of experts
         count as many as are chosen.
@@ -296,7 +357,7 @@ class Program:
             if isinstance(op, Embed):
                 total += 2 * op.table.shape[-1]
                 continue
-            read = 2 * sum(math.prod(weight.shape) for weight in op_weights(op))
+            read = sum(weight.stored_bytes for weight in op_weights(op))
             total += read * op.top // len(op.gate) if isinstance(op, Experts) else read
         return total
 
@@ -309,6 +370,8 @@ def op_weights(op: Op) -> Iterator[Weight]:
     if isinstance(op, Experts):
         for matrices in zip(op.gate, op.up, op.down, strict=True):
             yield from matrices
+        for biases in op.biases:
+            yield from biases
         return
     for field in fields(op):
         value = getattr(op, field.name)

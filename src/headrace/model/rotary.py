@@ -35,11 +35,13 @@ class Rotation:
         return 2 * len(self.frequencies)
 
 
-def rotation(config: ConfigJson, head_dim: int, *, partial: bool = False) -> Rotation:
+def rotation(
+    config: ConfigJson, head_dim: int, *, partial: bool = False, theta: float = 10_000.0
+) -> Rotation:
     """The rotation of heads of `head_dim`, of which only a part turns if `partial` allows it.
 
-    Reads `rope_theta` with `rope_scaling`, or the newer `rope_parameters` that holds both; see
-    `scaled_rotation`. Raises CheckpointError.
+    Reads `rope_theta`, by default `theta`, with `rope_scaling`, or the newer `rope_parameters`
+    that holds both; see `scaled_rotation`. Raises CheckpointError.
     """
     rope, key = config.section("rope_parameters"), "partial_rotary_factor"
     sections = rope, config.section("rope_scaling"), config
@@ -53,7 +55,7 @@ def rotation(config: ConfigJson, head_dim: int, *, partial: bool = False) -> Rot
             f"config.json: 'partial_rotary_factor' turns {width} of {head_dim} values of a head; "
             "it must be an even number of them"
         )
-    theta = (rope if "rope_theta" in rope else config).number("rope_theta", 1.0, 1e12, 10_000.0)
+    theta = (rope if "rope_theta" in rope else config).number("rope_theta", 1.0, 1e12, theta)
     return scaled_rotation(config, scaling_section(config), theta, width)
 
 

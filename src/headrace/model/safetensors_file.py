@@ -22,7 +22,12 @@ from headrace.model.precision import Stored
 PREFIX_BYTES = 8
 MAX_HEADER_BYTES = 16 << 20  # more than a hundred thousand tensors; it is read while you wait
 # What is read, and as what: numpy has no bfloat16.
-FORMATS = {"BF16": np.dtype(np.uint16), "F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}
+FORMATS = {
+    "BF16": np.dtype(np.uint16),
+    "F16": np.dtype(np.float16),
+    "F32": np.dtype(np.float32),
+    "U8": np.dtype(np.uint8),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

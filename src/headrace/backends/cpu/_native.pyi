@@ -64,12 +64,12 @@ class Machine:
         unit: int,
         grain: int,
         apart: bool = False,
-        fp16: bool = False,
+        format: int = 0,
     ) -> int:
         """`order` [blocks, 2]: source and first row of each block of 16 outputs.
 
         `unit` blocks stay with one worker, `grain` blocks in one panel; `apart`: a panel has blocks
-        of one source only. The 16 bits of a weight are bf16, or with `fp16` IEEE 754 binary16.
+        of one source only. `format` of a weight: 0 bf16, 1 IEEE 754 binary16, 2 MXFP4.
         """
 
     def embed(self, out: int, matrix: int, scale: float = 1.0) -> None: ...
@@ -101,10 +101,22 @@ class Machine:
         heads: int,
         scale: float,
         window: int | None = None,
+        sinks: int | None = None,
     ) -> None: ...
     def rope(self, buffer: int, rope: int, heads: int, /) -> None: ...
     def activate(self, gate: int, up: int, out: int, finish: int = 2) -> None: ...
-    def route(self, inp: int, out: int, top: int, normalised: bool, /) -> None: ...
+    def route(
+        self,
+        inp: int,
+        out: int,
+        top: int,
+        normalised: bool,
+        sigmoid: bool,
+        correction: int | None,
+        groups: tuple[int, int] | None,
+        scale: float,
+        /,
+    ) -> None: ...
     def experts(
         self,
         up: Sequence[int],
@@ -114,16 +126,24 @@ class Machine:
         inner: int,
         out: int,
         width: int,
+        biases: Sequence[tuple[int, int, int]],
+        clamp: tuple[float, float] | None,
         /,
     ) -> None:
         """`up`: gate and up blocks in turn, `down`: a matrix for each expert. `inner` has a slot of
-        `width` values for each expert that counts."""
+        `width` values for each expert that counts. `biases`: vectors of gate, up and down for each,
+        or none. `clamp`: alpha and limit of gpt-oss' gated product."""
 
     def add(self, inp: int, out: int, /) -> None: ...
     def tap(self, inp: int, layer: int, /) -> None: ...
     def head(self, matrix: int, inp: int, norm: tuple[int, float] | None) -> None: ...
     def allocate(self) -> None: ...
     def pack(self, matrix: int, source: int, values: NDArray[np.uint16]) -> None: ...
+    def pack_mxfp4(
+        self, matrix: int, source: int, codes: NDArray[np.uint8], scales: NDArray[np.uint8]
+    ) -> None:
+        """codes [rows, inputs / 2], scales [rows, inputs / 32]."""
+
     def packed(self, worker: int) -> NDArray[np.uint8]:
         """All that a worker has packed, as bytes, not copied."""
 
@@ -137,6 +157,9 @@ class Machine:
         """Zeroed memory that may be written again."""
 
     def unpack(self, matrix: int, source: int, values: NDArray[np.uint16]) -> None: ...
+    def unpack_mxfp4(
+        self, matrix: int, source: int, codes: NDArray[np.uint8], scales: NDArray[np.uint8]
+    ) -> None: ...
     def step(
         self,
         token_ids: NDArray[np.int32],

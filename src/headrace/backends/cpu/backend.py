@@ -4,8 +4,9 @@ What is computed: weights are bf16 or fp16, each matrix as it is stored, and the
 everywhere. The residual stream and every other buffer are float32, and products accumulate in
 float32, each output one serial sum over its inputs. The one liberty: what enters a product with a
 bf16 matrix is first rounded to bf16 (ties to even), on every instruction set, because that is what
-a bf16 dot product takes. An fp16 matrix is widened on the way to the multiplier and its inputs stay
-float32. A row's result is the same bits alone or among others, in one chunk or many, with any
+a bf16 dot product takes. An MXFP4 matrix of experts stays at four bits, and is made bf16, exactly,
+on the way to that product. An fp16 matrix is widened on the way to the multiplier and its inputs
+stay float32. A row's result is the same bits alone or among others, in one chunk or many, with any
 number of threads.
 
 The error that follows (`relative_error_bound`): rounding a value to bf16 errs by at most 2^-8 of
@@ -36,18 +37,20 @@ from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResul
 from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
 from headrace.backends.cpu.packed_cache import PackedCache, WorkerMemory
-from headrace.backends.cpu.packing import pack_all, packed_key
+from headrace.backends.cpu.packing import pack_all, packed_key, quantised_zeros
 from headrace.backends.cpu.phases import Declaration, experts_of, operations, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, ConfigError, KernelMissing
 from headrace.model.lowering import Single, lower
 from headrace.model.precision import Stored
 from headrace.model.program import Embed, Op, Program, op_weights
+from headrace.model.weight_part import cut
 
 _BYTES_PER_WORKER = 1 << 20  # chosen: below that a barrier costs more than the worker brings
 _MAX_WORKERS = 64  # chosen: barriers are measured up to here
 _MATRICES = (np.dtype(np.uint16), np.dtype(np.float16))
 _VECTORS = (*_MATRICES, np.dtype(np.float32))
+_BYTES = (np.dtype(np.uint8),)
 
 
 class CpuBackend:
@@ -105,7 +108,8 @@ class CpuBackend:
                 "tokens: lower 'engine.kv_tokens' or serve a smaller model"
             ) from error
         self._packed = tuple(declaration.tensors())
-        self._formats = {weight.name: weights[weight.name].dtype for weight, *_ in self._packed}
+        names = {name for weight, *_ in self._packed for name in (weight.name, weight.scales)}
+        self._formats = {name: weights[name].dtype for name in names if name is not None}
         heard = progress or _unheard
         key = packed_key(self._machine, declaration.matrices, weights) if packed else None
         parts = [WorkerMemory(self._machine, worker) for worker in range(self._machine.workers)]
@@ -179,15 +183,23 @@ class CpuBackend:
         return StepResult(token_ids=tokens, logits=logits, hidden=hidden)
 
     def unpack(self, name: str) -> Stored:
-        """The matrix `name`, bit for bit as it was packed, read back from its packed form."""
-        values = np.zeros(self._program.weights()[name].shape, np.uint16)
+        """The tensor `name`, bit for bit as it was packed, read back from its packed form."""
+        stored = self._formats[name]
+        bits = np.uint8 if stored == np.uint8 else np.uint16
+        values = np.zeros(self._program.weights()[name].shape, bits)
         for weight, matrix, source, transposed in self._packed:
-            if weight.name == name:
-                part = values[weight.rows]
-                found = np.zeros_like(part.T if transposed else part, order="C")
+            if name not in (weight.name, weight.scales):
+                continue
+            part = cut(weight, values)
+            if weight.scales is not None:
+                codes, scales = quantised_zeros(weight)
+                self._machine.unpack_mxfp4(matrix, source, codes, scales)
+                part[:] = (codes if name == weight.name else scales).reshape(part.shape)
+            else:
+                found = np.zeros((part.T if transposed else part).shape, np.uint16)
                 self._machine.unpack(matrix, source, found)
                 part[:] = found.T if transposed else found
-        return values.view(self._formats[name])
+        return values.view(stored)
 
     def report(self) -> BackendReport:
         """What it is and how it runs the program."""
@@ -219,7 +231,7 @@ def relative_error_bound(program: Program, weights: Weights | None = None) -> fl
     def rounds(op: Op) -> bool:
         matrices = (weight for weight in op_weights(op) if len(weight.shape) > 1)
         return not isinstance(op, Embed) and any(
-            weights is None or weights[weight.name].dtype == np.uint16 for weight in matrices
+            weights is None or weights[weight.name].dtype != np.float16 for weight in matrices
         )
 
     phases = lower(program)
@@ -241,6 +253,7 @@ def _check_tensors(program: Program, weights: Weights) -> None:
     for name, weight in program.weights().items():
         found = weights[name]
         served = _VECTORS if len(weight.shape) == 1 else _MATRICES
+        served = served if weight.holds == "numbers" else _BYTES
         if found.shape != weight.shape or found.dtype not in served:
             raise BackendError(
                 f"tensor '{name}' is {found.dtype} {found.shape}, the program needs "

@@ -27,7 +27,6 @@ from headrace.model.lowering import (
     Phase,
     Single,
 )
-from headrace.model.precision import widen
 from headrace.model.program import (
     Activate,
     Add,
@@ -45,9 +44,11 @@ from headrace.model.program import (
     Route,
     Tap,
     Weight,
+    op_weights,
     reads,
     variations,
 )
+from headrace.model.weight_part import numbers
 
 if TYPE_CHECKING:
     from headrace.backends.cpu import _native
@@ -61,10 +62,13 @@ _DECLARED: Mapping[type[Op], frozenset[str]] = {
     Linear: frozenset({"bias"}),
     HeadLinear: frozenset({"transposed"}),
     Rope: frozenset({"part", "interleaved", "scale"}),
-    Attend: frozenset({"window", "value_dim"}),
+    Attend: frozenset({"window", "value_dim", "sinks"}),
     Activate: frozenset({"function"}),
-    Route: frozenset({"normalised"}),
+    Route: frozenset({"normalised", "function", "correction", "groups", "scale"}),
+    Experts: frozenset({"biases", "clamp"}),
 }
+_BF16, _FP16, _MXFP4 = 0, 1, 2  # native Format
+_FORMATS = {np.dtype(np.uint16): _BF16, np.dtype(np.float16): _FP16, np.dtype(np.uint8): _MXFP4}
 
 
 def runnable(phases: Sequence[Phase], weights: Weights) -> tuple[Phase, ...]:
@@ -221,6 +225,8 @@ class Declaration:
             unknown = variations(op) - _DECLARED.get(type(op), frozenset())
             if unknown:
                 raise ValueError(f"{type(op).__name__} with {', '.join(sorted(unknown))}")
+            if not isinstance(op, Experts) and any(w.scales is not None for w in op_weights(op)):
+                raise ValueError(f"{type(op).__name__} with weights in MXFP4")
         # Matrices lie in memory in this order: that of execution. The embedding reads one row
         # and may share the head's matrix, so it comes last.
         matrices = matrices_of(phases, self._machine.workers)
@@ -256,19 +262,19 @@ class Declaration:
                 packed.unit,
                 packed.grain,
                 packed.apart,
-                self._is_fp16(packed),
+                self._format(packed),
             )
 
-    def _is_fp16(self, packed: PackedMatrix) -> bool:
-        formats = {self._weights[source.name].dtype for source in packed.sources}
+    def _format(self, packed: PackedMatrix) -> int:
+        formats = {_FORMATS[self._weights[source.name].dtype] for source in packed.sources}
         if len(formats) > 1:
             raise ValueError(f"'{packed.sources[0].name}' and its like are of several formats")
-        return formats == {np.dtype(np.float16)}
+        return formats.pop()
 
     def _vector(self, weight: Weight, offset: float = 0.0) -> int:
         key = weight, offset
         if key not in self._vectors:
-            values = widen(self._weights[weight.name][weight.rows]) + np.float32(offset)
+            values = numbers(weight, self._weights) + np.float32(offset)
             self._vectors[key] = self._machine.add_vector(np.ascontiguousarray(values))
         return self._vectors[key]
 
@@ -347,7 +353,16 @@ class Declaration:
                 gate, up, out = buffers[op.gate], buffers[op.up], buffers[op.out]
                 machine.activate(gate, up, out, _MULTIPLY[op.function])
             case Route():
-                machine.route(buffers[op.inp], buffers[op.out], op.top, op.normalised)
+                machine.route(
+                    buffers[op.inp],
+                    buffers[op.out],
+                    op.top,
+                    op.normalised,
+                    op.function == "sigmoid",
+                    None if op.correction is None else self._vector(op.correction),
+                    op.groups,
+                    op.scale,
+                )
             case Add():
                 machine.add(buffers[op.inp], buffers[op.out])
             case Tap():
@@ -387,6 +402,8 @@ class Declaration:
             self._slots(op.top * width),
             self._buffers[op.out],
             width,
+            [(self._vector(g), self._vector(u), self._vector(d)) for g, u, d in op.biases],
+            None if op.clamp is None else (op.clamp.alpha, op.clamp.limit),
         )
 
     def _slots(self, width: int) -> int:
@@ -415,4 +432,5 @@ class Declaration:
             0 if attend is None else attend.heads,
             0.0 if attend is None else attend.scale,
             None if attend is None else attend.window,
+            None if attend is None or attend.sinks is None else self._vector(attend.sinks),
         )

@@ -85,6 +85,10 @@ def stages_of(program: Program) -> list[ProgramStage]:
 
     Raises PlacementError where heads cannot be dealt, a stage has two caches, or there are experts.
     """
+    if any(isinstance(op, Attend) and op.sinks is not None for op in program.ops):
+        raise PlacementError(
+            "the wafer backend knows no attention sinks yet: run this model with --backend cpu"
+        )
     if any(isinstance(op, Experts) for op in program.ops):
         raise PlacementError(
             "the wafer backend has no place for mixtures of experts yet: run this model with "
