@@ -1,15 +1,15 @@
 """A vocabulary that knows harmony, made on the spot, and harmony written as people write it."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.model import Tokenizer
 from headrace.model.harmony import Control, control_ids
-from tests.tiny_folder import VOCAB, byte_level_tokenizer
+from tests.tiny_folder import VOCAB, byte_level_tokenizer, write_folder
 
 CONTROL = ("<|startoftext|>", "<|endoftext|>", *Control)
-END_OF_TEXT = 264
 _SPELLING = re.compile("|".join(map(re.escape, CONTROL)))
 
 
@@ -43,3 +43,12 @@ def script_of(tokenizer: Tokenizer, ids: list[int]) -> str:
 
 def controls_of(tokenizer: Tokenizer) -> dict[int, Control]:
     return {token_id: control for control, token_id in control_ids(tokenizer.control).items()}
+
+
+def write_harmony_folder(folder: Path) -> Path:
+    """A model folder that is spoken to in harmony. Its network is a tiny Llama: nobody runs it."""
+    write_folder(folder, model_type="gpt_oss", max_position_embeddings=4_096)
+    tokenizer = harmony_tokenizer(folder)
+    ends = [tokenizer.control.id_of(each) for each in ("<|return|>", "<|endoftext|>", "<|call|>")]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    return folder

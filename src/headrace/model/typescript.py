@@ -15,7 +15,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-MAX_REFERENCES = 64  # that are followed in one tool: definitions may refer to each other
+# Of what references lead to, in one tool: definitions may refer to each other, and to themselves.
+MAX_REFERRED_CHARS = 4_096
 _PLAIN = {
     "string": "string",
     "number": "number",
@@ -47,7 +48,7 @@ class _Types:
 
     def __init__(self, root: _Object) -> None:
         self._root = root
-        self._left = MAX_REFERENCES
+        self._left = MAX_REFERRED_CHARS
 
     def of(self, schema: object) -> str:
         """The type of what `schema` allows."""
@@ -85,19 +86,21 @@ class _Types:
 
     def _property(self, name: str, own: object, is_required: bool) -> str:
         schema = _object(own)
-        default = f" // default: {_spelled(schema['default'])}" if "default" in schema else ""
+        default = f" // default: {_default(schema)}" if "default" in schema else ""
         mark = "" if is_required else "?"
         return f"{_comment(schema.get('description'))}{name}{mark}: {self.of(schema)},{default}"
 
     def _followed(self, schema: _Object) -> _Object:
         """What a reference to another place in the schema leads to; too many lead to anything."""
         while isinstance(place := schema.get("$ref"), str):
-            self._left -= 1
-            if self._left < 0 or not place.startswith("#"):
+            if not place.startswith("#"):
                 return {}
             found: _Object = self._root
             for step in place.removeprefix("#").split("/")[1:]:
                 found = _object(found.get(step.replace("~1", "/").replace("~0", "~")))
+            self._left -= len(str(found))
+            if self._left < 0:
+                return {}
             schema = found
         return schema
 
@@ -110,6 +113,12 @@ def _comment(text: object) -> str:
     if not isinstance(text, str) or not text.strip():
         return ""
     return "".join(f"// {line}\n" for line in text.splitlines())
+
+
+def _default(schema: _Object) -> str:
+    """As the model was shown it: one of several words stands without quotes."""
+    default = schema["default"]
+    return default if isinstance(default, str) and "enum" in schema else _spelled(default)
 
 
 def _spelled(value: object) -> str:
