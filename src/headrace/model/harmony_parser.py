@@ -33,13 +33,7 @@ class HarmonyParser:
     def __init__(self, controls: Mapping[int, Control], *, role: str = "") -> None:
         """`controls`: the format's tokens by id; `role`: a header that has begun with it."""
         self._controls = controls
-        self._header: Header | None = None  # of the message whose content is being read
         self._begin(role)
-
-    @property
-    def header(self) -> Header | None:
-        """Of the message whose content comes next; None: a header comes."""
-        return self._header
 
     def push(self, text: str, token_id: int | None) -> list[Piece]:
         """What the next token adds; `text` ends with its spelling if it is one of `controls`."""
@@ -54,7 +48,7 @@ class HarmonyParser:
 
     def _begin(self, role: str = "") -> None:
         """A header comes, after its `role` if that is known."""
-        self._header = None
+        self._header: Header | None = None  # of the message whose content is being read
         self._role = role
         self._sections: dict[Control, str] = {Control.START: ""}  # what each token opened
         self._section = Control.START
@@ -82,7 +76,7 @@ class HarmonyParser:
             case Control.CHANNEL | Control.CONSTRAIN:
                 if self._header is not None and control is Control.CONSTRAIN:
                     return []
-                if self._header is not None:  # a message that was never ended
+                if self._header is not None:  # a message that was not ended
                     self._begin(ASSISTANT)
                 self._section = control
                 self._sections.setdefault(control, "")
