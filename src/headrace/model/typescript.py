@@ -7,8 +7,9 @@
     b?: number, // default: 0
     }) => any;
 
-After the published description of harmony (OpenAI, 2025-08). What JSON schemas say beyond that is
-left out: the grammar of an answer holds all of it.
+After the published description of harmony (OpenAI, 2025-08) and, for what it leaves open, what the
+library `openai-harmony` 0.0.8 writes. What JSON schemas say beyond that is left out: the grammar of
+an answer holds all of it.
 """
 
 import json
@@ -17,6 +18,8 @@ from typing import cast
 
 # Of what references lead to, in one tool: definitions may refer to each other, and to themselves.
 MAX_REFERRED_CHARS = 4_096
+_DEEPER = "    "
+_DEEPEST = 32  # characters of indentation: types in types are not to multiply a prompt, either
 _PLAIN = {
     "string": "string",
     "number": "number",
@@ -50,13 +53,13 @@ class _Types:
         self._root = root
         self._left = MAX_REFERRED_CHARS
 
-    def of(self, schema: object) -> str:
-        """The type of what `schema` allows."""
+    def of(self, schema: object, indent: str = "") -> str:
+        """The type of what `schema` allows; `indent` stands before each of its further lines."""
         known = self._followed(_object(schema))
         for word in ("anyOf", "oneOf"):
             options = known.get(word)
             if isinstance(options, list):
-                return self._any_of(cast("list[object]", options))
+                return self._any_of(cast("list[object]", options), indent)
         if "const" in known:
             return _spelled(known["const"])
         values, kind = known.get("enum"), known.get("type")
@@ -64,31 +67,33 @@ class _Types:
             return " | ".join(map(_spelled, cast("list[object]", values))) or "any"
         if isinstance(kind, list):
             kinds = cast("list[object]", kind)
-            return self._any_of([{**known, "type": each} for each in kinds])
+            return self._any_of([{**known, "type": each} for each in kinds], indent)
         if kind == "array":
-            inner = self.of(known.get("items"))
+            inner = self.of(known.get("items"), indent)
             return f"({inner})[]" if " | " in inner else f"{inner}[]"
         if kind == "object" or "properties" in known:
-            return self._object_type(known)
+            return self._object_type(known, indent)
         return _PLAIN.get(kind, "any") if isinstance(kind, str) else "any"
 
-    def _any_of(self, options: Sequence[object]) -> str:
-        return " | ".join(dict.fromkeys(map(self.of, options))) or "any"
+    def _any_of(self, options: Sequence[object], indent: str) -> str:
+        return " | ".join(dict.fromkeys(self.of(each, indent) for each in options)) or "any"
 
-    def _object_type(self, schema: _Object) -> str:
+    def _object_type(self, schema: _Object, indent: str) -> str:
         properties = _object(schema.get("properties"))
-        if not properties:
-            return "object"
         named = schema.get("required")
         required = cast("list[object]", named) if isinstance(named, list) else []
-        lines = [self._property(name, own, name in required) for name, own in properties.items()]
-        return "\n".join(("{", *lines, "}"))
+        lines = [
+            self._property(f"{name}{'' if name in required else '?'}", own, indent)
+            for name, own in properties.items()
+        ]
+        return "\n".join(("{", *lines, f"{indent}}}"))
 
-    def _property(self, name: str, own: object, is_required: bool) -> str:
+    def _property(self, name: str, own: object, indent: str) -> str:
         schema = _object(own)
         default = f" // default: {_default(schema)}" if "default" in schema else ""
-        mark = "" if is_required else "?"
-        return f"{_comment(schema.get('description'))}{name}{mark}: {self.of(schema)},{default}"
+        comment = _comment(schema.get("description"), indent)
+        deeper = (indent + _DEEPER)[:_DEEPEST]
+        return f"{comment}{indent}{name}: {self.of(schema, deeper)},{default}"
 
     def _followed(self, schema: _Object) -> _Object:
         """What a reference to another place in the schema leads to; too many lead to anything."""
@@ -109,10 +114,10 @@ def _object(value: object) -> _Object:
     return cast("_Object", value) if isinstance(value, Mapping) else {}
 
 
-def _comment(text: object) -> str:
+def _comment(text: object, indent: str = "") -> str:
     if not isinstance(text, str) or not text.strip():
         return ""
-    return "".join(f"// {line}\n" for line in text.splitlines())
+    return "".join(f"{indent}// {line}\n" for line in text.splitlines())
 
 
 def _default(schema: _Object) -> str:
