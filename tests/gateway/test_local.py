@@ -29,6 +29,7 @@ from headrace.errors import (
 from headrace.gateway.build import build_local
 from headrace.gateway.local import LocalModel, LocalProvider
 from headrace.model import LanguageModel, bundled_model, open_model
+from headrace.model.marked_answers import MarkedAnswers
 from headrace.types import (
     FinishReason,
     Message,
@@ -88,6 +89,11 @@ async def provider(
         await running.stop()
     assert engine.is_idle, "a stream ended without freeing its sequence"
     engine.check_integrity()
+
+
+def tool_format_of(model: LanguageModel) -> str:
+    assert isinstance(model.answers, MarkedAnswers)
+    return model.answers.tools.name
 
 
 async def collect(running: LocalProvider, request: Request) -> list[TokenEvent]:
@@ -412,8 +418,8 @@ def test_models_of_the_settings_have_their_names_aliases_and_defaults(tmp_path: 
             assert [card.root for card in running.models] == ["org/mini-1.0"] * 3 + ["other"]
             assert running.models[1].description == "a small model"
             assert running.models[0].quantization == "bf16"
-            formats = [model._model.tool_format.name for model in running._models.values()]
-            assert formats == ["hermes", MODEL.tool_format.name]
+            formats = [tool_format_of(model._model) for model in running._models.values()]
+            assert formats == ["hermes", tool_format_of(MODEL)]
             assert formats[0] != formats[1], "or this shows nothing"
             first = running._models["org/mini-1.0"]._default_sampling
             assert first.temperature == 0.25

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.gateway.answer import Answer
-from headrace.gateway.answer_reader import AnswerReader, new_call_id
+from headrace.gateway.local import new_call_id
 from headrace.model import Tokenizer
 from headrace.model.json_calls import HERMES, LLAMA3
+from headrace.model.marked_reader import MarkedReader
 from headrace.model.reasoning import ReasoningMarks, ReasoningReader
 from headrace.model.tool_format import ToolFormat
 from headrace.types import FinishReason, ReasoningFormat, TokenEvent
@@ -41,7 +42,7 @@ def play(
     cuts: tuple[int, ...] = (),
     has_logprobs: bool = False,
 ) -> list[TokenEvent]:
-    reader = AnswerReader(
+    reader = MarkedReader(
         thoughts=ReasoningReader(THINK, is_open=False) if thinks else None,
         calls=form.reader(new_call_id) if form else None,
         reasoning_format=shown,

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import CheckpointError, InvalidRequest
-from headrace.model import open_model
+from headrace.model import ChatTemplate, open_model
+from headrace.model.json_calls import HERMES
 from headrace.types import Message, Role, SamplingParams
+from tests.harmony_folder import script_of, today, write_harmony_folder
 from tests.tiny_folder import CONTROL, byte_level_tokenizer, write_folder
 
 
@@ -96,3 +98,25 @@ def test_an_added_token_beyond_the_vocabulary_opens_and_is_refused_in_prompts(
     assert max(spelled) < 268
     with pytest.raises(InvalidRequest, match="no token '<image_soft_token>'"):
         render([Message(role=Role.USER, content="a picture")])
+
+
+def test_a_gpt_oss_is_spoken_to_in_harmony(tmp_path: Path) -> None:
+    model = open_model(write_harmony_folder(tmp_path / "m"), now=today)
+    ids = model.chat_template.render_ids([Message(role=Role.USER, content="Hi")])
+    script = script_of(model.tokenizer, ids)
+    assert script.startswith("<|start|>system<|message|>You are ChatGPT")
+    assert script.endswith("<|start|>user<|message|>Hi<|end|><|start|>assistant")
+    assert model.answers.thinks
+    spelled = {model.tokenizer.control.spelling(i) for i in model.stop_ids}
+    assert spelled == {"<|return|>", "<|call|>", "<|endoftext|>"}
+
+
+def test_a_gpt_oss_takes_no_other_tool_format(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="harmony, not as 'hermes'"):
+        open_model(write_harmony_folder(tmp_path / "m"), tool_format=HERMES)
+
+
+def test_a_gpt_oss_with_another_vocabulary_speaks_as_its_template_does(tmp_path: Path) -> None:
+    model = open_model(write_folder(tmp_path / "m", model_type="gpt_oss"))
+    assert isinstance(model.chat_template, ChatTemplate)
+    assert not model.answers.thinks

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from msgspec import structs
 
 from headrace.engine.messages import Tokens
-from headrace.gateway.answer_reader import AnswerReader, Said
 from headrace.gateway.stop_strings import StopStrings
 from headrace.gateway.token_logprobs import HeldLogprobs
 from headrace.model import Detokenizer, Tokenizer
+from headrace.model.answer_format import AnswerReader, Said
 from headrace.types import (
     FinishReason,
     ReasoningFormat,
@@ -112,10 +112,11 @@ class Answer:
         """
         said: list[Said] = []
         num_tokens = num_thought = 0
-        for piece in self._detokenizer.push_each(message.token_ids):
+        pieces = self._detokenizer.push_each(message.token_ids)
+        for token_id, piece in zip(message.token_ids, pieces, strict=True):
             num_tokens += 1
             was_thinking = reader.is_thinking
-            said.append(self._until_stop(reader.push(piece)))
+            said.append(self._until_stop(reader.push(piece, token_id)))
             self.reasoning_tokens += was_thinking
             num_thought += was_thinking or reader.is_thinking
             if self._stops.has_matched:

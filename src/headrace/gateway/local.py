@@ -17,22 +17,18 @@ from headrace.config import ModelConfig
 from headrace.engine import EngineClient
 from headrace.engine.messages import Stats, Submit
 from headrace.gateway.answer import Answer
-from headrace.gateway.answer_reader import AnswerReader, new_call_id
 from headrace.gateway.base import ModelCard, Tokenized
 from headrace.gateway.choices import choice_events, choices_of, events_of
 from headrace.gateway.echo import Echo
-from headrace.gateway.grammar import answer_grammar
 from headrace.gateway.prompts import Prompts
 from headrace.model import LanguageModel
+from headrace.model.answer_format import AnswerReader
 from headrace.model.program import Program
-from headrace.model.reasoning import ReasoningReader
 from headrace.types import (
-    ReasoningFormat,
     Request,
     SamplingParams,
     TokenEvent,
     TokenizeRequest,
-    ToolUse,
 )
 
 Number = TypeVar("Number", int, float)
@@ -77,7 +73,7 @@ class LocalModel:
                 quantization=_quantization(self._model.precision),
                 description=self._settings.description,
                 hugging_face_id=self._settings.hugging_face_id,
-                thinks=self._model.reasoning is not None,
+                thinks=self._model.answers.thinks,
                 organisations=self.organisations,
             )
         return self._card
@@ -143,7 +139,7 @@ class LocalModel:
 
     def _is_thinking(self, prompt: Sequence[int]) -> bool:
         """Whether the template has opened a thought for the model to go on with."""
-        if self._model.reasoning is None:
+        if not self._model.answers.thinks:
             return False
         tokenizer = self._model.tokenizer
         end = prompt[-PROMPT_END_TOKENS:]
@@ -151,7 +147,7 @@ class LocalModel:
             tokenizer.control.spelling(token_id).encode() or tokenizer.token_bytes(token_id)
             for token_id in end
         )
-        return self._model.reasoning.is_open(b"".join(spelled).decode("utf-8", "replace"))
+        return self._model.answers.is_thinking(b"".join(spelled).decode("utf-8", "replace"))
 
     def _answer(
         self, request: Request, prompt_tokens: int, start: int, *, is_thinking: bool
@@ -166,22 +162,9 @@ class LocalModel:
 
     def _reader(self, request: Request, *, is_thinking: bool) -> AnswerReader | None:
         """Who tells thoughts and calls from text, if there can be any."""
-        box, thought = request.toolbox, self._model.reasoning
-        is_raw = request.reasoning.format is ReasoningFormat.RAW
-        may_call = box is not None and box.use is not ToolUse.NONE
-        if request.prompt is not None or (not may_call and thought is None):
+        if request.prompt is not None:
             return None  # what goes on with a text is text
-        marks = (thought.opening, thought.closing) if thought is not None else ()
-        marks += self._model.tool_format.marks if may_call else ()
-        ids = {mark: self._model.tokenizer.control.id_of(mark) for mark in marks}
-        return AnswerReader(
-            thoughts=None
-            if thought is None or is_raw
-            else ReasoningReader(thought, is_open=is_thinking),
-            calls=self._model.tool_format.reader(new_call_id) if may_call else None,
-            reasoning_format=request.reasoning.format,
-            spelled={found: mark.encode() for mark, found in ids.items() if found is not None},
-        )
+        return self._model.answers.reader(request, new_call_id, is_thinking=is_thinking)
 
     def _submit(
         self, request: Request, prompt: Sequence[int], room: int, *, is_thinking: bool
@@ -221,14 +204,13 @@ class LocalModel:
             priority=request.terms.priority,
             deadline_s=request.terms.timeout_s,
             max_queue_s=request.terms.max_queue_s,
-            grammar=answer_grammar(
-                request,
-                self._model.tokenizer.control,
-                self._model.tool_format,
-                self._model.reasoning,
-                is_thinking=is_thinking,
-            ),
+            grammar=self._model.answers.grammar(request, is_thinking=is_thinking),
         )
+
+
+def new_call_id() -> str:
+    """An id for a call: nine letters and digits, which is all that Mistral's templates take."""
+    return secrets.token_hex(5)[:9]
 
 
 @contextmanager

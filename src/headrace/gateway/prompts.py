@@ -60,7 +60,7 @@ class Prompts:
         if not request.reasoning.keeps_history:
             messages = tuple(replace(message, reasoning="") for message in messages)
         tools = [_tool_object(tool) for tool in request.toolbox.tools] if request.toolbox else None
-        options = _template_options(request) if self._model.reasoning else None
+        options = _template_options(request) if self._model.answers.thinks else None
         return self._model.chat_template.render_ids(messages, tools=tools, options=options)
 
     def _tokenized(self, asked: TokenizeRequest, context_tokens: int) -> Tokenized:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import jinja2
 
@@ -27,8 +27,26 @@ _RENDER_ERRORS = (
 _TRIAL = (Message(role=Role.USER, content="Hello"),)
 
 
+class PromptTemplate(Protocol):
+    """Makes prompts of messages, control tokens from nowhere but the template itself."""
+
+    def render_ids(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        add_generation_prompt: bool = True,
+        options: Mapping[str, object] | None = None,
+    ) -> list[int]:
+        """The prompt for `messages`, as token ids; see `ChatTemplate.render_ids`."""
+        ...
+
+
 class ChatTemplate:
-    """The template of one model. Immutable, safe to share between threads."""
+    """The template of one model, as its checkpoint spells it in Jinja.
+
+    Immutable, safe to share between threads.
+    """
 
     def __init__(
         self,

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from headrace.model.chat_template import ChatTemplate, load_chat_template
+from headrace.errors import CheckpointError
+from headrace.model.answer_format import AnswerFormat
+from headrace.model.chat_template import PromptTemplate, load_chat_template
+from headrace.model.checkpoint import Checkpoint
 from headrace.model.generation_defaults import generation_defaults
+from headrace.model.harmony import knows_harmony
+from headrace.model.harmony_answers import HarmonyAnswers
+from headrace.model.harmony_template import HarmonyTemplate
+from headrace.model.marked_answers import MarkedAnswers
 from headrace.model.network import naming, open_network
 from headrace.model.precision import Tensor
 from headrace.model.program import Program
-from headrace.model.reasoning import ReasoningMarks, reasoning_marks_of
+from headrace.model.reasoning import reasoning_marks_of
 from headrace.model.tokenizer import Tokenizer
 from headrace.model.tool_format import ToolFormat
 from headrace.model.tool_formats import tool_format_of
@@ -28,9 +35,8 @@ class LanguageModel:
     weights: Mapping[str, Tensor]  # by checkpoint name
     precision: str  # how its matrices are multiplied, for people: "bf16, as stored"
     tokenizer: Tokenizer
-    chat_template: ChatTemplate
-    tool_format: ToolFormat  # how it writes tool calls
-    reasoning: ReasoningMarks | None  # None: it does not think before it answers
+    chat_template: PromptTemplate
+    answers: AnswerFormat
     stop_ids: tuple[int, ...]  # any of these ends a turn; may be empty
     default_sampling: SamplingParams  # None where the checkpoint is silent
 
@@ -63,7 +69,7 @@ def open_model(
         defaults = generation_defaults(
             checkpoint.config, checkpoint.generation_config, program.vocab_size
         )
-    template = load_chat_template(checkpoint, tokenizer, now=now)
+    template, answers = _dialect(checkpoint, tokenizer, tool_format, now)
     return LanguageModel(
         name=path.absolute().name,
         path=path,
@@ -73,8 +79,33 @@ def open_model(
         precision=checkpoint.weights.precision(program),
         tokenizer=tokenizer,
         chat_template=template,
-        tool_format=tool_format or tool_format_of(template.source),
-        reasoning=reasoning_marks_of(template.source),
+        answers=answers,
         stop_ids=defaults.stop_ids,
         default_sampling=defaults.sampling,
+    )
+
+
+def _dialect(
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    tool_format: ToolFormat | None,
+    now: Callable[[], datetime],
+) -> tuple[PromptTemplate, AnswerFormat]:
+    """How the model is spoken to, and how it answers.
+
+    A gpt-oss with another family's vocabulary, as random ones have it, speaks as its template does.
+    """
+    is_gpt_oss = checkpoint.config.get("model_type") == "gpt_oss"
+    if is_gpt_oss and knows_harmony(tokenizer.control):
+        with naming(checkpoint.path):
+            if tool_format is not None:
+                raise CheckpointError(
+                    f"its tool calls are written in harmony, not as {tool_format.name!r}"
+                )
+            return HarmonyTemplate(tokenizer, now=now), HarmonyAnswers(tokenizer.control)
+    template = load_chat_template(checkpoint, tokenizer, now=now)
+    return template, MarkedAnswers(
+        control=tokenizer.control,
+        tools=tool_format or tool_format_of(template.source),
+        thought=reasoning_marks_of(template.source),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import llguidance
 import pytest
 
-from headrace.gateway.grammar import answer_grammar
+from headrace.model.answer_grammar import answer_grammar
 from headrace.model.control_tokens import ControlToken, ControlTokens
 from headrace.model.json_calls import HERMES, LLAMA3, MISTRAL
 from headrace.model.reasoning import ReasoningMarks

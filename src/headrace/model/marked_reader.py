@@ -1,25 +1,15 @@
-"""An answer's text told apart: what the model thought, what it said, which tools it calls."""
+"""Reads answers whose thoughts and calls are told from text by the marks around them."""
 
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from headrace.model.answer_format import Said
 from headrace.model.reasoning import ReasoningReader
 from headrace.model.tool_format import CallReader, Heard
-from headrace.types import CallPiece, ReasoningFormat
+from headrace.types import ReasoningFormat
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A piece of an answer."""
-
-    text: str = ""
-    reasoning: str = ""
-    calls: tuple[CallPiece, ...] = ()
-
-
-class AnswerReader:
+class MarkedReader:
     """Reads one answer. Either reader may be missing: then nothing is told apart by it."""
 
     def __init__(
@@ -46,8 +36,8 @@ class AnswerReader:
         """Whether what comes next is of a thought, as far as is known."""
         return self._thoughts is not None and self._thoughts.is_thinking
 
-    def push(self, text: str) -> Said:
-        """Read more of the answer."""
+    def push(self, text: str, token_id: int | None = None) -> Said:
+        """Read more of the answer; its text says all, whichever token it came from."""
         if self._thoughts is None:
             return self._said(self._hear(text), "")
         thought = self._thoughts.push(text)
@@ -71,8 +61,3 @@ class AnswerReader:
     def _said(self, heard: Heard, reasoning: str) -> Said:
         is_hidden = self.reasoning_format is ReasoningFormat.HIDDEN
         return Said(heard.text, "" if is_hidden else reasoning, heard.calls)
-
-
-def new_call_id() -> str:
-    """An id for a call: nine letters and digits, which is all that Mistral's templates take."""
-    return secrets.token_hex(5)[:9]

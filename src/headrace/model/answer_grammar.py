@@ -5,6 +5,7 @@ compiles it. "" means that the answer is free.
 """
 
 import json
+from collections.abc import Sequence
 
 from headrace.model.control_tokens import ControlTokens
 from headrace.model.grammar_text import json_rule, literal
@@ -33,7 +34,7 @@ def answer_grammar(
     rules: list[str] = []
     parts: list[str] = []
     if form is not None and (box is None or box.use is not ToolUse.REQUIRED):
-        rules.append(_content_rule(form))
+        rules.append(content_rule(form))
         parts.append("content")
     if box is not None:
         rules += tools.rules(box, mark_of(control))
@@ -43,10 +44,13 @@ def answer_grammar(
     if thought is not None:
         rules += _thought_rules(thought, control, is_thinking=is_thinking)
         start = f"thought ({start})"
-    grammars: list[dict[str, str]] = [
-        {"lark_grammar": "\n".join((f"start: {start}", *rules)) + "\n"}
-    ]
-    if isinstance(form, LarkFormat) and "content" in parts:
+    return serialised((f"start: {start}", *rules), form if "content" in parts else None)
+
+
+def serialised(rules: Sequence[str], form: Format | None) -> str:
+    """Rules as the library reads them, with the grammar that `content` is, if it is one."""
+    grammars: list[dict[str, str]] = [{"lark_grammar": "\n".join(rules) + "\n"}]
+    if isinstance(form, LarkFormat):
         grammars.append({"name": "content", "lark_grammar": form.grammar})
     return json.dumps({"grammars": grammars})
 
@@ -61,7 +65,8 @@ def mark_of(control: ControlTokens) -> Mark:
     return mark
 
 
-def _content_rule(form: Format) -> str:
+def content_rule(form: Format) -> str:
+    """`content` derives what `form` asks for."""
     match form:
         case JsonFormat():
             return json_rule("content", form.schema, strict=form.strict)
