@@ -12,7 +12,7 @@ ROWS = [
     {"wafer", "model"},
     {"store", "backends", "planner"},
     {"accounts", "metering", "engine"},
-    {"admission", "gateway"},
+    {"admission", "gateway", "backup"},
     {"api", "console", "bench"},
     {"cli"},
 ]

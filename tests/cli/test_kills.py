@@ -70,10 +70,11 @@ class Server:
         self.key: str = json.loads(made)["key"]
         self.run("credit", "add", str(PAID_MICROS // 1_000_000))
 
-    def run(self, *arguments: str) -> str:
-        """A command over the same home."""
+    def run(self, *arguments: str, home: Path | None = None) -> str:
+        """A command over the same home, or another."""
+        env = {**self._env, "HEADRACE_HOME": str(home or self.home)}
         done = subprocess.run(
-            [*LAUNCH, *arguments], env=self._env, capture_output=True, text=True, check=True
+            [*LAUNCH, *arguments], env=env, capture_output=True, text=True, check=True
         )
         return done.stdout
 

@@ -19,6 +19,8 @@ COMMANDS = {
     "usage": "headrace.cli.usage:usage",
     "users": "headrace.cli.users:users_app",
     "organisations": "headrace.cli.organisations:organisations_app",
+    "backup": "headrace.cli.backup:backup",
+    "restore": "headrace.cli.restore:restore",
     "bench": "headrace.cli.bench:bench_app",
     "wafer": "headrace.cli.wafer:wafer_app",
     "doctor": "headrace.cli.doctor:doctor",
