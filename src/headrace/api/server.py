@@ -19,6 +19,8 @@ FAREWELL_S = 5  # for the last events to leave, once streams were told to end
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+OnReload = Callable[[], Awaitable[None]]
+
 
 class HttpServer:
     """Serves one application on one socket."""
@@ -30,8 +32,9 @@ class HttpServer:
         drain_s: float,
         on_ready: Callable[[], None],
         on_limit: Callable[[], Awaitable[None]],
+        on_reload: OnReload | None = None,
     ) -> None:
-        """`on_ready` is called when connections are accepted.
+        """`on_ready` is called when connections are accepted, `on_reload` at SIGHUP.
 
         `on_limit` is called when `drain_s` has passed and streams still run: it must make them
         end, with an error event of their own.
@@ -51,7 +54,7 @@ class HttpServer:
             timeout_graceful_shutdown=math.ceil(drain_s) + FAREWELL_S,
         )
         self._app = app
-        self._server = _Server(config, on_ready, self.stop, drain_s, on_limit)
+        self._server = _Server(config, on_ready, self.stop, drain_s, on_limit, on_reload)
 
     async def run(self, sock: socket.socket) -> None:
         """Serve until told to stop, or until SIGTERM or SIGINT; then drain and return.
@@ -75,12 +78,15 @@ class _Server(uvicorn.Server):
         stop: Callable[[], None],
         drain_s: float,
         on_limit: Callable[[], Awaitable[None]],
+        on_reload: OnReload | None,
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._stop = stop
         self._drain_s = drain_s
         self._on_limit = on_limit
+        self._on_reload = on_reload
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -106,8 +112,18 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop)
+        if self._on_reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload, self._on_reload)
         try:
             yield
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+            if self._on_reload is not None:
+                loop.remove_signal_handler(signal.SIGHUP)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one more while it ends is no end
+
+    def _reload(self, on_reload: OnReload) -> None:
+        task = asyncio.ensure_future(on_reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
