@@ -14,6 +14,7 @@ ROWS = [
     {"accounts", "metering", "engine"},
     {"admission", "gateway", "backup"},
     {"api", "console", "bench"},
+    {"prove"},
     {"cli"},
 ]
 ROW = {folder: i for i, folders in enumerate(ROWS) for folder in folders}

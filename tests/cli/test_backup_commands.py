@@ -11,8 +11,11 @@ from typing import Any
 from headrace.accounts.roles import DEFAULT_ORGANISATION
 from headrace.cli.main import run
 from headrace.clock import SystemClock
+from headrace.model import bundled_model
+from headrace.prove.crowd import Crowd, Told
+from headrace.prove.kills import CLIENTS, MODEL, PAID_MICROS, faults, paid_server
+from headrace.prove.server import Server
 from headrace.store import LedgerRecord, SqliteStore, UsageRecord, ledger, usage_sums
-from tests.cli.test_kills import CLIENTS, PAID_MICROS, Crowd, Server, Told, check
 
 
 class Restored:
@@ -45,13 +48,13 @@ def paid_into(home: Path) -> list[LedgerRecord]:
 
 def test_a_backup_under_load_comes_back_as_the_same_ledger(tmp_path: Path) -> None:
     """Taken three times while eight clients are served, and once more when all is over."""
-    server = Server(tmp_path)
+    server = paid_server(tmp_path, bundled_model())
     rng = random.Random(11)
     archives = [tmp_path / f"{number}.tar" for number in range(3)]
     known: list[set[str]] = []  # whose end clients had seen when a backup began
 
     async def backed_up(url: str) -> list[Told]:
-        crowd = Crowd(url, server.key, rng)
+        crowd = Crowd(url, server.key, rng, clients=CLIENTS, model=MODEL)
         async with crowd.asking():
             for archive in archives:
                 await crowd.events(1_500)
@@ -63,7 +66,7 @@ def test_a_backup_under_load_comes_back_as_the_same_ledger(tmp_path: Path) -> No
         told = asyncio.run(backed_up(url))
         process.terminate()
         process.wait()
-    check(told, list(records_of(server.home).values()))
+    assert faults(told, server.home) == []
     server.run("backup", str(tmp_path / "last.tar"))
 
     live = records_of(server.home)

@@ -21,6 +21,7 @@ COMMANDS = {
     "organisations": "headrace.cli.organisations:organisations_app",
     "backup": "headrace.cli.backup:backup",
     "restore": "headrace.cli.restore:restore",
+    "prove": "headrace.cli.prove:prove",
     "bench": "headrace.cli.bench:bench_app",
     "wafer": "headrace.cli.wafer:wafer_app",
     "doctor": "headrace.cli.doctor:doctor",
