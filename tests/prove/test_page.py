@@ -57,7 +57,7 @@ def test_the_command_writes_the_page_and_ends_well(
 def test_a_red_point_is_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def red(_: Path) -> Point:
+    def red(*_: object) -> Point:
         return RED
 
     monkeypatch.setattr("headrace.cli.prove.prove_parity", red)

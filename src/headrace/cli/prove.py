@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,13 +52,14 @@ def prove(
 ) -> None:
     """Try parity, schemas, the books after kill -9, and speed. Status 1 when one does not hold."""
     folder = model or bundled_model()
+    again = "headrace prove" if model is None else f"headrace prove {shlex.quote(str(model))}"
     drawn = int.from_bytes(os.urandom(4), "little") if seed is None else seed
     points: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="headrace-prove-") as made:
         for name in only or list(Name):
             place = Path(made) / name
             place.mkdir()
-            points.append(_tries(folder, place, drawn, least_share)[name]())
+            points.append(_tries(folder, place, again, drawn, least_share)[name]())
             _tell(points[-1])
     title = f"Headrace on {folder.name}"
     told = f"Headrace {__version__} · {_machine()} · {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -75,13 +77,15 @@ def prove(
 
 
 def _tries(
-    model: Path, place: Path, seed: int, least_share: float
+    model: Path, place: Path, again: str, seed: int, least_share: float
 ) -> dict[Name, Callable[[], Point]]:
     return {
-        Name.PARITY: partial(prove_parity, model),
-        Name.SCHEMAS: partial(prove_schemas, model, place, seed=seed),
-        Name.BOOKS: partial(prove_books, model, place, seed=seed),
-        Name.ROOFLINE: partial(prove_roofline, model, SystemClock(), least_share=least_share),
+        Name.PARITY: partial(prove_parity, model, again),
+        Name.SCHEMAS: partial(prove_schemas, model, place, again, seed=seed),
+        Name.BOOKS: partial(prove_books, model, place, again, seed=seed),
+        Name.ROOFLINE: partial(
+            prove_roofline, model, SystemClock(), again, least_share=least_share
+        ),
     }
 
 

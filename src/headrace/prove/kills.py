@@ -20,6 +20,7 @@ from headrace.prove.point import Point, first_of
 from headrace.prove.server import Process, Server, engine_of
 from headrace.store import SqliteStore, UsageRecord, ledger
 
+LIVES = 2  # of a server, each ended by a kill after its engine was
 CLIENTS = 8
 DOLLARS = 1_000
 PAID_MICROS = DOLLARS * 1_000_000
@@ -119,11 +120,11 @@ def _agree(told: Told, record: UsageRecord) -> bool:
     return is_told_of and 0 <= record.completion_tokens - told.tokens <= ONE_FLUSH
 
 
-def prove_books(model: Path, folder: Path, *, seed: int, kills: int = 4) -> Point:
-    """Kill a server's engine and the server itself, `kills` times in all, and compare."""
+def prove_books(model: Path, folder: Path, again: str, *, seed: int) -> Point:
+    """Kill a server's engine and the server itself, LIVES times, and compare."""
     rng = random.Random(seed)  # noqa: S311 (moments and lengths, no secrets)
     server = paid_server(folder, model)
-    told = [each for _ in range(kills // 2) for each in killed(server, rng)]
+    told = [each for _ in range(LIVES) for each in killed(server, rng)]
     recover(server)
     found = faults(told, server.home)
     whole = sum(each.is_whole for each in told)
@@ -136,11 +137,11 @@ def prove_books(model: Path, folder: Path, *, seed: int, kills: int = 4) -> Poin
         "with the tokens its client saw, and the ledger adds up.",
         faults=first_of(found),
         facts=(
-            ("kill -9, under eight streams", f"{kills} times"),
+            ("kill -9, under eight streams", f"{2 * LIVES} times"),
             ("answers that ended before", f"{whole:,}"),
             ("answers that broke off", f"{broken:,}"),
             ("tokens clients saw", f"{sum(each.tokens for each in told):,}"),
             ("seed", str(seed)),
         ),
-        command=f"headrace prove {model} --only books --seed {seed}",
+        command=f"{again} --only books --seed {seed}",
     )

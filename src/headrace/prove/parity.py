@@ -121,8 +121,11 @@ def _batch(token_ids: Sequence[int], start: int) -> Batch:
     )
 
 
-def prove_parity(model: Path) -> Point:
-    """Load the checkpoint on both backends and compare; needs its size twice in float32."""
+def prove_parity(model: Path, again: str) -> Point:
+    """Load the checkpoint on both backends and compare; needs its size in float32 besides.
+
+    `again`: the command without what is this point's.
+    """
     opened = open_model(model)
     prompt = opened.tokenizer.encode_prompt(PROMPT)[:PROMPT_TOKENS]
     reference = ReferenceBackend(opened.program, opened.weights, num_blocks=_BLOCKS)
@@ -133,7 +136,7 @@ def prove_parity(model: Path) -> Point:
             reference,
             opened.weights,
             prompt=prompt,
-            command=f"headrace prove {model} --only parity",
+            command=f"{again} --only parity",
         )
     finally:
         backend.close()

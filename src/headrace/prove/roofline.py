@@ -36,7 +36,7 @@ def judged(result: DecodeResult, bandwidth_gb_s: float, least_share: float, comm
     )
 
 
-def prove_roofline(model: Path, clock: Clock, *, least_share: float) -> Point:
+def prove_roofline(model: Path, clock: Clock, again: str, *, least_share: float) -> Point:
     """Decode, then measure the bandwidth over as many bytes, at once: machines change."""
     from headrace.backends.cpu import physical_cores, read_bandwidth
 
@@ -48,5 +48,5 @@ def prove_roofline(model: Path, clock: Clock, *, least_share: float) -> Point:
     finally:
         backend.close()
     bandwidth_gb_s = read_bandwidth(result.step_bytes, threads=physical_cores()) / 1e9
-    command = f"headrace prove {model} --only roofline --least-share {least_share:g}"
+    command = f"{again} --only roofline --least-share {least_share:g}"
     return judged(result, bandwidth_gb_s, least_share, command)

@@ -14,6 +14,7 @@ from headrace.errors import BackendError
 from headrace.prove.point import Point, first_of
 from headrace.prove.server import Server
 
+COUNT = 100
 AT_ONCE = 8
 MOST_TOKENS = 700
 ENOUGH = 0.6  # of the answers must come to their end: of the others nothing is known
@@ -115,8 +116,8 @@ def judged(schemas: Sequence[dict[str, Any]], texts: Sequence[str | None], comma
         faults.append(f"only {len(ended)} of {len(schemas)} answers came to their end")
     return Point(
         name="schemas",
-        claim="Every finished answer follows the JSON schema it was asked for, drawn at a "
-        "temperature where the model alone would not.",
+        claim="Every finished answer follows the JSON schema it was asked for, whatever the "
+        "model would rather say at a high temperature.",
         faults=first_of(faults),
         facts=(
             ("schemas drawn", f"{len(schemas):,}"),
@@ -134,11 +135,11 @@ def _follows(text: str, schema: dict[str, Any]) -> bool:
         return False
 
 
-def prove_schemas(model: Path, folder: Path, *, seed: int, count: int = 100) -> Point:
-    """Serve the model, ask for an answer to each of `count` schemas, and judge them."""
+def prove_schemas(model: Path, folder: Path, again: str, *, seed: int) -> Point:
+    """Serve the model, ask for an answer to each of COUNT schemas, and judge them."""
     maker = Maker(seed)
-    schemas = [maker.draw() for _ in range(count)]
+    schemas = [maker.draw() for _ in range(COUNT)]
     server = Server(folder, SETTINGS, model=model, credit=1)
     with server.serving() as (_, url):
         texts = asyncio.run(answers(url, server.key, model.name, schemas))
-    return judged(schemas, texts, f"headrace prove {model} --only schemas --seed {seed}")
+    return judged(schemas, texts, f"{again} --only schemas --seed {seed}")
