@@ -1,5 +1,6 @@
 """SIGHUP: what changes while streams run, what waits, and a file that changes nothing."""
 
+import asyncio
 import json
 import os
 import signal
@@ -95,6 +96,31 @@ def test_limits_change_while_a_stream_runs(server: Server) -> None:
         assert server.ask().status_code == 200
         assert [line for line in lines if line][-1] == "data: [DONE]"
     assert server.ask().headers["x-ratelimit-limit-requests-minute"] == "1000"
+
+
+def test_no_request_fails_while_settings_change_again_and_again(server: Server) -> None:
+    """R20. Each answer that ends has the file written anew and read, with one bad file in four."""
+    texts = [BASE.replace("= 1\n", f"= {number}_000\n") for number in (1, 2, 3)] + ["[api\n"]
+    server.reload(texts[0])
+    reloads = 40
+
+    async def scenario() -> list[int]:
+        gate = asyncio.Semaphore(8)
+        async with httpx.AsyncClient(headers=server.headers, timeout=60) as client:
+
+            async def one(number: int) -> int:
+                async with gate:
+                    url = f"{server.url}/v1/chat/completions"
+                    got = await client.post(url, json=ASK | {"max_tokens": 2 + number % 20})
+                server.file.write_text(texts[number % 4])
+                server.process.send_signal(signal.SIGHUP)
+                return got.status_code
+
+            return await asyncio.gather(*(one(number) for number in range(reloads)))
+
+    assert asyncio.run(scenario()) == [200] * reloads
+    assert server.reload(BASE)["event"] in ("settings_reloaded", "settings_refused")
+    assert server.process.poll() is None
 
 
 def test_a_bad_file_changes_nothing_and_is_one_sentence(server: Server) -> None:

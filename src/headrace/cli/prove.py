@@ -51,6 +51,8 @@ def prove(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Try parity, schemas, the books after kill -9, and speed. Status 1 when one does not hold."""
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}")
     folder = model or bundled_model()
     again = "headrace prove" if model is None else f"headrace prove {shlex.quote(str(model))}"
     drawn = int.from_bytes(os.urandom(4), "little") if seed is None else seed

@@ -5,6 +5,7 @@ what they were told can be compared to the token: the books are tried, not the k
 """
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -46,7 +47,8 @@ output_micros = 600_000
 
 def paid_server(folder: Path, model: Path) -> Server:
     """A server whose every token costs something."""
-    settings = f"{SETTINGS}\n[models.{MODEL}]\npath = '{model.absolute()}'\n"
+    path = json.dumps(str(model.absolute()))
+    settings = f"{SETTINGS}\n[models.{MODEL}]\npath = {path}\n"
     return Server(folder, settings, model=None, credit=DOLLARS)
 
 

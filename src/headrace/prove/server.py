@@ -70,8 +70,10 @@ class Server:
                     process.wait(STOP_S)
 
     def _environment(self, home: Path) -> dict[str, str]:
-        inherited = dict(os.environ)  # noqa: TID251 (what a child process inherits)
-        return {**inherited, "HEADRACE_HOME": str(home)}
+        """What a child process inherits, but for settings: those are in its file."""
+        inherited = os.environ.items()  # noqa: TID251 (handed on, not read)
+        kept = {name: value for name, value in inherited if not name.startswith("HEADRACE_")}
+        return {**kept, "HEADRACE_HOME": str(home)}
 
 
 def engine_of(process: Process) -> int:
