@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import signal
 import socket
 import threading
@@ -16,6 +15,7 @@ from headrace.api.protocol import BoundedHttpProtocol
 KEEP_ALIVE_TIMEOUT_S = 65  # an idle connection; above the usual 60 s of proxies
 BACKLOG = 2048
 FAREWELL_S = 5  # for the last events to leave, once streams were told to end
+_GLANCE_S = 0.1  # between looks for a second signal
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,7 +51,7 @@ class HttpServer:
             proxy_headers=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
-            timeout_graceful_shutdown=math.ceil(drain_s) + FAREWELL_S,
+            timeout_graceful_shutdown=FAREWELL_S,
         )
         self._app = app
         self._server = _Server(config, on_ready, self.stop, drain_s, on_limit, on_reload)
@@ -59,7 +59,8 @@ class HttpServer:
     async def run(self, sock: socket.socket) -> None:
         """Serve until told to stop, or until SIGTERM or SIGINT; then drain and return.
 
-        Draining: no new work; what runs has `drain_s` to finish, and ends with an error then.
+        Draining: what runs has `drain_s` to finish, and ends with an error then. Who comes
+        meanwhile is told that there is no new work, and the health's addresses answer.
         """
         await self._server.serve(sockets=[sock])
 
@@ -95,10 +96,19 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         limit = asyncio.create_task(self._end_streams())
         try:
+            await self._finish_requests()
             await super().shutdown(sockets)
         finally:
             limit.cancel()
             await asyncio.wait([limit])
+
+    async def _finish_requests(self) -> None:
+        """Until what runs now is over, the limit has come, or a second signal; still listening."""
+        running = set(self.server_state.tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                while running and not self.force_exit:
+                    _, running = await asyncio.wait(running, timeout=_GLANCE_S)
 
     async def _end_streams(self) -> None:
         await asyncio.sleep(self._drain_s)
