@@ -36,6 +36,7 @@ class Crowd:
         self._model = model
         self._events = 0
         self._awaited: dict[int, asyncio.Event] = {}
+        self._tasks: list[asyncio.Task[None]] = []
         self.told: list[Told] = []
 
     @asynccontextmanager
@@ -44,21 +45,28 @@ class Crowd:
         async with httpx.AsyncClient(
             base_url=self._url, headers={"authorization": f"Bearer {self._key}"}, timeout=60
         ) as client:
-            tasks = [asyncio.create_task(self._ask_on(client)) for _ in range(self._clients)]
+            self._tasks = [asyncio.create_task(self._ask_on(client)) for _ in range(self._clients)]
             try:
                 yield
             finally:
-                for task in tasks:
+                for task in self._tasks:
                     task.cancel()
-                ended = await asyncio.gather(*tasks, return_exceptions=True)
+                ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         for error in ended:
             if not isinstance(error, asyncio.CancelledError | httpx.TransportError):
                 raise BackendError(f"a client ended: {error}")
 
     async def events(self, more: int) -> None:
-        """Until so many more events have come to all of them together."""
-        at = self._events + more
-        await self._awaited.setdefault(at, asyncio.Event()).wait()
+        """Until so many more events have come to all of them together.
+
+        Raises BackendError when one of them ends before.
+        """
+        come = self._awaited.setdefault(self._events + more, asyncio.Event())
+        waiting = asyncio.create_task(come.wait())
+        done, _ = await asyncio.wait((waiting, *self._tasks), return_when=asyncio.FIRST_COMPLETED)
+        if waiting not in done:
+            waiting.cancel()
+            raise BackendError(f"a client ended: {done.pop().exception()}")
 
     async def _ask_on(self, client: httpx.AsyncClient) -> None:
         while True:
