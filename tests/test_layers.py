@@ -12,8 +12,9 @@ ROWS = [
     {"wafer", "model"},
     {"store", "backends", "planner"},
     {"accounts", "metering", "engine"},
-    {"admission", "gateway"},
+    {"admission", "gateway", "backup"},
     {"api", "console", "bench"},
+    {"prove"},
     {"cli"},
 ]
 ROW = {folder: i for i, folders in enumerate(ROWS) for folder in folders}

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from headrace.metering import Reservation, Slots
+from headrace.metering import Reservation, Slots, copy_of, is_in_use
+from headrace.metering.slots import at_rest
 from headrace.types import Usage
 
 RESERVATION = Reservation(
@@ -65,3 +67,24 @@ def test_no_number_is_ever_less_than_it_was(tmp_path: Path) -> None:
             )
             assert reader.stdout.read() == ""
         assert reader.returncode == 0
+
+
+def test_a_slot_is_copied_at_rest():
+    """Half of one request and half of the next is seen once, then never again."""
+    seen = [b"old", b"odd", b"nod", b"new", b"new", b"later"]
+    assert at_rest(lambda: seen.pop(0)) == b"new"
+    assert seen == [b"later"]
+
+
+def test_a_copy_reads_as_the_file_does_while_a_server_has_it(tmp_path: Path):
+    with Slots(tmp_path / "slots-0", 4) as slots:
+        assert is_in_use(tmp_path / "slots-0")
+        taken = [slots.take(replace(RESERVATION, request_id=f"r{n}")) for n in range(3)]
+        slots.start(taken[1], 12)
+        slots.count(taken[1], 5)
+        slots.free(taken[0])
+        before = list(slots.left_behind())
+        (tmp_path / "copy").write_bytes(copy_of(tmp_path / "slots-0"))
+    assert not is_in_use(tmp_path / "slots-0")
+    with Slots(tmp_path / "copy", 1) as copy:
+        assert list(copy.left_behind()) == before

@@ -66,15 +66,22 @@ class Desk:
         is_open: bool = False,
     ) -> None:
         """`is_open`: nobody has limits."""
-        self._tiers = tiers
-        self._limits = {
-            name: NO_LIMITS if is_open else _limits_of_tier(tier) for name, tier in tiers.items()
-        }
         self._is_open = is_open
+        self._tiers: Mapping[str, TierConfig] = {}
+        self._limits: Mapping[str, Limits] = {}
+        self.replace_tiers(tiers)
         self._outputs = Outputs()
         self._limiter = Limiter(clock, ZoneInfo(time_zone))
         self._patience = Patience(self._limiter, clock)
         self._refusals = Refusals(clock)
+
+    def replace_tiers(self, tiers: Mapping[str, TierConfig]) -> None:
+        """What tiers may use from now on; what was used stays used."""
+        self._tiers = tiers
+        self._limits = {
+            name: NO_LIMITS if self._is_open else _limits_of_tier(tier)
+            for name, tier in tiers.items()
+        }
 
     def remember(self, used: Iterable[Used]) -> None:
         """What was used before this server began, oldest first: a restart refills nothing."""

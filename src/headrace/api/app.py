@@ -46,11 +46,14 @@ SMALL_BODY_BYTES = 16 * 1024  # of log-ins and of what manages accounts
 
 
 class App:
-    """The application, and the one thing its server may tell it: take no new work."""
+    """The application, and what its server may tell it: other settings, and to take no new work."""
 
-    def __init__(self, inner: Starlette, pipeline: Pipeline) -> None:
+    def __init__(
+        self, inner: Starlette, pipeline: Pipeline, follow: Callable[[Config], None]
+    ) -> None:
         self._inner = inner
         self._pipeline = pipeline
+        self._follow = follow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one exchange; `scope["state"]["wire"]` is for what a stream goes on with."""
@@ -61,6 +64,13 @@ class App:
     def drain(self) -> None:
         """Take no new work; what runs may finish."""
         self._pipeline.drain()
+
+    def follow(self, config: Config) -> None:
+        """Go by these settings from the next request on, as far as they are live.
+
+        Raises ConfigError, and changes nothing, when they cannot be in force.
+        """
+        self._follow(config)
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
@@ -97,17 +107,22 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
     metered = meter or Unmetered()
     is_billed = accounts is not None and config.metering.enabled
     prices = PriceList(config.prices if is_billed else ())
+
+    def follow(changed: Config) -> None:
+        if is_billed:
+            prices.replace(changed.prices)  # first: it may refuse
+            if meter is not None:
+                meter.prices.replace(changed.prices)
+        desk.replace_tiers(changed.tiers)
+        pipeline.rules = _rules(changed)
+
     pipeline = Pipeline(
         provider,
         accounts or Anyone(),
         desk,
         metered,
         clock,
-        Rules(
-            request_timeout_s=config.api.request_timeout_s,
-            strict_params=config.api.strict_params,
-            end_revoked_streams=config.accounts.end_revoked_streams,
-        ),
+        _rules(config),
     )
     metrics = Metrics(read_stats)
     managers = None if accounts is None else Managers(accounts, config.accounts.console_hosts)
@@ -146,7 +161,15 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         exception_handlers={HTTPException: _no_route},
     )
     inner.router.redirect_slashes = False
-    return App(inner, pipeline)
+    return App(inner, pipeline, follow)
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(
+        request_timeout_s=config.api.request_timeout_s,
+        strict_params=config.api.strict_params,
+        end_revoked_streams=config.accounts.end_revoked_streams,
+    )
 
 
 def _account_routes(

@@ -127,7 +127,7 @@ class Pipeline:
         self._desk = desk
         self._meter = meter
         self._clock = clock
-        self._rules = rules
+        self.rules = rules
         self._is_draining = False
 
     @property
@@ -161,7 +161,7 @@ class Pipeline:
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
         card = _find(self._provider.models, call.requests[0].model)
         ignored = call.ignored + (() if card.thinks else call.of_thought)
-        if self._rules.strict_params and ignored:
+        if self.rules.strict_params and ignored:
             raise _unsupported(ignored)
         if self._is_draining:
             raise Draining("The server is stopping and takes no new work.")
@@ -170,7 +170,7 @@ class Pipeline:
             entitled,
             call.service_tier,
             wishes,
-            self._rules.request_timeout_s,
+            self.rules.request_timeout_s,
             group=account.tier.value,
             kept=self._desk.kept_from(account),
         )
@@ -202,7 +202,7 @@ class Pipeline:
                 first = await anext(events)
                 charge.start(prompt_tokens)
                 rest = events
-                if self._rules.end_revoked_streams:
+                if self.rules.end_revoked_streams:
                     is_active = partial(self._doorkeeper.is_active, account)
                     rest = while_active(is_active, events, recheck_s=RECHECK_S)
                 yield Answer(

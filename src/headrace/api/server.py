@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import signal
 import socket
 import threading
@@ -16,8 +15,11 @@ from headrace.api.protocol import BoundedHttpProtocol
 KEEP_ALIVE_TIMEOUT_S = 65  # an idle connection; above the usual 60 s of proxies
 BACKLOG = 2048
 FAREWELL_S = 5  # for the last events to leave, once streams were told to end
+_GLANCE_S = 0.1  # between looks for a second signal
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+OnReload = Callable[[], Awaitable[None]]
 
 
 class HttpServer:
@@ -30,8 +32,9 @@ class HttpServer:
         drain_s: float,
         on_ready: Callable[[], None],
         on_limit: Callable[[], Awaitable[None]],
+        on_reload: OnReload | None = None,
     ) -> None:
-        """`on_ready` is called when connections are accepted.
+        """`on_ready` is called when connections are accepted, `on_reload` at SIGHUP.
 
         `on_limit` is called when `drain_s` has passed and streams still run: it must make them
         end, with an error event of their own.
@@ -48,15 +51,16 @@ class HttpServer:
             proxy_headers=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
-            timeout_graceful_shutdown=math.ceil(drain_s) + FAREWELL_S,
+            timeout_graceful_shutdown=FAREWELL_S,
         )
         self._app = app
-        self._server = _Server(config, on_ready, self.stop, drain_s, on_limit)
+        self._server = _Server(config, on_ready, self.stop, drain_s, on_limit, on_reload)
 
     async def run(self, sock: socket.socket) -> None:
         """Serve until told to stop, or until SIGTERM or SIGINT; then drain and return.
 
-        Draining: no new work; what runs has `drain_s` to finish, and ends with an error then.
+        Draining: what runs has `drain_s` to finish, and ends with an error then. Who comes
+        meanwhile is told that there is no new work, and the health's addresses answer.
         """
         await self._server.serve(sockets=[sock])
 
@@ -75,12 +79,15 @@ class _Server(uvicorn.Server):
         stop: Callable[[], None],
         drain_s: float,
         on_limit: Callable[[], Awaitable[None]],
+        on_reload: OnReload | None,
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._stop = stop
         self._drain_s = drain_s
         self._on_limit = on_limit
+        self._on_reload = on_reload
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -89,10 +96,19 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         limit = asyncio.create_task(self._end_streams())
         try:
+            await self._finish_requests()
             await super().shutdown(sockets)
         finally:
             limit.cancel()
             await asyncio.wait([limit])
+
+    async def _finish_requests(self) -> None:
+        """Until what runs now is over, the limit has come, or a second signal; still listening."""
+        running = set(self.server_state.tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                while running and not self.force_exit:
+                    _, running = await asyncio.wait(running, timeout=_GLANCE_S)
 
     async def _end_streams(self) -> None:
         await asyncio.sleep(self._drain_s)
@@ -106,8 +122,18 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop)
+        if self._on_reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload, self._on_reload)
         try:
             yield
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+            if self._on_reload is not None:
+                loop.remove_signal_handler(signal.SIGHUP)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one more while it ends is no end
+
+    def _reload(self, on_reload: OnReload) -> None:
+        task = asyncio.ensure_future(on_reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)

@@ -1,10 +1,12 @@
 """`headrace serve`: checkpoint folders behind the OpenAI API."""
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,9 +60,19 @@ def serve(
         "log.level": log_level,
         "log.format": log_format,
     }
-    loaded = settings.load(file=config, flags=flags)
+    load = partial(settings.load, file=config, flags=flags)
+    loaded = load()
     set_up_logging(loaded.log.level, loaded.log.format, sys.stderr)
-    run_server(models or [], loaded, context.obj, as_json=as_json, with_stdin=with_stdin)
+    if config is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    run_server(
+        models or [],
+        loaded,
+        context.obj,
+        load_again=None if config is None else load,
+        as_json=as_json,
+        with_stdin=with_stdin,
+    )
 
 
 def run_server(
@@ -68,12 +80,14 @@ def run_server(
     config: Config,
     launched: Launched | None,
     *,
+    load_again: Callable[[], Config] | None,
     as_json: bool,
     with_stdin: bool,
 ) -> None:
     """Bind, check, load, serve, drain, stop. Raises ConfigError for a wrong port or folder.
 
     `launched`: a process for the first model. What serving needs is imported while that loads.
+    `load_again` reads the settings at SIGHUP; None: there is no file that could have changed.
     """
     from headrace.accounts import AccountService
     from headrace.api import address, bind
@@ -101,6 +115,7 @@ def run_server(
         from headrace.accounts import Anyone
         from headrace.api import HttpServer, build_app
         from headrace.api.wafer_replay import replay_route
+        from headrace.cli.reload import Reload
         from headrace.console import pages
 
         app = build_app(
@@ -122,7 +137,11 @@ def run_server(
                 print(f"ready {url}", flush=True)
 
         server = HttpServer(
-            app, drain_s=config.api.drain_s, on_ready=on_ready, on_limit=provider.stop
+            app,
+            drain_s=config.api.drain_s,
+            on_ready=on_ready,
+            on_limit=provider.stop,
+            on_reload=None if load_again is None else Reload(app, config, load_again),
         )
         if accounts is not None and not any(key.is_active for key in accounts.list()):
             say("no API key yet: headrace keys create --tier free --name NAME", style="yellow")

@@ -3,7 +3,7 @@
 from headrace.metering.books import Balance, Books, Statement
 from headrace.metering.meter import Meter, Metered, Payer, Unmetered, new_entry_id, recover
 from headrace.metering.prices import FREE, Price, PriceList
-from headrace.metering.slots import Reservation, Slots
+from headrace.metering.slots import Reservation, Slots, copy_of, is_in_use
 
 __all__ = [
     "FREE",
@@ -18,6 +18,8 @@ __all__ = [
     "Slots",
     "Statement",
     "Unmetered",
+    "copy_of",
+    "is_in_use",
     "new_entry_id",
     "recover",
 ]

@@ -17,6 +17,7 @@ from headrace.store import (
 KINDS = ("top_up", "grant", "correction")
 _ENDED = ledger.USAGE_FIELDS.index("ended_unix")
 _PIECE = 1_000  # records of one look at the database
+_FOREVER = 1 << 40  # seconds since 1970
 _MOST = 1 << 53  # micro-dollars: what every JSON reader keeps exact
 
 
@@ -195,3 +196,13 @@ class Books:
         """Requests whose record and ledger entry do not agree; there should be none."""
         with self._store.reading() as tx:
             return ledger.disagreements(tx)
+
+    def unbalanced(self) -> Sequence[str]:
+        """Organisations whose statement of all time does not close with their ledger's sum."""
+        with self._store.reading() as tx:
+            everybody = ledger.organisations(tx)
+        return [each for each in everybody if not self._closes(each)]
+
+    def _closes(self, organisation_id: str) -> bool:
+        found = self.statement(organisation_id, 0, _FOREVER)
+        return found.opening_micros + found.paid_micros - found.micros == found.closing_micros

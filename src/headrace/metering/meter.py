@@ -131,7 +131,7 @@ class Meter:
         self._store = store
         self._clock = clock
         self._config = config
-        self._prices = prices
+        self.prices = prices
         self._front = slots.path.name
         self._leases: dict[str, _Lease] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -240,7 +240,7 @@ class Meter:
         QueueFull when too much runs.
         """
         now = self._clock.unix_s()
-        price = FREE if payer.billing is Billing.NONE else self._prices.at(model, now)
+        price = FREE if payer.billing is Billing.NONE else self.prices.at(model, now)
         most = max(most_outputs)
         answers = len(most_outputs)
         lease = _NO_LEASE

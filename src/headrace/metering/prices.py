@@ -53,10 +53,19 @@ class PriceList:
     """The prices of all models, by model and time."""
 
     def __init__(self, prices: Sequence[PriceConfig]) -> None:
-        """Raises ConfigError for two prices of one model that begin at the same time."""
+        """Raises as `replace` does."""
         self._versions: dict[str, list[Price]] = {}
+        self.replace(prices)
+
+    def replace(self, prices: Sequence[PriceConfig]) -> None:
+        """These and no others from now on.
+
+        Raises ConfigError for two prices of one model that begin at the same time; then nothing
+        has changed.
+        """
+        found: dict[str, list[Price]] = {}
         for price in prices:
-            versions = self._versions.setdefault(price.model, [])
+            versions = found.setdefault(price.model, [])
             made = _price(price)
             if any(made.since_unix == known.since_unix for known in versions):
                 raise ConfigError(
@@ -65,6 +74,7 @@ class PriceList:
                 )
             versions.append(made)
             versions.sort(key=lambda version: version.since_unix)
+        self._versions = found
 
     @property
     def versions(self) -> Sequence[tuple[str, Price]]:

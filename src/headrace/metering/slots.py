@@ -10,7 +10,7 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -155,3 +155,40 @@ class Slots:
 
     def _state(self, slot: int) -> int:
         return self._words[self._word(slot) + _STATE]
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a server has the file now."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def copy_of(path: Path) -> bytes:
+    """The file while its server writes to it: each slot as it stood at one moment."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return b""
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as pages:
+            return b"".join(
+                at_rest(lambda at=at: pages[at : at + _SLOT_BYTES])
+                for at in range(0, size, _SLOT_BYTES)
+            )
+
+
+def at_rest(read: Callable[[], bytes]) -> bytes:
+    """What `read` gives twice in a row.
+
+    A slot that is freed and taken again while it is read comes as half of each, once: what stands
+    in it is written before its state is, and no two requests have the same id.
+    """
+    before = read()
+    while True:
+        after = read()
+        if after == before:
+            return after
+        before = after

@@ -3,6 +3,7 @@
 from headrace.store import (
     api_keys,
     audit,
+    copies,
     invites,
     ledger,
     organisations,
@@ -35,6 +36,7 @@ __all__ = [
     "UserRecord",
     "api_keys",
     "audit",
+    "copies",
     "invites",
     "ledger",
     "organisations",

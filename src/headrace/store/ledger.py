@@ -78,6 +78,23 @@ _USAGE_OF = (
 )
 
 
+def organisations(tx: Transaction) -> Sequence[str]:
+    """The ids of those who have an entry."""
+    return [row[0] for row in tx.execute("SELECT DISTINCT organisation_id FROM ledger")]
+
+
+def count(tx: Transaction) -> int:
+    """How many entries there are."""
+    (found,) = tx.execute("SELECT count(*) FROM ledger").fetchone()
+    return found
+
+
+def count_usage(tx: Transaction) -> int:
+    """How many usage records there are."""
+    (found,) = tx.execute("SELECT count(*) FROM usage_records").fetchone()
+    return found
+
+
 def has_organisation(tx: Transaction, organisation_id: str) -> bool:
     """Whether there is an organisation of this id."""
     found = tx.execute("SELECT 1 FROM organisations WHERE id = ?", (organisation_id,))
@@ -147,6 +164,11 @@ def spend(tx: Transaction, lease_id: int, micros: int) -> None:
 def close_leases_of(tx: Transaction, front: str) -> None:
     """All leases of a server process that is no more."""
     tx.execute("UPDATE leases SET is_open = 0 WHERE front = ? AND is_open", (front,))
+
+
+def close_leases(tx: Transaction) -> None:
+    """All leases there are: no server process is left."""
+    tx.execute("UPDATE leases SET is_open = 0 WHERE is_open")
 
 
 def spent_by_key(tx: Transaction, key_id: str, since_unix: float) -> int:

@@ -74,7 +74,13 @@ def log_handler(stream: TextIO, form: str) -> logging.Handler:
 
 def set_up_logging(level: str, form: str, stream: TextIO) -> None:
     """Send the log of this process, ours and the libraries', to `stream`, from `level` on."""
-    logging.basicConfig(level=level.upper(), handlers=[log_handler(stream, form)])
+    logging.basicConfig(handlers=[log_handler(stream, form)])
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """From now on, this is what is logged in this process."""
+    logging.root.setLevel(level.upper())
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
 
 
