@@ -13,7 +13,9 @@ LINTED := src tests models tools benchmarks
 ARM_CXX := aarch64-linux-gnu-g++
 ARM_RUN := $(firstword $(foreach name,qemu-aarch64 qemu-aarch64-static,$(shell command -v $(name))))
 
-.PHONY: demo test test-full test-js test-arm arm-tools sanitize check fix bench clean
+CUDA_VENV := .venv-cuda
+
+.PHONY: demo test test-full test-cuda test-js test-arm arm-tools sanitize check fix bench clean
 
 demo: $(VENV)/.demo  ## start the bundled model, stream one answer, stay up (ONCE=1: end after it)
 	$(BIN)/headrace demo $(if $(ONCE),--once)
@@ -23,6 +25,10 @@ test: $(VENV)/.dev  ## the suite, at most 15 minutes on two cores
 
 test-full: $(VENV)/.dev check test-js $(VENV)/.clients  ## everything: lint, types, client packages, browser, full seeds
 	$(BIN)/python -m pytest -m "not gpu" --hypothesis-profile full $(ARGS)
+
+test-cuda: $(CUDA_VENV)/.ready  ## the cuda backend: on the GPU if there is one, else under Triton's interpreter
+	$(if $(wildcard /dev/nvidia0),,TRITON_INTERPRET=1) \
+	  $(CUDA_VENV)/bin/python -m pytest -m gpu -p no:cacheprovider tests/backends/test_cuda.py $(ARGS)
 
 test-js: ## the JavaScript clients the contract tests drive
 	cd tests/contract/js && npm ci --silent --no-audit --no-fund
@@ -57,7 +63,7 @@ bench: $(VENV)/.dev  ## list the benchmarks; each answers one question
 	@ls benchmarks/bench_*.py
 
 clean:  ## remove what was built and installed here
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(CUDA_VENV) build dist
 
 $(VENV)/.clients: $(VENV)/.dev pyproject.toml
 	@echo "installing the client libraries that make test-full drives" >&2
@@ -67,6 +73,12 @@ $(VENV)/.clients: $(VENV)/.dev pyproject.toml
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
+
+# Several GB: PyTorch with CUDA. The interpreter does not know newer NumPy's scalars.
+$(CUDA_VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(CUDA_VENV)
+	$(CUDA_VENV)/bin/python -m pip install --quiet --no-compile --editable ".[cuda,dev]" "numpy<2.3"
+	touch $@
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml $(NATIVE)
 	@echo "installing Headrace into $(VENV) (compiles the kernels; about a minute)" >&2

@@ -31,7 +31,7 @@ import triton
 import triton.language as tl
 
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
-from headrace.backends.cuda import CudaBackend
+from headrace.backends.cuda.backend import CudaBackend
 from headrace.backends.cuda.launches import Call, Launch, Tilings
 from headrace.backends.cuda.tiling import Tiling, tiling
 from headrace.backends.reference import ReferenceBackend
@@ -273,12 +273,9 @@ def tune(model: str, program: Program, seconds: float) -> Tilings:
     """
     chosen: dict[tuple[int, int, int], Tiling] = {}
 
-    def choose(outputs: int, inputs: int, matrices: int, rows: int) -> Tiling:
+    def choose(outputs: int, inputs: int, matrices: int) -> Tiling:
         key = outputs, inputs, matrices
-        cut = chosen.setdefault(key, tiling(outputs, inputs, matrices))
-        return replace(cut, outputs=32, stages=3) if rows > 4 and wide[0] else cut
-
-    wide = [False]
+        return chosen.setdefault(key, tiling(outputs, inputs, matrices))
 
     backend = load(program, blocks=256, tilings=choose)
     best = whole_step(backend)
@@ -304,11 +301,6 @@ def tune(model: str, program: Program, seconds: float) -> Tilings:
             chosen[key] = before
         deep = f"{_shape(cut)} stages {cut.stages} ahead {cut.ahead}"
         print(f"{model}: {took * 1e6:.0f} us {key} {deep} {'*' if better else ''}", flush=True)
-    narrow = whole_step(backend, rows=8)
-    wide[0] = True
-    wider = whole_step(backend, rows=8)
-    wide[0] = wider < narrow
-    print(f"{model}: eight rows {narrow * 1e6:.0f} us, with 32 outputs {wider * 1e6:.0f}", flush=True)
     backend.close()
     print(f"{model}: {best * 1e6:.0f} us after {tried} of {len(rounds)}", flush=True)
     for key, cut in chosen.items():
@@ -316,26 +308,17 @@ def tune(model: str, program: Program, seconds: float) -> Tilings:
     return choose
 
 
-def whole_step(backend: CudaBackend, context: int = 128, rows: int = 1) -> float:
+def whole_step(backend: CudaBackend, context: int = 128) -> float:
     """Seconds of one recorded step at `context`, newly planned."""
     backend.forget()
-    backend.step(batch_at(context, rows, 1))
-    graph = backend.graph(rows, context)
+    backend.step(batch_at(context, 1, 1))
+    graph = backend.graph(1, context)
     return seconds_of(graph.replay, repeats=3, times=8)
 
 
-def load(
-    program: Program, *, blocks: int, tilings: Tilings = tiling, triggers_first: bool = True
-) -> CudaBackend:
+def load(program: Program, *, blocks: int, tilings: Tilings = tiling) -> CudaBackend:
     """The program with weights drawn on the card."""
-    return CudaBackend(
-        program,
-        None,
-        num_blocks=blocks,
-        fill=drawn_on_card,
-        tilings=tilings,
-        triggers_first=triggers_first,
-    )
+    return CudaBackend(program, None, num_blocks=blocks, fill=drawn_on_card, tilings=tilings)
 
 
 def _free() -> None:
@@ -363,14 +346,15 @@ def check() -> dict[str, float]:
     table = rng.permutation(64)[None, :].astype(np.int32)
     worst, tokens = 0.0, 0
     state: dict[str, list[int]] = {"judge": [], "ours": []}
+    wanted: list[np.ndarray] = []
     for name, backend in (("judge", judge), ("ours", ours)):
         for first in range(0, 150, 15):  # few rows at a time: the fused kernels
             result = backend.step(_rows(table, first, prompt[first : first + 15]))
             if name == "judge":
-                state.setdefault("logits", []).append(result.logits)  # pyright: ignore
+                wanted.append(result.logits)
             else:
-                wanted = state["logits"][first // 15]  # pyright: ignore
-                error = np.abs(wanted - result.logits).max() / np.sqrt((wanted**2).mean())
+                own = wanted[first // 15]
+                error = np.abs(own - result.logits).max() / np.sqrt((own**2).mean())
                 worst = max(worst, float(error))
         token = int(result.token_ids[-1])
         for position in range(150, 150 + 96):
@@ -407,7 +391,7 @@ def check() -> dict[str, float]:
     first, second = ours.step(many).token_ids, ours.step(many).token_ids
     assert np.array_equal(first, second), "two runs differ: a race"
     ours.close()
-    print(f"row counts whose bits differ from one row's: {differing}", flush=True)
+    assert not differing, f"bits differ from one row's among {differing} rows"
     return {"worst_logit_error_over_rms": worst, "greedy_tokens_agreeing_of_96": tokens}
 
 
@@ -432,9 +416,7 @@ def cases_of(args: argparse.Namespace, name: str) -> list[tuple[int, int]]:
     return cases + [(args.contexts[0], rows) for rows in args.rows if rows > 1]
 
 
-def measure(
-    args: argparse.Namespace, name: str, stream: float, tilings: Tilings
-) -> list[Speed]:
+def measure(args: argparse.Namespace, name: str, stream: float, tilings: Tilings) -> list[Speed]:
     """Whole steps and phases of one model."""
     program = build_program({**LLAMA, **MODELS[name]})
     most = max(rows * (context + 3 * STEPS) for context, rows in cases_of(args, name))

@@ -142,9 +142,7 @@ def transformers_step(c: dict[str, int], layers: int, *, is_static: bool) -> flo
         model(prompt, past_key_values=cache, cache_position=places[:CONTEXT, 0], use_cache=True)
 
         def step(token: torch.Tensor, at: int) -> torch.Tensor:
-            out = forward(
-                token, past_key_values=cache, cache_position=places[at], use_cache=True
-            )
+            out = forward(token, past_key_values=cache, cache_position=places[at], use_cache=True)
             return out.logits[:, -1].argmax(-1, keepdim=True).clone()
 
         return seconds_of_steps(step)

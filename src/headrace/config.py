@@ -111,7 +111,7 @@ class LogConfig:
 class EngineConfig:
     """Sizes fixed for the life of the engine."""
 
-    backend: str = "cpu"  # null, reference, cpu, wafer
+    backend: str = "cpu"  # null, reference, cpu, cuda, wafer
     mesh: str = "64x64"  # cores that the wafer backend simulates: columns x rows, wse2 or wse3
     null_steps_per_s: float = 0.0  # how fast the null backend pretends to be; 0: flat out
     packed_cache: PackedCaching = PackedCaching.AUTO  # keep packed weights in the home folder

@@ -195,7 +195,7 @@ def test_a_guard_that_lets_everything_pass_is_noticed(
     def anything(*_: object, **__: object) -> str:
         return ""
 
-    monkeypatch.setattr("headrace.gateway.local.answer_grammar", anything)
+    monkeypatch.setattr("headrace.model.marked_answers.answer_grammar", anything)
     point = schemas_of(tmp_path, model)
     assert point.faults[0].startswith("an answer does not follow its schema")
 

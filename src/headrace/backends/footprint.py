@@ -11,6 +11,7 @@ VALUE_LANES = 32  # values of a head are padded to a multiple of it there
 WAFER_CONTEXTS = 1  # chosen: a block per position, 16 full contexts, is the most that is asked
 WORKING_ROWS = 128  # rows whose buffers the cpu backend holds; longer steps run in passes
 WORKING_LOGITS = 32  # rows of logits: 16 of the sampler's, as much again for candidates
+DEVICE_SPARE_BYTES = 2 << 30  # chosen: a GPU's for buffers, prompts, graphs and the library's own
 PROCESS_BYTES = 256 << 20  # chosen: interpreter, tokenizer, connections, prompts
 
 
@@ -38,6 +39,12 @@ def footprint(backend: str, program: Program, *, mesh: str = "64x64") -> Footpri
                 weight_bytes=sum(map(_widened_bytes, program.weights().values())),
                 kv_bytes_per_token=2 * program.kv_bytes_per_token,
                 working_bytes=PROCESS_BYTES + _step_bytes(program),
+            )
+        case "cuda":  # of the device's memory
+            return Footprint(
+                weight_bytes=2 * program.num_parameters,
+                kv_bytes_per_token=program.kv_bytes_per_token,
+                working_bytes=DEVICE_SPARE_BYTES,
             )
         case "wafer":
             from headrace.backends.wafer.capacity import most_blocks, tile_bytes

@@ -10,7 +10,7 @@ from headrace.model.program import Program
 
 Progress = Callable[[int, int], None]  # bytes packed so far, bytes in all
 
-BACKENDS = ("cpu", "null", "reference", "wafer")
+BACKENDS = ("cpu", "cuda", "null", "reference", "wafer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,10 @@ def load_backend(
                     packed=PackedCache(options.packed) if options.packed else None,
                     progress=progress,
                 )
+            case "cuda":
+                from headrace.backends.cuda import load_cuda
+
+                return load_cuda(program, weights, num_blocks=num_blocks, progress=progress)
             case "reference":
                 from headrace.backends.reference import ReferenceBackend
 

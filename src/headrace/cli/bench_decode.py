@@ -29,7 +29,7 @@ def decode(
     batch: Annotated[int, typer.Option(min=1, help="sequences side by side")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="counted runs; medians are reported")] = 5,
     threads: Annotated[int | None, typer.Option(min=0, help="0: one per physical core")] = None,
-    backend: Annotated[str | None, typer.Option(help="cpu, wafer, reference or null")] = None,
+    backend: Annotated[str | None, typer.Option(help="cpu, cuda, wafer, reference or null")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:

@@ -73,7 +73,7 @@ def chat(
         float | None, typer.Option(min=0, max=2, help="0 is greedy [the model's own]")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    backend: Annotated[str | None, typer.Option(help="cpu, wafer, reference or null")] = None,
+    backend: Annotated[str | None, typer.Option(help="cpu, cuda, wafer, reference or null")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="with --message: one object")] = False,

@@ -74,14 +74,23 @@ def _backends(host: Host) -> dict[str, str]:
         cpu = "ready: " + ", ".join(cpu_features())
     except KernelMissing as exc:
         cpu = str(exc)
-    gpus = ", ".join(host.gpus) or "none seen"
     return {
         "cpu": cpu,
         "reference": "ready: NumPy float32, slow, the judge of the others",
         "null": "ready: no arithmetic, for tests",
-        "cuda": f"not in this version (GPUs: {gpus})",
+        "cuda": _cuda(host),
         "wafer": "ready: a simulated mesh of cores, slow; `headrace wafer run`",
     }
+
+
+def _cuda(host: Host) -> str:
+    from headrace.backends.cuda import open_device
+
+    try:
+        device = open_device()
+    except KernelMissing as exc:
+        return f"{exc} GPUs: {', '.join(host.gpus) or 'none seen'}."
+    return f"ready: {device.name}, {device.free_bytes >> 30} of {device.total_bytes >> 30} GB free"
 
 
 def _speeds(host: Host, available_bytes: int) -> Speeds | None:

@@ -37,7 +37,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="0 takes any free port [8000]")] = None,
     config: Annotated[Path | None, typer.Option(help="a headrace.toml")] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="no keys; loopback only")] = False,
-    backend: Annotated[str | None, typer.Option(help="cpu, wafer, reference or null")] = None,
+    backend: Annotated[str | None, typer.Option(help="cpu, cuda, wafer, reference or null")] = None,
     mesh: Annotated[str | None, typer.Option(help="of --backend wafer: 64x64, wse2, wse3")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help=DTYPE_HELP)] = None,
     threads: Annotated[int | None, typer.Option(help="0: one per physical core")] = None,

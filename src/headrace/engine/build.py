@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace.backends.base import BLOCK_TOKENS, Backend, MappedWeights, Weights
+from headrace.backends.cuda import read_device_memory
 from headrace.backends.footprint import footprint
 from headrace.backends.host import read_memory
 from headrace.backends.registry import Options, Progress, load_backend
@@ -25,9 +26,10 @@ log = logging.getLogger(__name__)
 def plan_caches(programs: Mapping[str, Program], config: EngineConfig) -> dict[str, EngineConfig]:
     """The settings for each model by name, its `kv_tokens` decided for the memory there is now.
 
-    Raises ConfigError, naming the setting or the models, when they do not fit.
+    Raises ConfigError, naming the setting or the models, when they do not fit, and KernelMissing
+    when the device whose memory it would be is missing.
     """
-    memory = read_memory()
+    memory = read_device_memory() if config.backend == "cuda" else read_memory()
     wanted = [
         Wanted(
             name=name,

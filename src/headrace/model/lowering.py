@@ -144,6 +144,33 @@ def lower(program: Program) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
+def operations(phase: Phase) -> tuple[Op, ...]:
+    """The operations of `phase`, in order."""
+    match phase:
+        case EmbedRows():
+            return (phase.embed,)
+        case NormLinear():
+            return (*_some(phase.norm), *phase.linears)
+        case HeadLinears():
+            return (phase.linear,)
+        case Attention():
+            return (*phase.ropes, phase.append, phase.attend)
+        case LinearResidual():
+            return (phase.linear, phase.add, *_some(phase.tap))
+        case GatedMlp():
+            return (*_some(phase.norm), phase.gate, phase.up, phase.activate)
+        case MixtureMlp():
+            return (phase.norm, phase.router, phase.route, phase.experts)
+        case HeadSample():
+            return (phase.norm, phase.head)
+        case Single():
+            return (phase.op,)
+
+
+def _some(op: Op | None) -> tuple[Op, ...]:
+    return () if op is None else (op,)
+
+
 def _match(ops: Sequence[Op], start: int) -> tuple[Phase, int]:
     for pattern in _PATTERNS:
         found = pattern(ops, start)

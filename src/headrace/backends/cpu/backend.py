@@ -38,10 +38,10 @@ from headrace.backends.cpu.layout import LANES
 from headrace.backends.cpu.library import require_native
 from headrace.backends.cpu.packed_cache import PackedCache, WorkerMemory
 from headrace.backends.cpu.packing import pack_all, packed_key, quantised_zeros
-from headrace.backends.cpu.phases import Declaration, experts_of, operations, runnable
+from headrace.backends.cpu.phases import Declaration, experts_of, runnable
 from headrace.backends.cpu.probe import physical_cores
 from headrace.errors import BackendError, ConfigError, KernelMissing
-from headrace.model.lowering import Single, lower
+from headrace.model.lowering import Single, lower, operations
 from headrace.model.precision import Stored
 from headrace.model.program import Embed, Op, Program, op_weights
 from headrace.model.weight_part import cut

@@ -26,6 +26,7 @@ from headrace.model.lowering import (
     NormLinear,
     Phase,
     Single,
+    operations,
 )
 from headrace.model.program import (
     Activate,
@@ -85,30 +86,6 @@ def runnable(phases: Sequence[Phase], weights: Weights) -> tuple[Phase, ...]:
     return tuple(result)
 
 
-def operations(phase: Phase) -> tuple[Op, ...]:
-    """The operations of `phase`, in order."""
-    match phase:
-        case EmbedRows():
-            return (phase.embed,)
-        case NormLinear():
-            return (*_norms(phase.norm), *phase.linears)
-        case HeadLinears():
-            return (phase.linear,)
-        case Attention():
-            return (*phase.ropes, phase.append, phase.attend)
-        case LinearResidual():
-            tap = () if phase.tap is None else (phase.tap,)
-            return (phase.linear, phase.add, *tap)
-        case GatedMlp():
-            return (*_norms(phase.norm), phase.gate, phase.up, phase.activate)
-        case MixtureMlp():
-            return (phase.norm, phase.router, phase.route, phase.experts)
-        case HeadSample():
-            return (phase.norm, phase.head)
-        case Single():
-            return (phase.op,)
-
-
 def experts_of(phase: Phase) -> tuple[Experts, ...]:
     """The mixtures of `phase`, whose matrices are packed one by one."""
     return tuple(op for op in operations(phase) if isinstance(op, Experts))
@@ -128,10 +105,6 @@ def _ups(op: Experts) -> list[PackedMatrix]:
 
 def _downs(op: Experts) -> list[PackedMatrix]:
     return [stacked(down) for down in op.down]
-
-
-def _norms(norm: Norm | None) -> tuple[Norm, ...]:
-    return () if norm is None else (norm,)
 
 
 def matrices_of(phases: Sequence[Phase], workers: int) -> list[PackedMatrix | None]:

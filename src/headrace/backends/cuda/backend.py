@@ -34,8 +34,16 @@ from headrace.backends.cuda.launches import (
     can_fuse,
 )
 from headrace.backends.cuda.memory import Fill, Memory, fill_from
-from headrace.backends.cuda.operations import Operations, Rows, Sequence, slots_of, times
+from headrace.backends.cuda.operations import (
+    Operations,
+    Rows,
+    Sequence,
+    check_known,
+    slots_of,
+    times,
+)
 from headrace.backends.cuda.tiling import tiling
+from headrace.backends.footprint import DEVICE_SPARE_BYTES
 from headrace.backends.repeat import check_repeatable, repeat
 from headrace.errors import BackendError
 from headrace.model.lowering import Single, lower
@@ -44,7 +52,6 @@ from headrace.model.program import Head, Program, Tap
 _ROW_COUNTS = (1, 2, 4, 8, 16)
 _SPLIT_TOKENS = 64  # attention.TILE: the least a split has
 _STEPS = 64  # of one call on the device; more are made in pieces
-_SPARE_BYTES = 2 << 30  # chosen: what loading leaves for buffers, prompts and the library's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,27 +102,26 @@ class CudaBackend:
         num_blocks: int,
         fill: Fill | None = None,
         tilings: Tilings = tiling,
-        uses_pdl: bool = True,
-        triggers_first: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Copy `weights` to the device, or let `fill` write them there.
 
-        `tilings` cuts the products; `uses_pdl` False keeps each kernel until the one before has
-        ended, `triggers_first` says how early it lets its successor in. `progress` hears of bytes copied and of all. Raises KernelMissing without a GPU, and
+        `tilings` cuts the products. `progress` hears of bytes copied and of all. Raises
+        KernelMissing without a GPU or for a program with operations that are not built here, and
         BackendError when a tensor does not have the shape the program asks for or is no bf16
         matrix, or the device has no room.
         """
         self._device = open_device()
+        check_known(program)
         self._name = self._device.torch_name
-        self._pdl = self._device.has_pdl and uses_pdl
+        self._pdl = self._device.has_pdl
         self._program = program
         self._num_blocks = num_blocks
         self._phases = lower(program)
         self._fused = can_fuse(program, self._phases)
         total = 2 * program.num_parameters
         fill = fill or fill_from(weights or {}, total, progress)
-        needed = total + num_blocks * BLOCK_TOKENS * program.kv_bytes_per_token + _SPARE_BYTES
+        needed = total + num_blocks * BLOCK_TOKENS * program.kv_bytes_per_token + DEVICE_SPARE_BYTES
         try:
             self._memory = Memory(
                 program,
@@ -123,7 +129,7 @@ class CudaBackend:
                 fill,
                 num_blocks=num_blocks,
                 device=self._name,
-                is_embedding_on_host=0 < self._device.free_bytes < needed,
+                is_embedding_on_host=self._device.free_bytes < needed,
             )
             self._state = State(program, self._name, _STEPS)
         except torch.cuda.OutOfMemoryError as error:
@@ -139,7 +145,6 @@ class CudaBackend:
             self._state,
             device=self._name,
             tilings=tilings,
-            triggers_first=triggers_first,
         )
         self._recorded: dict[tuple[int, int, bool], _Recorded] = {}
         self._pool: tuple[int, int] | None = None

@@ -26,6 +26,7 @@ from headrace.model.lowering import (
     NormLinear,
     Phase,
     Single,
+    operations,
 )
 from headrace.model.program import (
     Add,
@@ -34,7 +35,6 @@ from headrace.model.program import (
     Op,
     Program,
     Tap,
-    Weight,
     op_weights,
     reads,
     writes,
@@ -47,7 +47,7 @@ _FEW_ROWS, _MANY_ROWS = 4, 8  # of a group
 _TILE = 1024  # values of a row that `embed` and `prepare` take at a time
 _MOST_GROUP = 16  # query heads per kv head that one program attends with
 
-Tilings = Callable[[int, int, int, int], Tiling]  # of outputs, inputs, matrices, rows
+Tilings = Callable[[int, int, int], Tiling]  # of outputs, inputs, matrices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,12 @@ def _is_recordable(program: Program, phase: Phase) -> bool:
             plain = all(rope.part is None and not rope.interleaved for rope in ropes)
             whole = program.kv[attend.layer].value_dim is None and phase.append.v is not None
             both = turned in (set(), {attend.q, phase.append.k})
-            return same and plain and whole and both and attend.heads <= (
-                _MOST_GROUP * attend.kv_heads
+            return (
+                same
+                and plain
+                and whole
+                and both
+                and attend.heads <= (_MOST_GROUP * attend.kv_heads)
             )
         case Single(op=op):
             return isinstance(op, Norm | Add | Linear | Tap) or not (
@@ -153,10 +157,7 @@ class Planner:
         *,
         device: str,
         tilings: Tilings = tiling,
-        triggers_first: bool = True,
     ) -> None:
-        """`triggers_first`: products let the next kernel in before they wait themselves."""
-        self._triggers_first = triggers_first
         self._program = program
         self._phases = phases
         self._memory = memory
@@ -235,17 +236,17 @@ class Planner:
     def _linears(self, phase: NormLinear) -> None:
         linears = phase.linears
         split = self._prepared(linears[0].inp, phase.norm)
-        weights = tuple(linear.weight for linear in linears)
         outs = tuple(linear.out for linear in linears)
         if outs not in self._joined:
-            self._joined[outs] = self._zeros(ROWS, sum(weight.shape[0] for weight in weights))
+            width = sum(linear.weight.shape[0] for linear in linears)
+            self._joined[outs] = self._zeros(ROWS, width)
         joined, first = self._joined[outs], 0
         for linear in linears:
             end = first + linear.weight.shape[0]
             self._views[linear.out] = joined[:, first:end]
             self._splits.pop(linear.out, None)
             first = end
-        self._linear("qkv", split, phase.norm, weights, self._bias(linears), joined)
+        self._linear("qkv", split, phase.norm, linears, joined)
 
     def _residual(self, i: int, phase: LinearResidual) -> None:
         out = phase.add.out
@@ -256,8 +257,7 @@ class Planner:
             name,
             split,
             None,
-            (phase.linear.weight,),
-            self._bias((phase.linear,)),
+            (phase.linear,),
             self._own(out),
             adds=True,
             following=(self._split(out), norm) if follows else None,
@@ -270,16 +270,16 @@ class Planner:
         name: str,
         split: _Split,
         norm: Norm | None,
-        weights: tuple[Weight, ...],
-        bias: torch.Tensor | None,
+        linears: tuple[Linear, ...],
         out: torch.Tensor,
         *,
         adds: bool = False,
         following: tuple[_Split, Norm | None] | None = None,
     ) -> None:
-        matrix = self._memory.stack(weights)
+        matrix = self._memory.stack(tuple(linear.weight for linear in linears))
+        bias = self._bias(linears)
         N, K = matrix.shape
-        cut = self._tilings(N, K, 1, self._rows)
+        cut = self._tilings(N, K, 1)
         tiles = -(-N // cut.outputs)
         after = following[0] if following else split
         self._launch(
@@ -301,7 +301,7 @@ class Planner:
             HAS_BIAS=bias is not None,
             ADDS=adds,
             NEXT=following is not None,
-            FIRST=self._triggers_first and adds,  # attention, which follows others, reads more
+            FIRST=adds,  # attention, which follows others, reads more
             **self._normed(split, norm),
             **cut.constants(),
         )
@@ -314,7 +314,7 @@ class Planner:
         follows = self._follows(i, out)[0] and not self._is_read_later(i + 2, out)
         gate, up = self._memory.matrix(phase.gate.weight), self._memory.matrix(phase.up.weight)
         N, K = gate.shape
-        cut = self._tilings(N, K, 2, self._rows)
+        cut = self._tilings(N, K, 2)
         after = self._split(out)
         has_bias = phase.gate.bias is not None or phase.up.bias is not None
         self._launch(
@@ -336,7 +336,7 @@ class Planner:
             HAS_BIAS=has_bias,
             GELU=phase.activate.function == "gelu_tanh",
             NEXT=follows,
-            FIRST=self._triggers_first,
+            FIRST=True,
             **self._normed(split, phase.norm),
             **cut.constants(),
         )
@@ -396,7 +396,7 @@ class Planner:
         split = self._prepared(phase.head.inp if phase.norm is None else phase.norm.inp, phase.norm)
         matrix = self._memory.matrix(phase.head.weight)
         N, K = matrix.shape
-        cut = self._tilings(N, K, 1, self._rows)
+        cut = self._tilings(N, K, 1)
         tiles = -(-N // cut.outputs)
         score = self._shared("score", tiles * ROWS, torch.float64)
         token = self._shared("token", tiles * ROWS, torch.int32)
@@ -417,7 +417,7 @@ class Planner:
             positions=self._state.positions,
             K=K,
             N=N,
-            FIRST=self._triggers_first,
+            FIRST=True,
             **self._normed(split, phase.norm),
             **cut.constants(),
         )
@@ -465,7 +465,9 @@ class Planner:
             if written is not None:
                 self._splits.pop(written, None)
         shown = {name: view[: self._rows] for name, view in self._views.items()}
-        size = sum(self._memory.matrix(w).nbytes for op in ops for w in op_weights(op) if len(w.shape) > 1)
+        size = sum(
+            self._memory.matrix(w).nbytes for op in ops for w in op_weights(op) if len(w.shape) > 1
+        )
         self._made.append(
             Call(phase=name, operations=self._operations, ops=ops, buffers=shown, read_bytes=size)
         )
@@ -542,7 +544,7 @@ class Planner:
                 return False, None
 
     def _is_read_later(self, i: int, name: str) -> bool:
-        for op in (op for phase in self._phases[i:] for op in operations_of(phase)):
+        for op in (op for phase in self._phases[i:] for op in operations(phase)):
             if name in reads(op):
                 return True
             if writes(op) == name:
@@ -568,9 +570,7 @@ class Planner:
             return self._shared("ones", 1 << 15).fill_(1.0)
         return self._memory.vector(norm.weight, norm.offset)
 
-    def _bias(
-        self, linears: Sequence[Linear], *, zeros: bool = False
-    ) -> torch.Tensor | None:
+    def _bias(self, linears: Sequence[Linear], *, zeros: bool = False) -> torch.Tensor | None:
         if not zeros and all(linear.bias is None for linear in linears):
             return None
         parts = [
@@ -584,9 +584,7 @@ class Planner:
             self._scratch[key] = torch.cat(parts)
         return self._scratch[key]
 
-    def _shared(
-        self, name: str, size: int, dtype: torch.dtype = torch.float32
-    ) -> torch.Tensor:
+    def _shared(self, name: str, size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Scratch of that name, at least `size` numbers, the same for all layers."""
         key = f"{name} {size}"
         if key not in self._scratch:
@@ -595,30 +593,6 @@ class Planner:
 
     def _zeros(self, *shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.float32, device=self._device)
-
-
-def operations_of(phase: Phase) -> tuple[Op, ...]:
-    """The operations of a phase, in order."""
-    match phase:
-        case EmbedRows():
-            return (phase.embed,)
-        case NormLinear():
-            return (*([phase.norm] if phase.norm else []), *phase.linears)
-        case Attention():
-            return (*phase.ropes, phase.append, phase.attend)
-        case LinearResidual():
-            return (phase.linear, phase.add, *([phase.tap] if phase.tap else []))
-        case GatedMlp():
-            norm = [phase.norm] if phase.norm else []
-            return (*norm, phase.gate, phase.up, phase.activate)
-        case MixtureMlp():
-            return phase.norm, phase.router, phase.route, phase.experts
-        case HeadSample():
-            return phase.norm, phase.head
-        case Single():
-            return (phase.op,)
-        case _:
-            return (phase.linear,)
 
 
 def _power_of_two(number: int) -> int:

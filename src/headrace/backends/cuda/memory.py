@@ -170,10 +170,11 @@ def _tensor(stored: Stored, *, is_vector: bool) -> torch.Tensor:
 
 
 def _stacked(program: Program, phases: Sequence[Phase]) -> list[tuple[Weight, ...]]:
-    stacks: list[tuple[Weight, ...]] = []
-    for phase in phases:
-        if isinstance(phase, NormLinear):
-            stacks.append(tuple(linear.weight for linear in phase.linears))
+    stacks = [
+        tuple(linear.weight for linear in phase.linears)
+        for phase in phases
+        if isinstance(phase, NormLinear)
+    ]
     for op in program.ops:
         if isinstance(op, Experts):
             stacks += [op.gate, op.up, op.down]

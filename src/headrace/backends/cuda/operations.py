@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.cuda.memory import Memory
+from headrace.errors import KernelMissing
 from headrace.model.program import (
     Activate,
     Add,
@@ -29,7 +30,21 @@ from headrace.model.program import (
     Rope,
     Route,
     Tap,
+    op_weights,
+    variations,
 )
+
+# The optional fields of each operation that are built here.
+_KNOWN: Mapping[type[Op], frozenset[str]] = {
+    Embed: frozenset({"scale"}),
+    Norm: frozenset({"offset", "heads", "rest"}),
+    Linear: frozenset({"bias"}),
+    HeadLinear: frozenset({"transposed"}),
+    Rope: frozenset({"part", "interleaved", "scale"}),
+    Attend: frozenset({"window", "value_dim"}),
+    Activate: frozenset({"function"}),
+    Route: frozenset({"normalised"}),
+}
 
 Buffers = Mapping[str, torch.Tensor]  # name -> [T, width] float32; views of larger ones, maybe
 
@@ -58,6 +73,19 @@ class Rows:
     sequences: tuple[Sequence, ...] = ()
 
 
+def check_known(program: Program) -> None:
+    """Raise KernelMissing when the program asks for what is not built here."""
+    for op in program.ops:
+        unknown = sorted(variations(op) - _KNOWN.get(type(op), frozenset()))
+        parts = any(w.scales or w.stack or w.transposed or w.row_step > 1 for w in op_weights(op))
+        if unknown or parts:
+            what = f"'{unknown[0]}' of {type(op).__name__}" if unknown else "packed experts"
+            raise KernelMissing(
+                f"The cuda backend has no {what} yet, which {program.architecture} needs: "
+                "serve it with 'engine.backend' cpu."
+            )
+
+
 class Operations:
     """Runs single operations of a program."""
 
@@ -81,7 +109,9 @@ class Operations:
             case Activate():
                 gate = buffers[op.gate]
                 is_silu = op.function == "silu"
-                made = functional.silu(gate) if is_silu else functional.gelu(gate, approximate="tanh")
+                made = (
+                    functional.silu(gate) if is_silu else functional.gelu(gate, approximate="tanh")
+                )
                 buffers[op.out].copy_(made * buffers[op.up])
             case Route():
                 _route(op, buffers[op.inp], buffers[op.out])

@@ -216,9 +216,7 @@ def linear(
         found = _squares(squares, group, n_rows, GROUP, SQUARES, PADDED)
     if ADDS:
         before = tl.load(out + row * N + n, mask=where, other=0.0)
-    value = _products(
-        x, w, first, group, tile, n_rows, K, N, GROUP, BN, PARTS, BK, STAGES, AHEAD
-    )
+    value = _products(x, w, first, group, tile, n_rows, K, N, GROUP, BN, PARTS, BK, STAGES, AHEAD)
     if SQUARES > 0:
         value *= _factor(found, eps, K, GROUP)
     if HAS_BIAS:
@@ -372,9 +370,7 @@ def head(
     first = _first_step(w, tile, K, N, BN, PARTS, BK, AHEAD)
     begin(PDL, FIRST)
     found = _squares(squares, group, n_rows, GROUP, SQUARES, PADDED)
-    value = _products(
-        x, w, first, group, tile, n_rows, K, N, GROUP, BN, PARTS, BK, STAGES, AHEAD
-    )
+    value = _products(x, w, first, group, tile, n_rows, K, N, GROUP, BN, PARTS, BK, STAGES, AHEAD)
     value *= _factor(found, eps, K, GROUP)
     n = (tile * BN + tl.arange(0, BN))[:, None]
     rows = group * GROUP + tl.arange(0, GROUP)

@@ -1,4 +1,4 @@
-"""Draws with thresholds, biases and masks, on the device; `backends.sampling` defines what it gives.
+"""Draws with thresholds, biases and masks, on the device, as `backends.sampling` defines them.
 
 Rows with nothing but a temperature are drawn by the head kernel itself and do not come here.
 """
@@ -18,9 +18,9 @@ _MASK = (1 << 64) - 1
 
 def is_plain(sampling: Sampling) -> bool:
     """Whether the head kernel draws such rows."""
-    has_thresholds = (
-        (sampling.top_k > 0) | (sampling.top_p < 1.0) | (sampling.min_p > 0.0)
-    ) & (sampling.temperature > 0.0)
+    has_thresholds = ((sampling.top_k > 0) | (sampling.top_p < 1.0) | (sampling.min_p > 0.0)) & (
+        sampling.temperature > 0.0
+    )
     return not (
         bool(has_thresholds.any()) or len(sampling.bias_ids) > 0 or len(sampling.mask_rows) > 0
     )
