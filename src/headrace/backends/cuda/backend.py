@@ -286,10 +286,11 @@ class CudaBackend:
         last = positions + np.int32(batch.steps - 1)
         in_order = np.array_equal(batch.sample_rows, np.arange(len(positions)))
         same_blocks = (last // BLOCK_TOKENS == (positions - 1) // BLOCK_TOKENS).all()
+        has_room = end + batch.steps <= _STEPS and int(last.max()) < self._program.max_positions
         one_each = (np.diff(batch.row_sequence) != 0).all()
         key = self._key_of(len(positions), int(last.max()), is_plain=True)
         recorded = self._recorded.get(key)
-        if not (in_order and same_blocks and one_each and recorded) or end + batch.steps > _STEPS:
+        if not (in_order and same_blocks and one_each and has_room) or recorded is None:
             return False
         for _ in range(batch.steps):
             self._replay(recorded)

@@ -29,12 +29,15 @@ from headrace.model.lowering import (
     operations,
 )
 from headrace.model.program import (
-    Add,
+    AppendKv,
+    Attend,
+    Embed,
+    Head,
     Linear,
     Norm,
     Op,
     Program,
-    Tap,
+    Rope,
     op_weights,
     reads,
     writes,
@@ -130,17 +133,10 @@ def _is_recordable(program: Program, phase: Phase) -> bool:
             plain = all(rope.part is None and not rope.interleaved for rope in ropes)
             whole = program.kv[attend.layer].value_dim is None and phase.append.v is not None
             both = turned in (set(), {attend.q, phase.append.k})
-            return (
-                same
-                and plain
-                and whole
-                and both
-                and attend.heads <= (_MOST_GROUP * attend.kv_heads)
-            )
-        case Single(op=op):
-            return isinstance(op, Norm | Add | Linear | Tap) or not (
-                {"Rope", "AppendKv", "Attend", "Embed", "Head"} & {type(op).__name__}
-            )
+            fits = attend.heads <= _MOST_GROUP * attend.kv_heads
+            return same and plain and whole and both and fits
+        case Single(op=op):  # these look at positions, which the host of a replay has not
+            return not isinstance(op, Rope | AppendKv | Attend | Embed | Head)
         case _:
             return True
 
