@@ -10,6 +10,7 @@ import typer
 from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from headrace import config as settings
 from headrace.backends.host import Host, read_host, read_memory
@@ -61,7 +62,7 @@ def doctor(
     for title, values in facts.items():
         table = Table(title=title, title_justify="left", show_header=False)
         for name, value in values.items():
-            table.add_row(name.replace("_", " "), _show(value))
+            table.add_row(name.replace("_", " "), Text(_show(value)))
         console.print(table)
     if speeds:
         console.print(_table(speeds))
