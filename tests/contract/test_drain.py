@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from asyncio import Task
 from dataclasses import replace
 from pathlib import Path
+from socket import socket
 
 import httpx
 
@@ -33,16 +35,24 @@ def slow_provider() -> LocalProvider:
     return LocalProvider({"slow": LocalModel(replace(model, name="slow"), client)})
 
 
+async def serving(
+    provider: LocalProvider, home: Path, *, drain_s: float
+) -> tuple[HttpServer, socket, Task[None]]:
+    """A server that is ready, where it listens, and its run."""
+    await provider.start()
+    app = build_app(provider, None, Config(home=home), SystemClock())
+    is_ready = asyncio.Event()
+    server = HttpServer(app, drain_s=drain_s, on_ready=is_ready.set, on_limit=provider.stop)
+    sock = bind("127.0.0.1", 0)
+    running = asyncio.create_task(server.run(sock))
+    await is_ready.wait()
+    return server, sock, running
+
+
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Path) -> None:
     async def scenario() -> list[str]:
         provider = slow_provider()
-        await provider.start()
-        app = build_app(provider, None, Config(home=tmp_path), SystemClock())
-        is_ready = asyncio.Event()
-        server = HttpServer(app, drain_s=0.05, on_ready=is_ready.set, on_limit=provider.stop)
-        sock = bind("127.0.0.1", 0)
-        running = asyncio.create_task(server.run(sock))
-        await is_ready.wait()
+        server, sock, running = await serving(provider, tmp_path, drain_s=0.05)
         lines: list[str] = []
         url = f"{address(sock)}/v1/chat/completions"
         async with httpx.AsyncClient() as client, client.stream("POST", url, json=CHAT) as answer:
@@ -66,13 +76,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_path: Pat
 def test_who_comes_while_it_drains_is_told_so_and_the_stream_goes_on(tmp_path: Path) -> None:
     async def scenario() -> tuple[list[str], list[httpx.Response]]:
         provider = slow_provider()
-        await provider.start()
-        app = build_app(provider, None, Config(home=tmp_path), SystemClock())
-        is_ready = asyncio.Event()
-        server = HttpServer(app, drain_s=60, on_ready=is_ready.set, on_limit=provider.stop)
-        sock = bind("127.0.0.1", 0)
-        running = asyncio.create_task(server.run(sock))
-        await is_ready.wait()
+        server, sock, running = await serving(provider, tmp_path, drain_s=60)
         lines: list[str] = []
         told: list[httpx.Response] = []
         url = address(sock)
@@ -104,13 +108,7 @@ def test_who_comes_while_it_drains_is_told_so_and_the_stream_goes_on(tmp_path: P
 def test_a_second_stop_does_not_wait_for_the_stream(tmp_path: Path) -> None:
     async def scenario() -> list[str]:
         provider = slow_provider()
-        await provider.start()
-        app = build_app(provider, None, Config(home=tmp_path), SystemClock())
-        is_ready = asyncio.Event()
-        server = HttpServer(app, drain_s=3_600, on_ready=is_ready.set, on_limit=provider.stop)
-        sock = bind("127.0.0.1", 0)
-        running = asyncio.create_task(server.run(sock))
-        await is_ready.wait()
+        server, sock, running = await serving(provider, tmp_path, drain_s=3_600)
         lines: list[str] = []
         url = f"{address(sock)}/v1/chat/completions"
         async with httpx.AsyncClient() as client, client.stream("POST", url, json=CHAT) as answer:
