@@ -3,9 +3,11 @@
 `make test-cuda` runs what is marked `gpu`, in an environment with PyTorch and Triton.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from headrace.backends.registry import load_backend
 from headrace.backends.sampling import sample
 from headrace.errors import BackendError, KernelMissing
 from headrace.model.program import Program
+from headrace.model.registry import build_program
 from tests.backends.cpu_cases import SHAPES, calm_weights
 from tests.golden_cases import CASES, load_case, open_case
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
@@ -330,3 +333,52 @@ def test_a_batch_out_of_range_is_refused() -> None:
     ):
         with pytest.raises(BackendError, match="not valid"):
             ours.step(wrong)
+
+
+def wide_program() -> Program:
+    """Small, but of whole pieces for the kernel that stays."""
+    return build_program(
+        {
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 499,
+            "hidden_size": 1024,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 4,
+            "head_dim": 64,
+            "max_position_embeddings": 512,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 5e5,
+            "tie_word_embeddings": False,
+        }
+    )
+
+
+@pytest.mark.gpu
+def test_a_chain_stands_for_the_products_between_two_attentions() -> None:
+    from headrace.backends.cuda import persistent
+    from headrace.backends.cuda.launches import Launch
+
+    program = wide_program()
+    backend = cuda(program, calm_weights(program))
+    launches = backend.launches(1, 20)
+    chained = persistent.Chains(3, "cpu").chained(launches)
+    layers = ["attention", "chain"] * 3
+    assert [x.phase for x in chained] == ["embed", "first qkv", *layers, "head", "draw"]
+    assert sum(x.read_bytes for x in chained) == sum(x.read_bytes for x in launches)
+    kernel: Any = persistent.chain
+    for launch in chained:
+        if isinstance(launch, Launch) and launch.kernel is kernel:
+            assert set(launch.arguments) | {"PDL"} == set(kernel.arg_names)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("columns", [8, 16])
+def test_the_kernel_that_stays_compiles_for_hopper_within_a_multiprocessor(columns: int) -> None:
+    """What the interpreter cannot run: at Llama-3.1-8B's shape, for real, without a card."""
+    script = [sys.executable, "-m", "tests.backends.compiled_chain", str(columns)]
+    command = ["env", "-u", "TRITON_INTERPRET", *script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 0 < int(done.stdout) <= 227 << 10

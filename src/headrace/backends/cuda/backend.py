@@ -42,6 +42,7 @@ from headrace.backends.cuda.operations import (
     slots_of,
     times,
 )
+from headrace.backends.cuda.persistent import Chains
 from headrace.backends.cuda.tiling import tiling
 from headrace.backends.footprint import DEVICE_SPARE_BYTES
 from headrace.backends.repeat import check_repeatable, repeat
@@ -102,14 +103,16 @@ class CudaBackend:
         num_blocks: int,
         fill: Fill | None = None,
         tilings: Tilings = tiling,
+        is_persistent: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Copy `weights` to the device, or let `fill` write them there.
 
-        `tilings` cuts the products. `progress` hears of bytes copied and of all. Raises
-        KernelMissing without a GPU or for a program with operations that are not built here, and
-        BackendError when a tensor does not have the shape the program asks for or is no bf16
-        matrix, or the device has no room.
+        `tilings` cuts the products. With `is_persistent` the products between two attentions are
+        one kernel where that fits (`persistent`: not the faster way yet). `progress` hears of bytes
+        copied and of all. Raises KernelMissing without a GPU or for a program with operations that
+        are not built here, and BackendError when a tensor does not have the shape the program asks
+        for or is no bf16 matrix, or the device has no room.
         """
         self._device = open_device()
         check_known(program)
@@ -146,6 +149,9 @@ class CudaBackend:
             device=self._name,
             tilings=tilings,
         )
+        self._chains: Chains | None = None
+        if self._device.has_pdl and is_persistent:
+            self._chains = Chains(self._device.multiprocessors, self._name)
         self._recorded: dict[tuple[int, int, bool], _Recorded] = {}
         self._pool: tuple[int, int] | None = None
         is_pinned = self._name == "cuda"
@@ -308,6 +314,8 @@ class CudaBackend:
         key = rows, splits, is_plain
         if key not in self._recorded:
             launches = self._planner.launches(rows, splits)
+            if self._chains is not None:
+                launches = self._chains.chained(launches)
             launches = launches if is_plain else launches[:-1]  # without the kernel that draws
             self._recorded[key] = _Recorded(launches=launches, graph=self._graph(launches))
         return self._recorded[key]
