@@ -34,6 +34,7 @@ from headrace.backends.cuda.launches import (
     can_fuse,
 )
 from headrace.backends.cuda.memory import Fill, Memory, fill_from
+from headrace.backends.cuda.mixture import ExpertTilings, joined
 from headrace.backends.cuda.operations import (
     Operations,
     Rows,
@@ -44,7 +45,7 @@ from headrace.backends.cuda.operations import (
 )
 from headrace.backends.cuda.persistent import Chains
 from headrace.backends.cuda.tiling import tiling
-from headrace.backends.footprint import DEVICE_SPARE_BYTES
+from headrace.backends.footprint import DEVICE_SPARE_BYTES, stored_bytes
 from headrace.backends.repeat import check_repeatable, repeat
 from headrace.errors import BackendError
 from headrace.model.lowering import Single, lower
@@ -112,7 +113,7 @@ class CudaBackend:
         one kernel where that fits (`persistent`: not the faster way yet). `progress` hears of bytes
         copied and of all. Raises KernelMissing without a GPU or for a program with operations that
         are not built here, and BackendError when a tensor does not have the shape the program asks
-        for or is no bf16 matrix, or the device has no room.
+        for, is no bf16 matrix or MXFP4 beyond the kernels' range, or the device has no room.
         """
         self._device = open_device()
         check_known(program)
@@ -120,9 +121,9 @@ class CudaBackend:
         self._pdl = self._device.has_pdl
         self._program = program
         self._num_blocks = num_blocks
-        self._phases = lower(program)
+        self._phases = joined(lower(program))
         self._fused = can_fuse(program, self._phases)
-        total = 2 * program.num_parameters
+        total = stored_bytes(program)
         fill = fill or fill_from(weights or {}, total, progress)
         needed = total + num_blocks * BLOCK_TOKENS * program.kv_bytes_per_token + DEVICE_SPARE_BYTES
         try:
@@ -222,9 +223,11 @@ class CudaBackend:
         assert recorded.graph is not None
         return recorded.graph
 
-    def forget(self) -> None:
-        """Plan and record anew from now on: `tilings` may say something else."""
+    def forget(self, *, expert_tilings: ExpertTilings | None = None) -> None:
+        """Plan and record anew from now on: `tilings` may say something else, or experts' do."""
         self._ahead = None
+        if expert_tilings is not None:
+            self._planner.expert_tilings = expert_tilings
         self._recorded.clear()
 
     # --- a few rows: the recorded step ---------------------------------------------------------
