@@ -6,7 +6,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from headrace.accounts import Account
-from headrace.accounts.account import KeyLimits
+from headrace.accounts.account import UNLIMITED, KeyLimits
 from headrace.accounts.roles import DEFAULT_ORGANISATION
 from headrace.admission.limiter import Ask, Hold, Limiter
 from headrace.admission.limits import NO_LIMITS, Cost, Limits, Standing
@@ -150,12 +150,13 @@ class Desk:
         return self._limiter.standings(self._ask(account, model, 0, 0))
 
     def _ask(self, account: Account, model: str, prompt_tokens: int, output_tokens: int) -> Ask:
+        is_held = account.limits is not UNLIMITED and not self._is_open
         return Ask(
             organisation_id=_pooled(account.organisation_id, account.key_id),
             key_id=account.key_id,
             model=model,
             of_organisation=self._limits[account.tier.value],
-            of_key=NO_LIMITS if self._is_open else _limits_of_key(account.limits),
+            of_key=_limits_of_key(account.limits) if is_held else NO_LIMITS,
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
         )

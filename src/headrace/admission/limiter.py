@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
-from headrace.admission.limits import NO_LIMITS, SPAN_NS, Cost, Limits, Span, Standing, Unit
+from headrace.admission.limits import (
+    NO_LIMITS,
+    SPAN_NS,
+    UNITS,
+    Cost,
+    Limits,
+    Span,
+    Standing,
+    Unit,
+    name_of,
+)
 from headrace.admission.windows import NANO, Bucket, Calendar, Day, Window
 from headrace.clock import Clock
 from headrace.errors import RateLimited, RequestTooLarge
@@ -102,20 +112,21 @@ class Limiter:
         prompt that no waiting would let pass.
         """
         now_ns = self._now_ns()
-        pools = tuple(self._pools_of(ask, now_ns))
+        pools = self._pools_of(ask, now_ns)
         tokens, refusal = _weighed(pools, ask, now_ns)
         if refusal is not None:
             raise refusal
+        cost = Cost(1, tokens, tokens)
         for pool in pools:
             pool.running += 1
             pool.queued += 1
-            pool.take(Cost(1, tokens, tokens), now_ns)
+            pool.take(cost, now_ns)
         return Hold(self, pools, tokens)
 
     def obstacle(self, ask: Ask) -> RateLimited | None:
         """What `reserve` would raise now, without taking anything. Raises RequestTooLarge."""
         now_ns = self._now_ns()
-        return _weighed(tuple(self._pools_of(ask, now_ns)), ask, now_ns)[1]
+        return _weighed(self._pools_of(ask, now_ns), ask, now_ns)[1]
 
     def take(self, pools: "tuple[_Pool, ...]", more: Cost) -> None:
         """More of a request that runs; negative: less."""
@@ -127,20 +138,25 @@ class Limiter:
     def standings(self, ask: Ask) -> list[Standing]:
         """How all limits of a request stand; of two of one name, the one with less left."""
         now_ns = self._now_ns()
+        pools = self._pools_of(ask, now_ns)
+        if len(pools) == 1:
+            return list(pools[0].standings(now_ns))
         found: dict[str, Standing] = {}
-        for pool in self._pools_of(ask, now_ns):
+        for pool in pools:
             for standing in pool.standings(now_ns):
                 known = found.get(standing.name)
                 if known is None or standing.remaining < known.remaining:
                     found[standing.name] = standing
         return list(found.values())
 
-    def _pools_of(self, ask: Ask, now_ns: int) -> "Iterator[_Pool]":
+    def _pools_of(self, ask: Ask, now_ns: int) -> "tuple[_Pool, ...]":
+        pools: tuple[_Pool, ...] = ()
         if ask.of_organisation is not NO_LIMITS:
             name = ("organisation", ask.organisation_id, ask.model)
-            yield self._pool(name, ask.of_organisation, now_ns)
+            pools = (self._pool(name, ask.of_organisation, now_ns),)
         if ask.of_key is not NO_LIMITS:
-            yield self._pool(("key", ask.key_id), ask.of_key, now_ns)
+            pools += (self._pool(("key", ask.key_id), ask.of_key, now_ns),)
+        return pools
 
     def _pool(self, name: tuple[str, ...], limits: Limits, now_ns: int) -> "_Pool":
         pool = self._pools.get(name)
@@ -176,6 +192,8 @@ def _weighed(pools: "tuple[_Pool, ...]", ask: Ask, now_ns: int) -> tuple[int, Ra
         tokens = min(tokens, pool.most_tokens(ask.prompt_tokens))
     worst: RateLimited | None = None
     for pool in pools:
+        if pool.has_room(tokens, now_ns):
+            continue
         found = pool.obstacle(tokens, now_ns)
         if found is not None and (worst is None or found.wait_s > worst.wait_s):
             worst = found
@@ -188,11 +206,12 @@ _DayEnd = Callable[[int], int]
 class _Pool:
     """The windows of one organisation and model, or of one key."""
 
-    __slots__ = ("_most_tokens", "_whose", "_windows", "limits", "queued", "running")
+    __slots__ = ("_counted", "_most_tokens", "_whose", "_windows", "limits", "queued", "running")
 
     def __init__(self, whose: str, limits: Limits, day_end_ns: "_DayEnd", now_ns: int) -> None:
         self._whose = whose
         self._windows: dict[tuple[Unit, Span], Window] = {}
+        self._counted: tuple[tuple[int, Window, str, Span], ...] = ()  # unit, window, name, span
         self._most_tokens = 1 << 62  # that a request can reserve
         self.limits = NO_LIMITS
         self.running = 0
@@ -212,6 +231,10 @@ class _Pool:
             if known is not None:
                 window.take(min(known.used(now_ns), 2 * limit), now_ns)
             self._windows[unit, span] = window
+        self._counted = tuple(
+            (UNITS.index(unit), window, name_of(unit, span), span)
+            for (unit, span), window in self._windows.items()
+        )
         tokens = [w.limit for (unit, _), w in self._windows.items() if unit != "requests"]
         self._most_tokens = min(tokens, default=1 << 62)
         self.limits = limits
@@ -226,6 +249,18 @@ class _Pool:
                 param="messages",
             )
         return least
+
+    def has_room(self, tokens: int, now_ns: int) -> bool:
+        """Whether nothing is in the way of a request of so many tokens; `obstacle` says what is."""
+        limits = self.limits
+        if limits.concurrent_requests is not None and self.running >= limits.concurrent_requests:
+            return False
+        if limits.queued_requests is not None and self.queued >= limits.queued_requests:
+            return False
+        for unit, window, _, _ in self._counted:
+            if not window.fits(tokens if unit else 1, now_ns):
+                return False
+        return True
 
     def obstacle(self, tokens: int, now_ns: int) -> RateLimited | None:
         """The limit that is longest in the way of a request of so many tokens."""
@@ -260,18 +295,12 @@ class _Pool:
         )
 
     def take(self, cost: Cost, now_ns: int) -> None:
-        for (unit, _), window in self._windows.items():
-            taken = cost.of(unit)
+        for unit, window, _, _ in self._counted:
+            taken = cost[unit]
             if taken:
                 window.take(taken, now_ns)
 
     def standings(self, now_ns: int) -> Iterator[Standing]:
-        for (unit, span), window in self._windows.items():
-            yield Standing(
-                unit=unit,
-                span=span,
-                whose=self._whose,
-                limit=window.limit,
-                used=window.used(now_ns),
-                reset_s=window.reset_ns(now_ns) / NANO,
-            )
+        for _, window, name, span in self._counted:
+            used, reset_s = window.used(now_ns), window.reset_ns(now_ns) / NANO
+            yield Standing(name, span, self._whose, window.limit, used, reset_s)

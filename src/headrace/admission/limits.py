@@ -9,6 +9,7 @@ from headrace.admission.windows import NANO
 Unit = Literal["requests", "tokens", "uncached tokens"]
 Span = Literal["minute", "hour", "day"]
 
+UNITS: tuple[Unit, ...] = ("requests", "tokens", "uncached tokens")
 SPAN_NS = {"minute": 60 * NANO, "hour": 3_600 * NANO}
 
 
@@ -48,24 +49,17 @@ NO_LIMITS = Limits()
 
 
 class Cost(NamedTuple):
-    """What something takes of each kind of limit."""
+    """What something takes of each kind of limit, in the order of `UNITS`."""
 
     requests: int
     tokens: int
     uncached_tokens: int
 
-    def of(self, unit: Unit) -> int:
-        """Of one kind."""
-        if unit == "tokens":
-            return self.tokens
-        return self.requests if unit == "requests" else self.uncached_tokens
 
+class Standing(NamedTuple):
+    """How one limit stands. Each answer has some: a tuple costs a fifth of a frozen record."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How one limit stands."""
-
-    unit: Unit
+    name: str  # as headers call it
     span: Span
     whose: str  # "organisation" or "key"
     limit: int
@@ -77,9 +71,7 @@ class Standing:
         """Units left, never below 0."""
         return max(0, self.limit - self.used)
 
-    @property
-    def name(self) -> str:
-        """As headers call it."""
-        if self.unit == "uncached tokens":
-            return f"tokens-{self.span}-uncached"
-        return f"{self.unit}-{self.span}"
+
+def name_of(unit: Unit, span: Span) -> str:
+    """What headers call a limit."""
+    return f"tokens-{span}-uncached" if unit == "uncached tokens" else f"{unit}-{span}"

@@ -21,6 +21,10 @@ class Window(Protocol):
         """Units used, rounded up."""
         ...
 
+    def fits(self, cost: int, now_ns: int) -> bool:
+        """Whether `cost` units, or the whole limit if that is less, fit now."""
+        ...
+
     def wait_ns(self, cost: int, now_ns: int) -> int:
         """Until `cost` units (at most the limit) would fit; 0: they do now."""
         ...
@@ -40,17 +44,25 @@ class Bucket:
     In any stretch of one period at most twice the limit pass: what was left, and what came in.
     """
 
-    __slots__ = ("_at_ns", "_period_ns", "_spent", "limit")
+    __slots__ = ("_at_ns", "_full", "_period_ns", "_spent", "limit")
 
     def __init__(self, limit: int, period_ns: int, now_ns: int) -> None:
         self.limit = limit
         self._period_ns = period_ns
+        self._full = limit * period_ns
         self._spent = 0  # units times nanoseconds
         self._at_ns = now_ns
 
     def used(self, now_ns: int) -> int:
         """Units used, rounded up."""
         return -(-self._spent_at(now_ns) // self._period_ns)
+
+    def fits(self, cost: int, now_ns: int) -> bool:
+        """Whether `cost` units, or the whole limit if that is less, fit now."""
+        asked = cost * self._period_ns
+        passed_ns = now_ns - self._at_ns
+        left = self._full - self._spent + (passed_ns * self.limit if passed_ns > 0 else 0)
+        return left >= (asked if asked < self._full else self._full) and self.limit > 0
 
     def wait_ns(self, cost: int, now_ns: int) -> int:
         """Until `cost` units would fit."""
@@ -59,7 +71,12 @@ class Bucket:
 
     def take(self, cost: int, now_ns: int) -> None:
         """Use `cost` units, or give them back."""
-        self._spent = max(0, self._spent_at(now_ns) + cost * self._period_ns)
+        passed_ns = now_ns - self._at_ns
+        if passed_ns > 0:
+            spent = self._spent - passed_ns * self.limit
+            self._spent = spent if spent > 0 else 0
+        spent = self._spent + cost * self._period_ns
+        self._spent = spent if spent > 0 else 0
         self._at_ns = now_ns
 
     def reset_ns(self, now_ns: int) -> int:
@@ -87,6 +104,13 @@ class Day:
         self._turn(now_ns)
         return self._used
 
+    def fits(self, cost: int, now_ns: int) -> bool:
+        """Whether `cost` units, or the whole limit if that is less, fit today."""
+        if now_ns >= self._turn_ns:
+            self._turn(now_ns)
+        limit = self.limit
+        return self._used + (cost if cost < limit else limit) <= limit and limit > 0
+
     def wait_ns(self, cost: int, now_ns: int) -> int:
         """Until `cost` units would fit: now, or when the day turns."""
         self._turn(now_ns)
@@ -94,8 +118,10 @@ class Day:
 
     def take(self, cost: int, now_ns: int) -> None:
         """Use `cost` units, or give them back; what was taken yesterday is not given back today."""
-        self._turn(now_ns)
-        self._used = max(0, self._used + cost)
+        if now_ns >= self._turn_ns:
+            self._turn(now_ns)
+        used = self._used + cost
+        self._used = used if used > 0 else 0
 
     def reset_ns(self, now_ns: int) -> int:
         """Until the day turns."""

@@ -24,6 +24,12 @@ _NAMES = {
 }
 HEADER_NAMES = tuple(name for names in _NAMES.values() for name in names)
 _RAW_NAMES = {window: tuple(name.encode() for name in names) for window, names in _NAMES.items()}
+_WITHOUT = {
+    window: list(
+        zip(_RAW_NAMES[window], (b"%d" % UNLIMITED, b"%d" % UNLIMITED, b"0.000"), strict=True)
+    )
+    for window in _ALWAYS
+}
 
 Standings = Callable[[], Sequence[Standing]]
 RawHeaders = list[tuple[bytes, bytes]]
@@ -56,15 +62,16 @@ def headers_of(standings: Sequence[Standing]) -> RawHeaders:
     """The headers that say how limits stand; of those always told, also that there is none."""
     headers: RawHeaders = []
     told: set[str] = set()
-    for each in standings:
-        told.add(each.name)
-        headers += _three(each.name, each.limit, each.remaining, each.reset_s)
+    for window, _, _, limit, used, reset_s in standings:
+        told.add(window)
+        in_all, left, reset = _RAW_NAMES[window]
+        remaining = limit - used if used < limit else 0
+        headers += (
+            (in_all, b"%d" % limit),
+            (left, b"%d" % remaining),
+            (reset, b"%.3f" % reset_s),
+        )
     for window in _ALWAYS:
         if window not in told:
-            headers += _three(window, UNLIMITED, UNLIMITED, 0.0)
+            headers += _WITHOUT[window]
     return headers
-
-
-def _three(window: str, limit: int, remaining: int, reset_s: float) -> RawHeaders:
-    values = b"%d" % limit, b"%d" % remaining, b"%.3f" % reset_s
-    return list(zip(_RAW_NAMES[window], values, strict=True))
