@@ -144,7 +144,8 @@ class Sessions:
 
     def _touch(self, digest: bytes, last_seen_unix: int) -> None:
         # At worst a session ends a little early: not worth a failed call.
-        with contextlib.suppress(StoreError), self._registry.store.changing() as tx:
+        store = self._registry.store
+        with contextlib.suppress(StoreError), store.changing(of_accounts=False) as tx:
             users.touch_session(tx, digest, last_seen_unix)
 
     def _csrf_token(self, session_id: str) -> str:

@@ -23,12 +23,13 @@ from headrace.types import Usage
 class Admission:
     """An admitted request's place: counted while it runs, settled when it ends, however it does."""
 
-    __slots__ = ("_cached_percent", "_hold", "_key_id", "_model", "_outputs")
+    __slots__ = ("_cached_percent", "_hold", "_key_id", "_model", "_outputs", "count")
 
     def __init__(
         self, hold: Hold, outputs: Outputs, key_id: str, model: str, cached_percent: int
     ) -> None:
         self._hold = hold
+        self.count = hold.count  # called for each event: without a step in between
         self._outputs = outputs
         self._key_id = key_id
         self._model = model
@@ -38,10 +39,6 @@ class Admission:
         """It runs: its prompt is used."""
         self._hold.start()
         self._hold.count(prompt_tokens)
-
-    def count(self, tokens: int) -> None:
-        """So many more tokens are about to be delivered."""
-        self._hold.count(tokens)
 
     def settle(self, used: Usage) -> None:
         """The request ended with this usage; what was reserved beyond it comes back."""

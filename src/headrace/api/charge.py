@@ -1,5 +1,6 @@
 """What a running request costs its caller, in limits and in money: counted and settled as one."""
 
+from collections.abc import Callable
 from typing import Protocol, Self
 
 from headrace.accounts import Account
@@ -31,10 +32,11 @@ class Counter(Protocol):
 class Charge:
     """All who count a request; it is over when the block is, however that ends."""
 
-    __slots__ = ("_counters",)
+    __slots__ = ("_counters", "_counts")
 
     def __init__(self) -> None:
         self._counters: list[Counter] = []
+        self._counts: list[Callable[[int], None]] = []  # bound once: they are called for each event
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +48,7 @@ class Charge:
     def add(self, counter: Counter) -> None:
         """One more who counts."""
         self._counters.append(counter)
+        self._counts.append(counter.count)
 
     def start(self, prompt_tokens: int) -> None:
         """It runs."""
@@ -54,8 +57,8 @@ class Charge:
 
     def count(self, tokens: int) -> None:
         """So many more tokens are about to be delivered."""
-        for counter in self._counters:
-            counter.count(tokens)
+        for count in self._counts:
+            count(tokens)
 
     def settle(self, used: Usage) -> None:
         """It ended, and its caller will see this usage."""

@@ -11,18 +11,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from headrace.clock import Clock
 from headrace.config import Billing, Config, MeteringConfig
-from headrace.errors import ConfigError, InsufficientCredit
+from headrace.errors import ConfigError, InsufficientCredit, StoreError
 from headrace.metering.prices import FREE, Price, PriceList
-from headrace.metering.settlement import Settled, Writer
+from headrace.metering.settlement import Settled, Writer, write
 from headrace.metering.slots import Reservation, Slots
 from headrace.store import SqliteStore, Used, ledger
 from headrace.types import Usage
 
+_PATIENCE_S = 5.0  # with a database that does not say what was spent
 _LONGEST_DAY_S = 26 * 3_600  # clocks go back an hour in autumn
 _FRONTS = 64  # server processes on one database
 NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
@@ -40,45 +42,79 @@ class Payer:
     budget_micros: int | None = None  # of the key, for a calendar month (UTC)
 
 
+class _Pot:
+    """Money of this month, or of this process, that requests reserve from and give back to."""
+
+    __slots__ = ("lease_id", "limit", "micros", "month", "whose")
+
+    def __init__(self, whose: str, *, month: float = 0.0) -> None:
+        self.whose = whose
+        self.month = month  # of a budget: when it began
+        self.limit = 0  # of a budget
+        self.lease_id = 0  # of leased credit
+        self.micros = 0  # that are left
+
+
 class Metered:
     """One request: whoever has it settles it, however the request ends."""
 
-    __slots__ = ("_is_over", "_meter", "_prompt_tokens", "_reservation", "_slot", "_tokens", "most")
+    __slots__ = (
+        "_deliver",
+        "_is_over",
+        "_meter",
+        "_prompt_tokens",
+        "_tokens",
+        "most",
+        "pots",
+        "price",
+        "reservation",
+        "slot",
+    )
 
     def __init__(
-        self, meter: "Meter", slot: int, reservation: Reservation, most_output: int
+        self,
+        meter: "Meter",
+        reservation: Reservation,
+        price: Price,
+        pots: tuple[_Pot, ...],
+        most_output: int,
     ) -> None:
+        """Takes a slot, and the money out of the pots. Raises QueueFull."""
+        self.slot = meter.slots.take(reservation)
+        self._deliver = meter.slots.count
+        for pot in pots:
+            pot.micros -= reservation.reserved_micros
+        self.reservation = reservation
+        self.price = price
+        self.pots = pots
+        self.most = most_output  # tokens of each answer that are paid for
         self._meter = meter
-        self._slot = slot
-        self._reservation = reservation
         self._prompt_tokens = 0
         self._tokens = 0
         self._is_over = False
-        self.most = most_output  # tokens of each answer that are paid for
 
     def start(self, prompt_tokens: int) -> None:
         """It runs: from now on it costs what it uses."""
         self._prompt_tokens = prompt_tokens
-        self._meter.slots.start(self._slot, prompt_tokens)
+        self._meter.slots.start(self.slot, prompt_tokens)
 
     def count(self, tokens: int) -> None:
         """So many more tokens are about to be delivered."""
         self._tokens += tokens
-        self._meter.slots.count(self._slot, self._tokens)
+        self._deliver(self.slot, self._tokens)
 
     def settle(self, used: Usage) -> None:
         """It ended, and its caller will see this usage."""
         if not self._is_over:
             self._is_over = True
-            self._meter.settle(self._slot, self._reservation, used, status="completed")
+            self._meter.settle(self, used, "completed")
 
     def release(self) -> None:
         """It is over: if it was not settled, what was delivered is what it used."""
-        if self._is_over:
-            return
-        self._is_over = True
-        used = Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._tokens)
-        self._meter.settle(self._slot, self._reservation, used, status="interrupted")
+        if not self._is_over:
+            self._is_over = True
+            used = Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._tokens)
+            self._meter.settle(self, used, "interrupted")
 
 
 class Unmetered:
@@ -133,9 +169,9 @@ class Meter:
         self._config = config
         self.prices = prices
         self._front = slots.path.name
-        self._leases: dict[str, _Lease] = {}
+        self._leases: dict[str, _Pot] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._budgets: dict[str, _Budget] = {}
+        self._budgets: dict[str, _Pot] = {}
         self._writer = Writer(store, slots)
         self._closes_store = False
 
@@ -190,7 +226,7 @@ class Meter:
         """Write what is outstanding, and give leased credit back; the next start does the rest."""
         self._writer.close()
         try:
-            with self._store.changing() as tx:
+            with self._store.changing(of_accounts=False) as tx:
                 ledger.close_leases_of(tx, self._front)
         finally:
             self.slots.close()
@@ -222,7 +258,7 @@ class Meter:
 
     async def flush(self) -> None:
         """Until all that ended before is on the disk."""
-        await asyncio.to_thread(self._writer.flush)
+        await asyncio.wrap_future(self._writer.after_all(lambda: None))
 
     async def reserve(
         self,
@@ -243,16 +279,17 @@ class Meter:
         price = FREE if payer.billing is Billing.NONE else self.prices.at(model, now)
         most = max(most_outputs)
         answers = len(most_outputs)
-        lease = _NO_LEASE
+        pots = await self._budgets_of(payer, now)
+        lease_id = 0
         if payer.billing is Billing.CREDIT and price is not FREE:
-            lease = await self._leased(
-                payer.organisation_id, price.most(prompt_tokens, most * answers)
-            )
-            most = _afforded(price, lease.micros, prompt_tokens, most, answers)
-        budget = self._budget(payer, now)
-        if budget is not None:
-            most = _afforded(price, budget.left, prompt_tokens, most, answers, whose="key's budget")
-        cost = price.most(prompt_tokens, most * answers)
+            wanted = price.most(prompt_tokens, most * answers)
+            lease = self._leases.get(payer.organisation_id)
+            if lease is None or lease.micros < wanted:
+                lease = await self._leased(payer.organisation_id, wanted)
+            lease_id = lease.lease_id
+            pots = (lease, *pots)
+        for pot in pots:  # no wait from here on: what is left is reserved
+            most = _afforded(price, pot, prompt_tokens, most, answers)
         reservation = Reservation(
             request_id=request_id,
             organisation_id=payer.organisation_id,
@@ -264,42 +301,38 @@ class Meter:
             input_micros=price.input_micros,
             cached_micros=price.cached_micros,
             output_micros=price.output_micros,
-            lease_id=lease.id,
-            reserved_micros=cost,
+            lease_id=lease_id,
+            reserved_micros=price.most(prompt_tokens, most * answers),
             received_unix=now,
         )
-        slot = self.slots.take(reservation)
-        lease.micros -= cost
-        if budget is not None:
-            budget.left -= cost
-        return Metered(self, slot, reservation, most)
+        return Metered(self, reservation, price, pots, most)
 
-    def settle(self, slot: int, reservation: Reservation, used: Usage, *, status: str) -> None:
+    def settle(self, ended: Metered, used: Usage, status: str) -> None:
         """A request is over: its slot says so at once, its record follows."""
+        micros = 0
         if used == NOTHING:  # it never ran: nothing to write, everything to give back
-            micros = 0
-            self.slots.free(slot)
+            self.slots.free(ended.slot)
         else:
-            self.slots.end(slot, used, is_whole=status == "completed")
-            settled = Settled(slot, reservation, used, status, self._clock.unix_s())
-            micros = settled.record.micros
-            self._writer.put(settled)
-        back = reservation.reserved_micros - micros
-        if reservation.lease_id:
-            self._leases[reservation.organisation_id].micros += back
-        budget = self._budgets.get(reservation.key_id)
-        if budget is not None:
-            budget.left += back
+            self.slots.end(ended.slot, used, is_whole=status == "completed")
+            micros = ended.price.amount(used)
+            now = self._clock.unix_s()
+            self._writer.put(Settled(ended.slot, ended.reservation, used, micros, status, now))
+        back = ended.reservation.reserved_micros - micros
+        for pot in ended.pots:
+            pot.micros += back
+        budget = self._budgets.get(ended.reservation.key_id)
+        if budget is not None and budget not in ended.pots:  # of a month or a limit that is newer
+            budget.micros -= micros
 
-    async def _leased(self, organisation_id: str, wanted: int) -> "_Lease":
+    async def _leased(self, organisation_id: str, wanted: int) -> _Pot:
         """The organisation's lease, with `wanted` micro-dollars in it if there are so many."""
         async with self._locks[organisation_id]:
-            lease = self._leases.setdefault(organisation_id, _Lease())
+            lease = self._leases.setdefault(organisation_id, _Pot("organisation's credit"))
             if lease.micros < wanted:
                 needed = wanted - lease.micros
                 block = max(needed, self._config.lease_micros)
-                lease.id, more = await asyncio.to_thread(
-                    self._lease, organisation_id, lease.id, needed, block
+                lease.lease_id, more = await asyncio.to_thread(
+                    self._lease, organisation_id, lease.lease_id, needed, block
                 )
                 lease.micros += more
             return lease
@@ -308,7 +341,7 @@ class Meter:
         self, organisation_id: str, lease_id: int, needed: int, block: int
     ) -> tuple[int, int]:
         """Lease up to `block` more of what is free; the lease's number, and how much it is."""
-        with self._store.changing() as tx:
+        with self._store.changing(of_accounts=False) as tx:
             free = ledger.balance(tx, organisation_id) - ledger.held(tx, organisation_id)
             more = max(0, min(free, block))
             if more:
@@ -319,80 +352,79 @@ class Meter:
                     lease_id = ledger.open_lease(tx, organisation_id, self._front, more, now)
         return lease_id, more
 
-    def _budget(self, payer: Payer, now: float) -> "_Budget | None":
+    async def _budgets_of(self, payer: Payer, now: float) -> tuple[_Pot, ...]:
         """What a key may still spend this month (UTC), if it has a budget."""
         limit = payer.budget_micros
         if limit is None:
             self._budgets.pop(payer.key_id, None)
-            return None
+            return ()
         month = _month_start(now)
-        known = self._budgets.get(payer.key_id)
-        if known is None or known.month != month:
-            with self._store.reading() as tx:
-                spent = ledger.spent_by_key(tx, payer.key_id, month)
-            known = self._budgets[payer.key_id] = _Budget(month, limit, limit - spent)
-        if known.limit != limit:
-            known.left += limit - known.limit
-            known.limit = limit
-        return known
+        async with self._locks[payer.key_id]:
+            budget = self._budgets.get(payer.key_id)
+            if budget is None or budget.month != month:
+                budget = await self._opened(payer.key_id, month)
+        budget.micros += limit - budget.limit
+        budget.limit = limit
+        return (budget,)
 
+    async def _opened(self, key_id: str, month: float) -> _Pot:
+        """A key's budget, less what it has spent this month: what ends from now on is drawn."""
+        budget = self._budgets[key_id] = _Pot("key's budget", month=month)
+        spent = self._writer.after_all(partial(self._spent, key_id, month))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                budget.micros -= await asyncio.wrap_future(spent)
+        except BaseException as exc:
+            del self._budgets[key_id]
+            if isinstance(exc, TimeoutError):
+                raise StoreError("The database does not answer. Try again shortly.") from exc
+            raise
+        return budget
 
-class _Lease:
-    """Credit this process may draw on."""
-
-    __slots__ = ("id", "micros")
-
-    def __init__(self) -> None:
-        self.id = 0
-        self.micros = 0
-
-
-class _Budget:
-    """What a key may spend in a month, less what it has and what runs."""
-
-    __slots__ = ("left", "limit", "month")
-
-    def __init__(self, month: float, limit: int, left: int) -> None:
-        self.month = month
-        self.limit = limit
-        self.left = left
-
-
-_NO_LEASE = _Lease()
+    def _spent(self, key_id: str, since_unix: float) -> int:
+        with self._store.reading() as tx:
+            return ledger.spent_by_key(tx, key_id, since_unix)
 
 
 def recover(store: SqliteStore, slots: Slots, clock: Clock) -> int:
     """Write down what a process left behind that died; the number of records. Twice is as once."""
     left = list(slots.left_behind())
     settled = [
-        Settled(slot, reservation, used, "completed" if is_whole else "interrupted", clock.unix_s())
+        Settled(
+            slot,
+            reservation,
+            used,
+            _price_of(reservation).amount(used),
+            "completed" if is_whole else "interrupted",
+            clock.unix_s(),
+        )
         for slot, reservation, used, is_whole in left
         if used != NOTHING
     ]
-    with store.changing() as tx:
-        for each in settled:
-            each.write(tx)
+    with store.changing(of_accounts=False) as tx:
+        write(tx, settled)
         ledger.close_leases_of(tx, slots.path.name)
     for slot, _, _, _ in left:
         slots.free(slot)
     return len(settled)
 
 
-def _afforded(
-    price: Price,
-    micros: int,
-    prompt_tokens: int,
-    most: int,
-    answers: int,
-    *,
-    whose: str = "organisation's credit",
-) -> int:
-    """Tokens of each answer that `micros` pay for, `most` at most. Raises InsufficientCredit."""
-    affordable = min(most, price.affordable(micros, prompt_tokens) // answers)
+def _price_of(reservation: Reservation) -> Price:
+    return Price(
+        version=reservation.price_version,
+        input_micros=reservation.input_micros,
+        cached_micros=reservation.cached_micros,
+        output_micros=reservation.output_micros,
+    )
+
+
+def _afforded(price: Price, pot: _Pot, prompt_tokens: int, most: int, answers: int) -> int:
+    """Tokens of each answer that a pot pays for, `most` at most. Raises InsufficientCredit."""
+    affordable = min(most, price.affordable(pot.micros, prompt_tokens) // answers)
     if affordable < min(1, most):
         raise InsufficientCredit(
-            f"Payment required: the {whose} has {max(0, micros) / 1e6:.6f} dollars left, and this "
-            f"request needs {price.most(prompt_tokens, answers) / 1e6:.6f} at least."
+            f"Payment required: the {pot.whose} has {max(0, pot.micros) / 1e6:.6f} dollars left, "
+            f"and this request needs {price.most(prompt_tokens, answers) / 1e6:.6f} at least."
         )
     return affordable
 

@@ -23,6 +23,7 @@ from headrace.types import Usage
 _MAGIC = b"headrace-slots-1"
 _SLOT_BYTES = 1_024
 _HEADER_BYTES = _SLOT_BYTES  # a slot's worth, so that slots do not cross pages
+_SLOT_WORDS, _HEADER_WORDS = _SLOT_BYTES // 8, _HEADER_BYTES // 8
 _PROMPT, _COMPLETION, _CACHED, _REASONING, _STATE = range(5)  # the first words of a slot
 _LENGTH = struct.Struct("<I")
 _LENGTH_AT = 40
@@ -70,10 +71,10 @@ class Slots:
         if self._map[: len(_MAGIC)] not in (_MAGIC, bytes(len(_MAGIC))):
             raise ConfigError(f"{path} is no file of ours: move it away")
         self._map[: len(_MAGIC)] = _MAGIC
-        self._count = (wanted - _HEADER_BYTES) // _SLOT_BYTES
-        self._bytes = memoryview(self._map)[: _HEADER_BYTES + self._count * _SLOT_BYTES]
+        self.number = (wanted - _HEADER_BYTES) // _SLOT_BYTES
+        self._bytes = memoryview(self._map)[: _HEADER_BYTES + self.number * _SLOT_BYTES]
         self._words = self._bytes.cast("Q")
-        self._free = [i for i in range(self._count) if self._state(i) == FREE]
+        self._free = [i for i in range(self.number) if self._state(i) == FREE]
 
     def close(self) -> None:
         """Let the file go."""
@@ -110,7 +111,7 @@ class Slots:
 
     def count(self, slot: int, completion_tokens: int) -> None:
         """So many tokens were delivered by now."""
-        self._words[self._word(slot) + _COMPLETION] = completion_tokens
+        self._words[_HEADER_WORDS + slot * _SLOT_WORDS + _COMPLETION] = completion_tokens
 
     def end(self, slot: int, used: Usage, *, is_whole: bool = True) -> None:
         """The request ended with this usage: written before the client sees its end.
@@ -132,7 +133,7 @@ class Slots:
 
     def left_behind(self) -> Iterator[tuple[int, Reservation, Usage, bool]]:
         """Slots in use: reservation, tokens, and whether the request had ended as a whole."""
-        for slot in range(self._count):
+        for slot in range(self.number):
             if self._state(slot) == FREE:
                 continue
             at, word = self._at(slot), self._word(slot)
@@ -151,7 +152,7 @@ class Slots:
         return _HEADER_BYTES + slot * _SLOT_BYTES
 
     def _word(self, slot: int) -> int:
-        return self._at(slot) // 8
+        return _HEADER_WORDS + slot * _SLOT_WORDS
 
     def _state(self, slot: int) -> int:
         return self._words[self._word(slot) + _STATE]

@@ -5,8 +5,11 @@ still hold. All of it is whole micro-dollars.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from headrace.store.sqlite import Transaction
 
@@ -62,13 +65,33 @@ class Used:
 UsageRow = tuple[Any, ...]
 USAGE_FIELDS = tuple(field.name for field in fields(UsageRecord))
 
-# The columns are the fields of the records, in order; a test holds them to each other.
+# The columns are the fields of the records, in order; a test holds them to each other. Rows come as
+# one JSON array of arrays: however many they are, it is one statement, within which no other thread
+# gets the interpreter, and takes its time before the next one can run.
 _ADD_USAGE = (
     "INSERT INTO usage_records (request_id, organisation_id, project_id, key_id, tier, model,"
     " received_unix, ended_unix, prompt_tokens, cached_tokens, completion_tokens,"
     " reasoning_tokens, status, price_version, micros)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),"
+    " json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'),"
+    " json_extract(value, '$[8]'), json_extract(value, '$[9]'), json_extract(value, '$[10]'),"
+    " json_extract(value, '$[11]'), json_extract(value, '$[12]'), json_extract(value, '$[13]'),"
+    " json_extract(value, '$[14]')"
+    " FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"
 )
+_APPEND = (
+    "INSERT INTO ledger (id, organisation_id, at_unix, kind, micros, reference, note)"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),"
+    " json_extract(value, '$[5]'), json_extract(value, '$[6]')"
+    " FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"
+)
+_RECORDED = (
+    "SELECT request_id FROM usage_records WHERE request_id IN (SELECT value FROM json_each(?))"
+)
+_USAGE_VALUES = attrgetter(*USAGE_FIELDS)
+_LEDGER_VALUES = attrgetter(*(field.name for field in fields(LedgerRecord)))
 _USAGE_OF = (
     "SELECT request_id, organisation_id, project_id, key_id, tier, model,"
     " received_unix, ended_unix, prompt_tokens, cached_tokens, completion_tokens,"
@@ -103,18 +126,31 @@ def has_organisation(tx: Transaction, organisation_id: str) -> bool:
 
 def append(tx: Transaction, record: LedgerRecord) -> bool:
     """Add an entry; False: one of this kind and reference is there, and nothing was done."""
-    done = tx.execute(
-        "INSERT INTO ledger (id, organisation_id, at_unix, kind, micros, reference, note)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        astuple(record),
-    )
-    return done.rowcount == 1
+    return append_all(tx, [record]) == 1
+
+
+def append_all(tx: Transaction, records: Sequence[LedgerRecord]) -> int:
+    """Add entries, but for those of a kind and reference that are there; how many were added."""
+    return tx.execute(_APPEND, (_json([*map(_LEDGER_VALUES, records)]),)).rowcount
 
 
 def add_usage(tx: Transaction, record: UsageRecord) -> bool:
     """Add a record; False: that request has one, and nothing was done."""
-    done = tx.execute(_ADD_USAGE, astuple(record))
-    return done.rowcount == 1
+    return add_all_usage(tx, [record]) == 1
+
+
+def add_all_usage(tx: Transaction, records: Sequence[UsageRecord]) -> int:
+    """Add records, but for those of requests that have one; how many were added."""
+    return tx.execute(_ADD_USAGE, (_json([*map(_USAGE_VALUES, records)]),)).rowcount
+
+
+def recorded(tx: Transaction, request_ids: Sequence[str]) -> set[str]:
+    """Those of the requests that have a record."""
+    return {row[0] for row in tx.execute(_RECORDED, (_json(request_ids),))}
+
+
+def _json(rows: Sequence[object]) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
 def balance(tx: Transaction, organisation_id: str) -> int:

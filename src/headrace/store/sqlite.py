@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from headrace.clock import Clock
 from headrace.errors import ConfigError, StoreError
+from headrace.store.changes import Changes, announce
 from headrace.store.migrations import migrate
 
 # What statements run on: all of a change go with one, and are committed together.
@@ -82,8 +83,11 @@ class SqliteStore:
             raise _no_answer() from exc
 
     @contextlib.contextmanager
-    def changing(self) -> Generator[Transaction, None, None]:
-        """For changes: all of them are on the disk when the block ends, none if it raises."""
+    def changing(self, *, of_accounts: bool = True) -> Generator[Transaction, None, None]:
+        """For changes: all of them are on the disk when the block ends, none if it raises.
+
+        `of_accounts` False: nothing that anybody remembers who `watching` told to look again.
+        """
         try:
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -94,7 +98,17 @@ class SqliteStore:
                 if connection.in_transaction:  # some errors have rolled back already
                     connection.execute("ROLLBACK")
                 raise
+            finally:  # of a commit that failed nobody knows how far it came
+                if of_accounts:
+                    announce(self._path)
         except sqlite3.Error as exc:
+            raise _no_answer() from exc
+
+    def watching(self) -> Changes:
+        """Tells when accounts may have changed, whoever changed them. The caller closes it."""
+        try:
+            return Changes(self._path)
+        except OSError as exc:
             raise _no_answer() from exc
 
     def _connection(self) -> sqlite3.Connection:
