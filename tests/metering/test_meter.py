@@ -190,6 +190,62 @@ def test_a_keys_budget_stops_it_until_the_month_is_over(tmp_path: Path) -> None:
     run(scene)
 
 
+def test_a_month_that_turns_gives_nothing_away(tmp_path: Path) -> None:
+    """What was reserved in the old month does not come back in the new one; what ends in it is
+    drawn from it, as after a restart."""
+
+    async def scene() -> None:
+        clock = ManualClock(unix_s=1_798_700_000)  # the last day of December 2026
+        account = replace(DEVELOPER, budget_micros=100)
+        with World(tmp_path, clock) as world:
+            world.pay(10_000)
+            old = await one(world, "old", account, most=100)
+            clock.advance(2 * 86_400)
+            new = await one(world, "new", account, most=100)
+            assert new.most == 100
+            new.release()
+            old.start(10)
+            old.settle(usage(10, 50))  # 31 micro-dollars
+            assert (await one(world, "next", account, most=1_000)).most == 113, "68 of 69 are left"
+        with World(tmp_path, clock) as world:
+            assert (await one(world, "again", account, most=1_000)).most == 113
+
+    run(scene)
+
+
+def test_a_budget_is_opened_after_what_is_not_written_yet(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with World(tmp_path) as world:
+            world.pay(10_000)
+            before, during = await one(world, "before"), await one(world, "during")
+            for metered in (before, during):
+                metered.start(10)
+            before.settle(usage(10, 50))  # 31 micro-dollars, in no file yet
+            account = replace(DEVELOPER, budget_micros=100)
+            first = await one(world, "first", account, most=1)
+            first.release()
+            during.settle(usage(10, 20))  # 13 more, reserved when there was no budget
+            assert (await one(world, "next", account, most=1_000)).most == 91, "55 of 56 are left"
+
+    run(scene)
+
+
+def test_a_request_is_written_once_however_often_it_comes(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with World(tmp_path) as world:
+            world.pay(10_000)
+            for names in (["a", "b", "a"], ["b", "c"], ["c"]):
+                for metered in [await one(world, name) for name in names]:
+                    metered.start(10)
+                    metered.settle(usage(10, 50))
+                await world.meter.flush()
+            assert sorted(r.request_id for r in world.records()) == ["a", "b", "c"]
+            assert world.balance == 10_000 - 3 * 31
+            assert world.disagreements == []
+
+    run(scene)
+
+
 def test_several_answers_share_what_is_paid_for(tmp_path: Path) -> None:
     async def scene() -> None:
         with World(tmp_path) as world:
