@@ -8,7 +8,7 @@ among one to sixteen rows, however its sequence was cut into steps of that size.
 A step of more rows, a prompt, runs operation by operation on library kernels, whose products take
 their inputs rounded to bf16; there a row's bits may depend on how many rows there are, because the
 library chooses its kernels by that. What no phase matches, and programs with attention of a kind
-the kernel does not know, run so too (`BackendReport.fallback_ops`).
+the kernel does not know, run so too (`BackendReport.fallback_ops`), a few rows as two bf16 each.
 """
 # pyright: basic, reportMissingImports=false
 

@@ -51,6 +51,8 @@ _KNOWN: Mapping[type[Op], frozenset[str]] = {
 # Chosen: scores of all heads that library kernels may hold at once, half a gigabyte in bf16.
 MOST_SCORES = 1 << 28
 
+_FEW_ROWS = 16  # as many as the fused kernels take: reading the matrix is what they cost
+
 Buffers = Mapping[str, torch.Tensor]  # name -> [T, width] float32; views of larger ones, maybe
 
 
@@ -239,11 +241,21 @@ class Operations:
 
 
 def times(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """x [T, K] @ matrix [N, K].T, float32: the rows rounded to bf16, sums in float32."""
-    rounded = x.bfloat16()
+    """x [T, K] @ matrix [N, K].T, float32, sums in float32.
+
+    A few rows enter as two bf16 each, as in the fused kernels, more as one.
+    """
+    high = x.bfloat16()
+    if len(x) <= _FEW_ROWS:
+        parts = _product(torch.cat([high, (x - high.float()).bfloat16()]), matrix)
+        return parts[: len(x)] + parts[len(x) :]
+    return _product(high, matrix)
+
+
+def _product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     if x.device.type == "cpu":
-        return rounded.float() @ matrix.float().T
-    return torch.mm(rounded, matrix.T, out_dtype=torch.float32)
+        return x.float() @ matrix.float().T
+    return torch.mm(x, matrix.T, out_dtype=torch.float32)
 
 
 def _gated(clamp: ClampedSwiglu | None, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
