@@ -227,6 +227,7 @@ void mxfp4_rows(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
                 std::size_t out_stride) {
   constexpr int kWide = static_cast<int>(kWideRows);
   constexpr int kBlocks = static_cast<int>(kMxfp4WideBlocks);
+  constexpr int kWideTwo = static_cast<int>(kWideBlocks);
   constexpr int kMost = static_cast<int>(kPanel);
   while (rows >= kWideRows) {
     mxfp4_blocks<kFetch, kWide, kBlocks>(x, x_stride, panel, blocks, 0, groups, out, out_stride);
@@ -236,7 +237,7 @@ void mxfp4_rows(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
   }
   if constexpr (kWideRows > 2) {
     while (rows >= 2) {
-      mxfp4_blocks<kFetch, 2, kBlocks>(x, x_stride, panel, blocks, 0, groups, out, out_stride);
+      mxfp4_blocks<kFetch, 2, kWideTwo>(x, x_stride, panel, blocks, 0, groups, out, out_stride);
       x += 2 * x_stride;
       out += 2 * out_stride;
       rows -= 2;
