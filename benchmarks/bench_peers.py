@@ -139,6 +139,9 @@ def main() -> int:
     prepared = given.peers / "prepared" / given.case
     prepared.mkdir(parents=True, exist_ok=True)
     found = {name: _json(_peer(given.peers, name, "info")) for name in given.engines}
+    for said in found.values():
+        wanted = given.variants or said["variants"]
+        said["variants"] = [variant for variant in said["variants"] if variant in wanted]
     verified = {name: _verified(given, name, found[name], model) for name in given.engines}
     contenders = _contenders(given, case, found, model)
     step_bytes = model.program.bytes_per_token(given.prompt_tokens + given.output_tokens // 2)
@@ -218,6 +221,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="the folder given to --setup")
     parser.add_argument("--again", type=Path, nargs="+", help="results of a case, to join")
     parser.add_argument("--engines", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--variants", nargs="+", help="of the engines; default: all they have")
     parser.add_argument("--case", choices=CASES, default="5m")
     parser.add_argument("--context", type=int, help="tokens, prompt and output together")
     parser.add_argument("--output-tokens", type=int, default=128)
