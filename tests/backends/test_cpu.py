@@ -72,7 +72,7 @@ def test_rounding_the_inputs_of_products_is_the_only_difference(
 def test_random_ids_are_amplified_as_much_by_the_same_roundings_in_numpy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They leave the stated bound now and then; what makes them is the rounding, not the kernels."""
+    """They leave the stated bound now and then: by the rounding, not by the kernels."""
     exact = reference_module._matmul
 
     def rounded(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
