@@ -7,7 +7,10 @@ so that 14 GB need no memory; the library's own decoder reads the first expert o
 float32 experts become float32 too.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gguf
@@ -32,7 +35,17 @@ OUTER_NAMES = {
 }
 VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 MXFP4 = gguf.GGMLQuantizationType.MXFP4
-Piece = tuple[str, np.ndarray, gguf.GGMLQuantizationType | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A tensor of the file: what it is, and how it is made."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    make: Callable[[], np.ndarray]
+    raw: gguf.GGMLQuantizationType | None = None
 
 
 def add_facts(writer: gguf.GGUFWriter, config: Mapping[str, Any]) -> None:
@@ -55,13 +68,16 @@ def write_tensors(
     kind: gguf.GGMLQuantizationType,
 ) -> None:
     """All of them; `tensors` as the checkpoint has them, uint16 for bf16, uint8 for MXFP4."""
-    for name, piece, raw in _pieces(tensors, kind):  # sizes first, as the file has them
-        writer.add_tensor_info(name, piece.shape, piece.dtype, piece.nbytes, raw_dtype=raw)
+    pieces = list(_pieces(tensors, kind))
+    for piece in pieces:
+        size = math.prod(piece.shape) * np.dtype(piece.dtype).itemsize
+        dtype = np.dtype(piece.dtype)
+        writer.add_tensor_info(piece.name, piece.shape, dtype, size, raw_dtype=piece.raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for _, piece, _ in _pieces(tensors, kind):
-        writer.write_tensor_data(piece)
+    for piece in pieces:
+        writer.write_tensor_data(piece.make())
 
 
 def _pieces(tensors: Mapping[str, np.ndarray], kind: gguf.GGMLQuantizationType) -> Iterator[Piece]:
@@ -91,26 +107,40 @@ def _pieces(tensors: Mapping[str, np.ndarray], kind: gguf.GGMLQuantizationType) 
 
 def _plain(name: str, bits: np.ndarray, kind: gguf.GGMLQuantizationType | None) -> Piece:
     """A bf16 tensor; norms, biases, sinks and routers in float32, as llama.cpp has them."""
+    if kind == gguf.GGMLQuantizationType.BF16 and bits.ndim > 1 and "ffn_gate_inp" not in name:
+        shape = (*bits.shape[:-1], 2 * bits.shape[-1])
+        as_bytes = partial(_bytes, bits)
+        return Piece(name=name, shape=shape, dtype=np.uint8, make=as_bytes, raw=kind)
+    half = kind == gguf.GGMLQuantizationType.F16 and bits.ndim > 1 and "ffn_gate_inp" not in name
+    dtype = np.float16 if half else np.float32
+    return Piece(name=name, shape=bits.shape, dtype=dtype, make=partial(_widened, bits, dtype))
+
+
+def _bytes(bits: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(bits).view(np.uint8)
+
+
+def _widened(bits: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
     values = (np.ascontiguousarray(bits).astype(np.uint32) << np.uint32(16)).view(np.float32)
-    if kind is None or bits.ndim == 1 or "ffn_gate_inp" in name:
-        return name, values, None
-    if kind == gguf.GGMLQuantizationType.BF16:
-        return name, np.ascontiguousarray(bits).view(np.uint8), kind
-    if kind == gguf.GGMLQuantizationType.F16:
-        values = values.astype(np.float16)
-    return name, values, None
+    return values.astype(dtype, copy=False)
 
 
 def _experts(
     name: str, codes: np.ndarray, scales: np.ndarray, kind: gguf.GGMLQuantizationType
 ) -> Piece:
     """[experts, rows, blocks, 16] and [experts, rows, blocks] as blocks of 17 bytes, or float32."""
+    widens = kind == gguf.GGMLQuantizationType.F32
+    size, dtype, raw = (32, np.float32, None) if widens else (17, np.uint8, MXFP4)
+    shape = (*scales.shape[:-1], scales.shape[-1] * size)
+    make = partial(_laid, name, codes, scales, widens=widens)
+    return Piece(name=name, shape=shape, dtype=dtype, make=make, raw=raw)
+
+
+def _laid(name: str, codes: np.ndarray, scales: np.ndarray, *, widens: bool) -> np.ndarray:
     laid = relaid(codes, scales)
     if not np.array_equal(gguf.quants.dequantize(laid[0], MXFP4), numbers(codes[0], scales[0])):
         raise SystemExit(f"{name}: llama.cpp would read other numbers")
-    if kind == gguf.GGMLQuantizationType.F32:
-        return name, gguf.quants.dequantize(laid, MXFP4), None
-    return name, laid, MXFP4
+    return gguf.quants.dequantize(laid, MXFP4) if widens else laid
 
 
 def relaid(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
