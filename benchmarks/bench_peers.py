@@ -68,6 +68,9 @@ VERIFIED_ROWS = 16  # its last positions
 # Root of the mean square, as shares of the logits' standard deviation.
 EXACT_DIFFERENCE = 1e-3  # both in float32, summed in another order
 ROUNDED_DIFFERENCE = 0.1  # activations rounded to 16 bits; another network differs by 1.4
+# To 8 bits, which llama.cpp makes of what meets four-bit weights, so that routers of random networks
+# choose others: 0.43 was seen. That the weights are the same is proven where they are laid out.
+ROUTED_DIFFERENCE = 0.7
 say = Console(stderr=True, width=120)
 
 
@@ -303,9 +306,11 @@ def _verified(
         ids = np.random.default_rng(1).integers(0, model.program.vocab_size, VERIFIED_TOKENS)
         prompt.write_text(json.dumps(ids.tolist()))
         np.save(expected, _reference_logits(model, ids))
-    variants = dict.fromkeys(said["variants"], ROUNDED_DIFFERENCE)
-    # In float32, twice as large. llama.cpp rounds what enters a product with four bits to eight.
     quantised = any(weight.holds != "numbers" for weight in model.program.weights().values())
+    variants = dict.fromkeys(
+        said["variants"], ROUTED_DIFFERENCE if quantised else ROUNDED_DIFFERENCE
+    )
+    # In float32, twice as large.
     if said["exact"] and model.program.bytes_per_token() < 1 << 30 and not quantised:
         variants[said["exact"]] = EXACT_DIFFERENCE
     found = {}
