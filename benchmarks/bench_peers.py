@@ -68,8 +68,8 @@ VERIFIED_ROWS = 16  # its last positions
 # Root of the mean square, as shares of the logits' standard deviation.
 EXACT_DIFFERENCE = 1e-3  # both in float32, summed in another order
 ROUNDED_DIFFERENCE = 0.1  # activations rounded to 16 bits; another network differs by 1.4
-# To 8 bits, which llama.cpp makes of what meets four-bit weights, so that routers of random networks
-# choose others: 0.43 was seen. That the weights are the same is proven where they are laid out.
+# To 8 bits, which llama.cpp makes of what meets four-bit weights, so that routers of random
+# networks choose others: 0.43 was seen. That weights are the same is shown where they are laid out.
 ROUTED_DIFFERENCE = 0.7
 say = Console(stderr=True, width=120)
 
