@@ -105,6 +105,13 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "num_attention_heads": 12,
         "num_hidden_layers": 8,
     },
+    # four of its layers, and a small vocabulary: 2.1 GB, to try what then runs on the whole
+    "gpt-oss-4-layers": {
+        **GPT_OSS,
+        "num_hidden_layers": 4,
+        "num_local_experts": 32,
+        "vocab_size": 32_000,
+    },
     "gpt-oss-20b": {**GPT_OSS, "num_hidden_layers": 24, "num_local_experts": 32},
     "gpt-oss-120b": {**GPT_OSS, "num_hidden_layers": 36, "num_local_experts": 128},
     "llama-3.1-8b": {

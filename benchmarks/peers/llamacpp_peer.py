@@ -23,6 +23,7 @@ os.environ["LLAMA_CPP_LIB_PATH"] = str(Path(sys.prefix) / "build/bin")  # as env
 import gguf
 import llama_cpp
 import numpy as np
+from gpt_oss_gguf import add_facts, is_gpt_oss, write_tensors
 from peer import Engine, Generation, Peer, Wanted, main
 
 LAYER_NAMES = {
@@ -51,8 +52,8 @@ DTYPES = {
 # --- conversion ------------------------------------------------------------------------------
 
 
-def read_bf16(folder: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a Hugging Face folder, as bf16 bits."""
+def read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    """Every tensor of a Hugging Face folder, as bf16 bits or, of MXFP4, as bytes."""
     tensors: dict[str, np.ndarray] = {}
     for file in sorted(folder.glob("*.safetensors")):
         data = np.memmap(file, dtype=np.uint8, mode="r")
@@ -60,10 +61,11 @@ def read_bf16(folder: Path) -> dict[str, np.ndarray]:
         for name, entry in json.loads(data[8:start].tobytes()).items():
             if name == "__metadata__":
                 continue
-            if entry["dtype"] != "BF16":
-                raise SystemExit(f"{name} in {file} is {entry['dtype']}, not BF16")
+            if entry["dtype"] not in ("BF16", "U8"):
+                raise SystemExit(f"{name} in {file} is {entry['dtype']}, not BF16 or MXFP4")
             begin, end = entry["data_offsets"]
-            bits = data[start + begin : start + end].view(np.uint16)
+            bits = data[start + begin : start + end]
+            bits = bits.view(np.uint16) if entry["dtype"] == "BF16" else bits
             tensors[name] = bits.reshape(entry["shape"])
     return tensors
 
@@ -101,23 +103,18 @@ def rope_theta(config: dict[str, Any]) -> float:
     return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
 
 
-def prepare(folder: Path, out_folder: Path, variant: str) -> Path:
-    """Write `folder` as GGUF: matrices in the variant's type, norms and biases float32."""
-    dtype = variant.partition(" ")[0]
-    out = out_folder / f"{dtype}.gguf"
-    if out.exists():
-        return out
-    unfinished = out.with_suffix(".unfinished")
-    config = json.loads((folder / "config.json").read_text())
-    if config["architectures"] != ["LlamaForCausalLM"]:
-        raise SystemExit(f"{folder}: only LlamaForCausalLM is converted")
+def head_sizes(config: dict[str, Any]) -> tuple[int, int, int]:
+    """Query heads, key and value heads, numbers of one."""
     heads = config["num_attention_heads"]
     kv_heads = config.get("num_key_value_heads") or heads
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    kind, file_type = DTYPES[dtype]
-    writer = gguf.GGUFWriter(unfinished, "llama")
+    return heads, kv_heads, config.get("head_dim") or config["hidden_size"] // heads
+
+
+def add_sizes(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any], dtype: str) -> None:
+    """What a file says of its network, whatever the family."""
+    heads, kv_heads, head_dim = head_sizes(config)
     writer.add_name(folder.name)
-    writer.add_file_type(file_type)
+    writer.add_file_type(DTYPES[dtype][1])
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config.get("max_position_embeddings") or 2_048)
     writer.add_embedding_length(config["hidden_size"])
@@ -130,11 +127,36 @@ def prepare(folder: Path, out_folder: Path, variant: str) -> Path:
     writer.add_rope_dimension_count(head_dim)
     writer.add_rope_freq_base(rope_theta(config))
     writer.add_layer_norm_rms_eps(config.get("rms_norm_eps") or 1e-6)
+
+
+def prepare(folder: Path, out_folder: Path, variant: str) -> Path:
+    """Write `folder` as GGUF: matrices in the variant's type, norms and biases float32.
+
+    MXFP4 stays what it is, but in float32.
+    """
+    dtype = variant.partition(" ")[0]
+    out = out_folder / f"{dtype}.gguf"
+    if out.exists():
+        return out
+    unfinished = out.with_suffix(".unfinished")
+    config = json.loads((folder / "config.json").read_text())
+    of_gpt_oss = is_gpt_oss(config)
+    if not of_gpt_oss and config["architectures"] != ["LlamaForCausalLM"]:
+        raise SystemExit(f"{folder}: only LlamaForCausalLM and GptOssForCausalLM are converted")
+    kind, _ = DTYPES[dtype]
+    writer = gguf.GGUFWriter(unfinished, "gpt-oss" if of_gpt_oss else "llama")
+    add_sizes(writer, folder, config, dtype)
     add_vocabulary(writer, folder, config)
+    if of_gpt_oss:
+        add_facts(writer, config)
+        write_tensors(writer, read_tensors(folder), kind)
+        writer.close()
+        return unfinished.rename(out)
+    heads, kv_heads, head_dim = head_sizes(config)
     factors = rope_factors(config, head_dim)
     if factors is not None:
         writer.add_tensor("rope_freqs.weight", factors)
-    for name, bits in read_bf16(folder).items():
+    for name, bits in read_tensors(folder).items():
         if name == "lm_head.weight" and config.get("tie_word_embeddings"):
             continue
         if "q_proj" in name or "k_proj" in name:

@@ -175,7 +175,14 @@ void Machine::allocate() {
     widest = std::max(widest, buffer.stride);
   }
   std::size_t tile = widest;  // values of the widest input a worker rounds for itself
+  std::size_t expert = 0;     // and of the widest that goes through an expert's matrices
   for (const Phase& phase : phases_) {
+    if (const auto* up = std::get_if<ExpertsUpPhase>(&phase)) {
+      expert = std::max(expert, buffers_[up->inp].stride);
+    }
+    if (const auto* down = std::get_if<ExpertsDownPhase>(&phase)) {
+      expert = std::max(expert, down->width);
+    }
     if (const auto* linear = std::get_if<HeadLinearPhase>(&phase)) {
       tile = std::max(tile, 2 * matrices_[linear->matrix].pairs() * kTileRows);
     }
@@ -222,6 +229,9 @@ void Machine::allocate() {
     own.key.resize(std::max(head_dim, widest));
     own.argmax.resize(kMaxRows);
     own.slots.resize(kMaxRows);
+    own.expert_input.resize(kMaxRows * expert);
+    if (has_fp16) own.expert_exact.resize(kMaxRows * expert);
+    if (expert > 0) own.chosen.reserve(kMaxRows);
     own.choice.resize(2 * widest);
   }
 }

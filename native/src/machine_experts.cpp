@@ -1,6 +1,7 @@
 // Mixtures of experts: who counts for a row, and the products of those that do.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -174,13 +175,31 @@ void Machine::run(const RoutePhase& phase, const Pass& pass, std::size_t worker)
 }
 
 template <typename Each>
-void Machine::each_routed(Id routed, std::size_t experts, const Pass& pass, Scratch& own,
-                          Each each) const {
+void Machine::each_chosen(Id routed, std::size_t experts, std::size_t slots, const Pass& pass,
+                          Scratch& own, Each each) const {
   std::fill(own.slots.begin(), own.slots.end(), 0);
   for (std::size_t expert = 0; expert < experts; ++expert) {
+    own.chosen.clear();
     for (std::size_t row = 0; row < pass.rows; ++row) {
-      if (buffers_[routed].row(row)[expert] == 0.0f) continue;
-      each(expert, row, own.slots[row]++);
+      const float counts = buffers_[routed].row(row)[expert];
+      if (counts == 0.0f || own.slots[row] == slots) continue;
+      own.chosen.push_back({row, own.slots[row]++, counts});
+    }
+    if (!own.chosen.empty()) each(expert, std::span<const Chosen>(own.chosen));
+  }
+}
+
+template <typename Finish>
+void Machine::each_product(const Matrix& matrix, std::size_t worker, const Rows& input,
+                           std::size_t rows, Finish finish) {
+  float* sums = scratch_[worker].product.data();
+  for (const Panel& panel : matrix.panels(worker)) {
+    for (std::size_t first = 0; first < rows; first += kTileRows) {
+      const std::size_t count = std::min(kTileRows, rows - first);
+      product(matrix, panel, input, first, count, sums);
+      for (std::size_t r = 0; r < count; ++r) {
+        finish(panel, first + r, sums + r * panel.blocks * kLanes);
+      }
     }
   }
 }
@@ -193,70 +212,92 @@ void Machine::add_biases(const Panel& panel, std::span<const Id> biases, float* 
   }
 }
 
+// The rows that chose an expert, side by side: its weights are read once for all of them.
+Machine::Rows Machine::gathered(const Rows& input, std::span<const Chosen> chosen,
+                                Scratch& own) const {
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const std::size_t from = chosen[i].row * input.stride;
+    if (input.exact != nullptr) {
+      std::memcpy(own.expert_exact.data() + i * input.stride, input.exact + from,
+                  input.stride * sizeof(float));
+    } else {
+      std::memcpy(own.expert_input.data() + 2 * i * input.stride, input.pairs + from,
+                  input.stride * sizeof(std::uint32_t));
+    }
+  }
+  if (input.exact != nullptr) return {nullptr, own.expert_exact.data(), input.stride};
+  return {reinterpret_cast<const std::uint32_t*>(own.expert_input.data()), nullptr, input.stride};
+}
+
 void Machine::run(const ExpertsUpPhase& phase, const Pass& pass, std::size_t worker) {
   Scratch& own = scratch_[worker];
   const Format format = matrices_[phase.matrices[0]].format();
   const Rows input =
       product_input(format, worker, phase.inp, std::nullopt, nullptr, pass.rows, false);
   const Buffer& out = buffers_[phase.out];
-  const std::size_t slots = out.width / phase.width;
-  float* sums = own.product.data();
-  each_routed(phase.routed, phase.matrices.size(), pass, own,
-              [&](std::size_t expert, std::size_t row, std::size_t slot) {
-                if (slot >= slots) return;
-                const Matrix& matrix = matrices_[phase.matrices[expert]];
-                std::span<const Id> biases;
-                if (!phase.biases.empty()) biases = phase.biases[expert];
-                for (const Panel& panel : matrix.panels(worker)) {
-                  product(matrix, panel, input, row, 1, sums);
-                  add_biases(panel, biases, sums);
-                  float* to = out.row(row) + slot * phase.width + panel.runs[0].first_row;
-                  if (phase.clamp) {
-                    kernels_.clamped_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
-                                              phase.clamp->alpha, phase.clamp->limit, to);
-                  } else {
-                    multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2,
-                             2 * kLanes, to);
-                  }
-                }
+  const auto finish = [&](std::size_t expert, const Panel& panel, const Chosen& chosen,
+                          float* sums) {
+    if (!phase.biases.empty()) add_biases(panel, phase.biases[expert], sums);
+    float* to = out.row(chosen.row) + chosen.slot * phase.width + panel.runs[0].first_row;
+    if (phase.clamp) {
+      kernels_.clamped_multiply(sums, sums + kLanes, panel.blocks / 2, 2 * kLanes,
+                                phase.clamp->alpha, phase.clamp->limit, to);
+    } else {
+      multiply(Finish::kSiluMultiply, sums, sums + kLanes, panel.blocks / 2, 2 * kLanes, to);
+    }
+  };
+  each_chosen(phase.routed, phase.matrices.size(), out.width / phase.width, pass, own,
+              [&](std::size_t expert, std::span<const Chosen> chosen) {
+                const Rows rows = pass.rows == 1 ? input : gathered(input, chosen, own);
+                each_product(matrices_[phase.matrices[expert]], worker, rows, chosen.size(),
+                             [&](const Panel& panel, std::size_t i, float* sums) {
+                               finish(expert, panel, chosen[i], sums);
+                             });
               });
+}
+
+// What the chosen rows' slots hold, side by side as a product takes it.
+Machine::Rows Machine::gathered_slots(const Matrix& matrix, const ExpertsDownPhase& phase,
+                                      std::span<const Chosen> chosen, Scratch& own) const {
+  const std::size_t stride = 2 * matrix.pairs();
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const float* from = buffers_[phase.inp].row(chosen[i].row) + chosen[i].slot * phase.width;
+    if (matrix.format() == Format::kFp16) {
+      std::memcpy(own.expert_exact.data() + i * phase.width, from, phase.width * sizeof(float));
+    } else {
+      std::uint16_t* to = own.expert_input.data() + i * stride;
+      to[stride - 1] = 0;  // the padding of an odd number of inputs
+      kernels_.round(from, matrix.inputs(), to);
+    }
+  }
+  if (matrix.format() == Format::kFp16) return {nullptr, own.expert_exact.data(), phase.width};
+  return {reinterpret_cast<const std::uint32_t*>(own.expert_input.data()), nullptr,
+          matrix.pairs()};
 }
 
 void Machine::run(const ExpertsDownPhase& phase, const Pass& pass, std::size_t worker) {
   Scratch& own = scratch_[worker];
-  const Buffer& inp = buffers_[phase.inp];
   const Buffer& out = buffers_[phase.out];
-  const std::size_t slots = inp.width / phase.width;
-  std::uint16_t* rounded = own.input.data();
-  const auto* pairs = reinterpret_cast<const std::uint32_t*>(rounded);
-  float* sums = own.product.data();
-  each_routed(
-      phase.routed, phase.matrices.size(), pass, own,
-      [&](std::size_t expert, std::size_t row, std::size_t slot) {
-        if (slot >= slots) return;
-        const Matrix& matrix = matrices_[phase.matrices[expert]];
-        const float* from = inp.row(row) + slot * phase.width;
-        Rows input{nullptr, from, phase.width};
-        if (matrix.format() != Format::kFp16) {
-          rounded[2 * matrix.pairs() - 1] = 0;  // the padding of an odd number of inputs
-          kernels_.round(from, matrix.inputs(), rounded);
-          input = {pairs, nullptr, matrix.pairs()};
-        }
-        const float counts = buffers_[phase.routed].row(row)[expert];
-        std::span<const Id> biases;
-        if (!phase.biases.empty()) biases = {&phase.biases[expert], 1};
-        for (const Panel& panel : matrix.panels(worker)) {
-          product(matrix, panel, input, 0, 1, sums);
-          add_biases(panel, biases, sums);
-          for (const Run& run : panel.runs) {
-            float* to = out.row(row) + run.first_row;
-            const float* sum = sums + run.panel_block * kLanes;
-            for (std::size_t i = 0; i < run.blocks * kLanes; ++i) {
-              to[i] = (slot == 0 ? 0.0f : to[i]) + counts * sum[i];
-            }
-          }
-        }
-      });
+  const auto finish = [&](std::size_t expert, const Panel& panel, const Chosen& chosen,
+                          float* sums) {
+    if (!phase.biases.empty()) add_biases(panel, {&phase.biases[expert], 1}, sums);
+    for (const Run& run : panel.runs) {
+      float* to = out.row(chosen.row) + run.first_row;
+      const float* sum = sums + run.panel_block * kLanes;
+      for (std::size_t i = 0; i < run.blocks * kLanes; ++i) {
+        to[i] = (chosen.slot == 0 ? 0.0f : to[i]) + chosen.counts * sum[i];
+      }
+    }
+  };
+  each_chosen(phase.routed, phase.matrices.size(), buffers_[phase.inp].width / phase.width, pass,
+              own, [&](std::size_t expert, std::span<const Chosen> chosen) {
+                const Matrix& matrix = matrices_[phase.matrices[expert]];
+                const Rows rows = gathered_slots(matrix, phase, chosen, own);
+                each_product(matrix, worker, rows, chosen.size(),
+                             [&](const Panel& panel, std::size_t i, float* sums) {
+                               finish(expert, panel, chosen[i], sums);
+                             });
+              });
 }
 
 }  // namespace headrace

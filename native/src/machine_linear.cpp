@@ -93,10 +93,8 @@ void Machine::product(const Matrix& matrix, const Panel& panel, const Rows& inpu
     kernels_.linear_fp16(input.exact + first * input.stride, input.stride, count, panel.halves(),
                          panel.blocks, matrix.inputs(), out, stride, fetch);
   } else if (matrix.format() == Format::kMxfp4) {
-    for (std::size_t row = 0; row < count; ++row) {
-      kernels_.linear_mxfp4(input.pairs + (first + row) * input.stride, panel.words, panel.blocks,
-                            matrix.groups(), out + row * stride, fetch);
-    }
+    kernels_.linear_mxfp4(input.pairs + first * input.stride, input.stride, count, panel.words,
+                          panel.blocks, matrix.groups(), out, stride, fetch);
   } else {
     kernels_.linear(input.pairs + first * input.stride, input.stride, count, panel.words,
                     panel.blocks, matrix.pairs(), out, stride, fetch);

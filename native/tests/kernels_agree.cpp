@@ -228,13 +228,12 @@ std::uint16_t worth(std::uint32_t code, std::uint8_t scale) {
   return cut(code & 8 ? -value : value);
 }
 
-// A panel of MXFP4 and the same in bf16 make the same sums, bit for bit.
+// A panel of MXFP4 and the same in bf16 make the same sums, bit for bit, for any number of rows.
 void check_mxfp4(const Kernels& isa, Data& data, Verdict& verdict) {
   for (const Spice spice : kSpices) {
     for (std::size_t blocks = 1; blocks <= kMaxPanel; ++blocks) {
       const std::size_t groups = 1 + data.below(6);
       const std::size_t pairs = groups * kMxfp4Inputs / 2;
-      const Words x = data.pairs(pairs, spice);
       Words panel(groups * blocks * kMxfp4GroupWords);
       Words wide(pairs * blocks * kLanes);
       // Scales far apart, but that sums stay finite; with the least ones inputs are large.
@@ -255,15 +254,23 @@ void check_mxfp4(const Kernels& isa, Data& data, Verdict& verdict) {
               worth(first, scale) | std::uint32_t{worth(second, scale)} << 16;
         }
       }
-      const auto fetch = static_cast<Fetch>(data.below(kFetches));
-      Floats out(blocks * kLanes), expected(blocks * kLanes);
-      isa.linear_mxfp4(x.data(), panel.data(), blocks, groups, out.data(), fetch);
-      isa.linear(x.data(), pairs, 1, wide.data(), blocks, pairs, expected.data(), expected.size(),
-                 Fetch::kHardware);
-      for (std::size_t o = 0; o < out.size(); ++o) {
-        // Minus zero counts as zero: a sum of nothing but zeros may have the other sign.
-        const bool zero = out[o] == 0.0f && expected[o] == 0.0f;
-        if (!zero) verdict.expect_same(out[o], expected[o], at("linear_mxfp4", {blocks, groups}));
+      const std::size_t width = blocks * kLanes;
+      for (std::size_t rows = 1; rows <= kTileRows; ++rows) {
+        const std::size_t x_stride = pairs + data.below(3);
+        const std::size_t stride = width + data.below(5);
+        const Words x = data.pairs(rows * x_stride, spice);
+        Floats out(rows * stride, kUntouched), expected(rows * stride, kUntouched);
+        const auto fetch = static_cast<Fetch>(data.below(kFetches));
+        isa.linear_mxfp4(x.data(), x_stride, rows, panel.data(), blocks, groups, out.data(), stride,
+                         fetch);
+        isa.linear(x.data(), x_stride, rows, wide.data(), blocks, pairs, expected.data(), stride,
+                   Fetch::kHardware);
+        const std::string what = at("linear_mxfp4", {rows, blocks, groups});
+        for (std::size_t o = 0; o < out.size(); ++o) {
+          // Minus zero counts as zero: a sum of nothing but zeros may have the other sign.
+          const bool zero = out[o] == 0.0f && expected[o] == 0.0f;
+          if (!zero) verdict.expect_same(out[o], expected[o], what);
+        }
       }
     }
   }

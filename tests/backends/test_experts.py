@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from headrace.backends.cpu import CpuBackend
 from headrace.backends.reference import ReferenceBackend
-from headrace.backends.registry import Options, load_backend
-from headrace.errors import BackendError, PlacementError
+from headrace.errors import BackendError
 from headrace.model.lowering import MixtureMlp, lower
 from headrace.model.precision import round_to_bf16, widen
 from headrace.model.program import Experts, Program, Route
@@ -162,11 +161,3 @@ def test_of_equals_the_first_are_chosen_on_both_sides() -> None:
     assert np.isfinite(found).all()
     rms = np.sqrt((expected**2).mean(axis=-1))
     assert (np.abs(found - expected).max(axis=-1) / rms).max() < 0.1
-
-
-def test_the_wafer_says_that_it_has_no_place_for_experts() -> None:
-    program = program_of("odd")
-    with pytest.raises(PlacementError, match="mixtures of experts"):
-        load_backend(
-            "wafer", program, random_weights(program), num_blocks=4, options=Options(mesh="8x8")
-        )

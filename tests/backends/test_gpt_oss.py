@@ -12,9 +12,8 @@ from headrace.backends.cpu import CpuBackend, relative_error_bound
 from headrace.backends.footprint import footprint
 from headrace.backends.host import Memory
 from headrace.backends.reference import ReferenceBackend
-from headrace.backends.registry import Options, load_backend
 from headrace.engine.sizes import Wanted, plan_memory
-from headrace.errors import BackendError, ConfigError, PlacementError
+from headrace.errors import BackendError, ConfigError
 from headrace.model import lowering
 from headrace.model.mxfp4 import dequantise
 from headrace.model.precision import round_to_bf16
@@ -285,14 +284,6 @@ def test_the_published_sizes_fit_or_are_refused_before_anything_is_read(name: st
         return
     with pytest.raises(ConfigError, match=rf"must hold 6\d\.\d GB for {name}, and 23\.6 GB"):
         plan_memory([wanted], memory, 0)
-
-
-def test_the_wafer_says_that_it_cannot() -> None:
-    program = build_program(SIZES)
-    with pytest.raises(PlacementError, match="attention sinks"):
-        load_backend(
-            "wafer", program, tensors_of(program), num_blocks=4, options=Options(mesh="8x8")
-        )
 
 
 @pytest.mark.parametrize("threads", [1, 2])

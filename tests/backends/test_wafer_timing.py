@@ -3,13 +3,15 @@
 import pytest
 
 from headrace.backends.wafer.capacity import placed
-from headrace.backends.wafer.stages import stages_of
+from headrace.backends.wafer.stages import ProgramStage, stages_of
 from headrace.backends.wafer.timing import stage_works, token_cycles, token_works
+from headrace.model.program import Program
+from headrace.model.registry import build_program
 from headrace.wafer.cycles import Cycles, Pace, time_of
 from headrace.wafer.kernels import simulated
 from headrace.wafer.machine import mesh, whole
 from headrace.wafer.rectangle import Rectangle
-from headrace.wafer.work import Reduction
+from headrace.wafer.work import Reduction, Vectors, Work
 from tests.tiny_llama import tiny_program
 
 PROGRAM = tiny_program(
@@ -50,11 +52,100 @@ def test_a_layer_counted_by_hand() -> None:
     assert got.words == 2 * (1 + 1 + 8 + 4 + 2 + 2 + 4 + 4 + 16 + 4)
 
 
+MIXTURE = {
+    "architectures": ["GptOssForCausalLM"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "num_hidden_layers": 2,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "vocab_size": 64,
+    "max_position_embeddings": 128,
+}
+FOUR_BITS = {**MIXTURE, "quantization_config": {"quant_method": "mxfp4"}}
+GROUPED = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "moe_intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 1,
+    "q_lora_rank": None,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "first_k_dense_replace": 0,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+    "vocab_size": 64,
+    "max_position_embeddings": 128,
+}
+MIXTURES = {
+    "mixture": build_program(MIXTURE),
+    "four bits": build_program(FOUR_BITS),
+    "grouped": build_program(GROUPED),
+}
+
+
+def mixture_works(program: Program) -> list[Work]:
+    """What a layer does from its router on, on 4 x 4 cores."""
+    works = list(stage_works(stages_of(program)[1], Rectangle(x=0, y=0, columns=4, rows=4), 8))
+    return works[[work.name for work in works].index("scores of experts") - 2 :]
+
+
+@pytest.mark.parametrize("is_quantised", [False, True])
+def test_a_mixture_counted_by_hand(is_quantised: bool) -> None:
+    """As above, and local sizes 32 -> 8, 64 -> 16, 8 scores -> 2.
+
+    Two experts of eight are chosen: a pass over the scores for each; both go through each product.
+    """
+    relay, issue = 20.0, 10.0
+    pace = Pace(relay_cycles=relay, issue_cycles=issue, lanes=4)
+    works = mixture_works(MIXTURES["four bits" if is_quantised else "mixture"])
+    got = time_of(works, columns=4, rows=4, pace=pace)
+    sums = 4  # router; its scores to all; gate and up; down
+    assert sums == sum(isinstance(work, Reduction) for work in works)
+    # All but the longest: 3 relays, 3 hops to the last core and 3 back, words at the root and the
+    # end. The longest, gate and up with 2 x 2 x 16 numbers, 32 words: the last core takes its
+    # neighbour's from a relay and a hop on, for 32 cycles, so that the other group's, there after
+    # two relays and three hops, wait; then these, then the way back.
+    assert got.hops == 3 * 6 + 1 + 3
+    assert got.relays == pytest.approx(3 * 3 * relay + 2 * relay)
+    # Half the numbers: the router's 2, all 8 scores, down's 8.
+    assert got.words == 2 * (1 + 4 + 4) + 3 * 32
+    gate, up, down = 2 * 8, 2 * 8, 2 * 16
+    twice = 2 if is_quantised else 1  # widened, then multiplied
+    assert got.issue == pytest.approx((8 + 2 + twice * (gate + up + down)) * issue)
+    assert got.arithmetic == 8 * 1 + 2 * 2 + twice * (gate * 4 + up * 4 + down * 2)
+
+
+def test_a_choice_among_groups_passes_twice_more_over_the_scores() -> None:
+    works = {work.name: work for work in mixture_works(MIXTURES["grouped"])}
+    assert works["choice"] == Vectors(name="choice", count=3 + 2, length=8)
+    names = list(works)
+    assert names.index("down") < names.index("gate_proj") < names.index("down_proj"), "the shared"
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("sides", [(4, 4), (7, 5), (16, 16)])
+def test_a_mixture_takes_as_long_by_events(name: str, sides: tuple[int, int]) -> None:
+    agree(stages_of(MIXTURES[name])[1], *sides)
+
+
 @pytest.mark.parametrize("sides", [(4, 4), (7, 5), (16, 16)])
 def test_a_layer_takes_as_long_by_events(sides: tuple[int, int]) -> None:
-    columns, rows = sides
+    agree(stages_of(PROGRAM)[1], *sides)
+
+
+def agree(layer: ProgramStage, columns: int, rows: int) -> None:
     machine = whole(mesh(columns, rows))
-    layer = stages_of(PROGRAM)[1]
     works = list(stage_works(layer, Rectangle(x=0, y=0, columns=columns, rows=rows), 40))
     expected = time_of(works, columns=columns, rows=rows, pace=Pace.of(machine)).total
     got = simulated(machine, columns, rows, works).cycles

@@ -65,10 +65,11 @@ struct Kernels {
   void (*linear_fp16)(const float* x, std::size_t x_stride, std::size_t rows,
                       const std::uint16_t* panel, std::size_t blocks, std::size_t inputs,
                       float* out, std::size_t out_stride, Fetch fetch);
-  // One row by a panel of MXFP4, `groups` times 32 inputs. Each weight becomes the bf16 it is worth:
-  // the sums are those of `linear` on such a panel, bit for bit.
-  void (*linear_mxfp4)(const std::uint32_t* x, const std::uint32_t* panel, std::size_t blocks,
-                       std::size_t groups, float* out, Fetch fetch);
+  // The same with a panel of MXFP4, `groups` times 32 inputs. Each weight becomes the bf16 it is
+  // worth: the sums are those of `linear` on such a panel, bit for bit.
+  void (*linear_mxfp4)(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
+                       const std::uint32_t* panel, std::size_t blocks, std::size_t groups,
+                       float* out, std::size_t out_stride, Fetch fetch);
   // out = x / sqrt(mean(x^2) + eps) * weight over `width` values; padding comes out as zeros.
   void (*norm)(const float* x, const float* weight, std::size_t width, float eps, float* out);
   // The same, rounded to bf16.

@@ -251,6 +251,11 @@ class Machine {
     bool chained;                      // some row may attend to another row of this pass
     std::vector<std::size_t> samples;  // which of the M samples are rows of this pass
   };
+  // A row that chose an expert: among those that count for it, which it is, and how much it counts.
+  struct Chosen {
+    std::size_t row, slot;
+    float counts;
+  };
   // What one worker needs for itself.
   struct alignas(2 * kCacheLine) Scratch {
     std::vector<std::uint16_t> input;  // one row, rounded; or kTileRows rows of one head's input
@@ -262,6 +267,9 @@ class Machine {
     std::vector<float> key;            // one rotated key, or one head being normed
     std::vector<ArgmaxLanes> argmax;   // [kMaxRows]
     std::vector<std::size_t> slots;    // [kMaxRows], of the experts that count, seen so far
+    std::vector<Chosen> chosen;        // of one expert, up to kMaxRows
+    std::vector<std::uint16_t> expert_input;  // [kMaxRows][its inputs], of the rows that chose it
+    std::vector<float> expert_exact;          // the same for fp16 matrices
     std::vector<float> choice;         // [2][experts], scores and what experts are chosen by
     std::vector<Candidate> sampling;
     std::vector<float> unbiased;  // logits to put back
@@ -342,9 +350,17 @@ class Machine {
 
   // Adds to the sums of a panel what its rows have besides, if anything: vectors by source.
   void add_biases(const Panel& panel, std::span<const Id> biases, float* sums) const;
-  // Calls each(expert, row, slot) for what counts for the rows of a pass, by expert, then by row.
+  // Calls each(expert, chosen) for every expert that counts for rows of a pass, `slots` a row at most.
   template <typename Each>
-  void each_routed(Id routed, std::size_t experts, const Pass& pass, Scratch& own, Each each) const;
+  void each_chosen(Id routed, std::size_t experts, std::size_t slots, const Pass& pass,
+                   Scratch& own, Each each) const;
+  // Calls finish(panel, i, sums) for each of the worker's panels and each of `rows` rows of `input`.
+  template <typename Finish>
+  void each_product(const Matrix& matrix, std::size_t worker, const Rows& input, std::size_t rows,
+                    Finish finish);
+  Rows gathered(const Rows& input, std::span<const Chosen> chosen, Scratch& own) const;
+  Rows gathered_slots(const Matrix& matrix, const ExpertsDownPhase& phase,
+                      std::span<const Chosen> chosen, Scratch& own) const;
   void multiply(Finish finish, const float* gate, const float* up, std::size_t blocks,
                 std::size_t step, float* out) const;
   void finish_linear(const LinearPhase& phase, const Pass& pass, const Panel& panel,

@@ -13,13 +13,13 @@ from headrace.model.program import MXFP4_BLOCK
 BIAS = 127  # of scales
 NAN_SCALE = 255
 _MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-_VALUES = np.array([*_MAGNITUDES, *(-value for value in _MAGNITUDES)], np.float32)  # by code
+VALUES = np.array([*_MAGNITUDES, *(-value for value in _MAGNITUDES)], np.float32)  # by code
 
 
 def dequantise(codes: NDArray[np.uint8], scales: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The numbers [..., 32 B] of codes [..., B, 16] and scales [..., B]."""
     both = np.stack([codes & np.uint8(15), codes >> np.uint8(4)], axis=-1)
-    values = _VALUES[both].reshape(*scales.shape, MXFP4_BLOCK)
+    values = VALUES[both].reshape(*scales.shape, MXFP4_BLOCK)
     with np.errstate(over="ignore"):
         scaled = np.ldexp(values, scales[..., None].astype(np.int32) - BIAS)
     scaled[scales == NAN_SCALE] = np.nan

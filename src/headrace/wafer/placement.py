@@ -11,7 +11,9 @@ from headrace.wafer.machine import Machine
 from headrace.wafer.rectangle import Rectangle, dealt, most, snake
 from headrace.wafer.shapes import Axis, Matrix, Stage, Vector
 
-WEIGHT_BYTES = 2  # of a matrix's number and of a cached one
+WEIGHT_BYTES = (
+    2  # of a matrix's number and of a cached one; of one in four bits with its scale less
+)
 VALUE_BYTES = 4  # of a number being computed with
 SCORED_AT_ONCE = 16  # chosen: tokens of a row whose scores are held, times query heads
 AXIS_COLOURS = 10  # level 1: two directions x even, odd; level 2: as many; multicast: two
@@ -68,6 +70,20 @@ def tile_of(matrix: Matrix, rectangle: Rectangle) -> tuple[int, int]:
     )
 
 
+def matrix_tile_bytes(matrix: Matrix, rectangle: Rectangle) -> int:
+    """Bytes of its tiles on the core that has most: 16 bits a number, or 4 and the scales.
+
+    A core has the scale of every block of which it has a part.
+    """
+    inputs, outputs = tile_of(matrix, rectangle)
+    if not matrix.block:
+        return matrix.count * WEIGHT_BYTES * inputs * outputs
+    shares = dealt(matrix.inputs, rectangle.side(matrix.reduce), matrix.input_unit)
+    ends = [(share.start // matrix.block, (share.stop - 1) // matrix.block) for share in shares]
+    scales = max(last - first + 1 for first, last in ends)
+    return matrix.count * (-(-inputs // 2) + scales) * outputs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSize:
     """Tokens of cache, in pieces that begin on any row of a region and go on downwards.
@@ -90,10 +106,11 @@ def core_bytes(stages: Sequence[Stage], rectangle: Rectangle, size: CacheSize) -
     for stage in stages:
         for matrix in stage.matrices:
             inputs, outputs = tile_of(matrix, rectangle)
-            weights += WEIGHT_BYTES * inputs * outputs
+            weights += matrix_tile_bytes(matrix, rectangle)
             # the input, the sum, and what arrives to be added
-            working = max(working, VALUE_BYTES * (inputs + 2 * outputs))
+            working = max(working, VALUE_BYTES * matrix.used * (inputs + 2 * outputs))
         weights += sum(_vector_bytes(vector, rectangle) for vector in stage.vectors)
+        working = max(working, VALUE_BYTES * 2 * stage.experts)  # scores, and who is chosen
         if stage.cache is not None:
             tokens = size.tokens_per_row(rectangle.rows)
             kept = most(stage.cache.width, rectangle.columns, stage.cache.unit)
@@ -154,13 +171,23 @@ def _out_of_sram(machine: Machine, fullest: Region, missing: int, cache_tokens: 
 
 
 def _vector_bytes(vector: Vector, rectangle: Rectangle) -> int:
-    return vector.value_bytes * most(vector.length, rectangle.side(vector.axis), vector.unit)
+    across = rectangle.rows if vector.axis == "x" else rectangle.columns
+    lines = -(-vector.count // across) if vector.count else 1
+    share = most(vector.length, rectangle.side(vector.axis), vector.unit)
+    return vector.value_bytes * share * lines
 
 
-def stage_numbers(stage: Stage, cache_tokens: int) -> int:
-    """How many numbers a stage holds, whatever their place: what regions are sized by."""
+def stage_bytes(stage: Stage, cache_tokens: int) -> int:
+    """Bytes of a stage's matrices and cache, whatever their place: what regions are sized by."""
     cached = stage.cache.width * stage.cache.stored * cache_tokens if stage.cache else 0
-    return cached + sum(m.inputs * m.outputs for m in stage.matrices)
+    return WEIGHT_BYTES * cached + sum(_matrix_bytes(matrix) for matrix in stage.matrices)
+
+
+def _matrix_bytes(matrix: Matrix) -> int:
+    numbers = matrix.count * matrix.inputs * matrix.outputs
+    if not matrix.block:
+        return WEIGHT_BYTES * numbers
+    return numbers // 2 + numbers // matrix.block
 
 
 def _grouped(stages: Sequence[Stage], count: int) -> list[tuple[Stage, ...]]:
@@ -171,7 +198,7 @@ def _grouped(stages: Sequence[Stage], count: int) -> list[tuple[Stage, ...]]:
 def _regions(
     groups: Sequence[Sequence[Stage]], machine: Machine, size: CacheSize
 ) -> tuple[Region, ...] | None:
-    sizes = [max(1, sum(stage_numbers(s, size.tokens) for s in group)) for group in groups]
+    sizes = [max(1, sum(stage_bytes(s, size.tokens) for s in group)) for group in groups]
     rectangles = snake(sizes, machine.columns.value, machine.rows.value)
     if rectangles is None:
         return None

@@ -14,7 +14,8 @@ Axis = Literal["x", "y"]
 class Matrix:
     """`inputs` split along `reduce`, over which partial sums are added; `outputs` along the other.
 
-    Inputs and outputs are dealt in units that stay on one core.
+    Inputs and outputs are dealt in units that stay on one core. Of `count` such matrices, experts,
+    each is dealt over all cores, and a token uses `used`.
     """
 
     name: str
@@ -23,17 +24,24 @@ class Matrix:
     reduce: Axis
     input_unit: int = 1  # neighbouring inputs that one core keeps together
     output_unit: int = 1
+    count: int = 1
+    used: int = 1
+    block: int = 0  # neighbouring inputs that share a scale of 8 bits, at 4 bits each; 0: 16 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
-    """Weights of a norm or a bias, split along `axis`, repeated along the other."""
+    """Weights of a norm or a bias, split along `axis`, repeated along the other.
+
+    Or `count` of them, each on one line along `axis`, dealt over these in turn.
+    """
 
     name: str
     length: int
     axis: Axis
     unit: int = 1
     value_bytes: int = 2
+    count: int = 0  # 0: one, repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +62,7 @@ class Stage:
     vectors: tuple[Vector, ...] = ()
     cache: Cache | None = None
     query_heads: int = 0  # scores a token and row, while attending
+    experts: int = 0  # scores on every core, while some are chosen
 
 
 def dense_layer(

@@ -19,6 +19,11 @@ attention need up to 4.7, unit-gain ones 2). Hence
 
     |logit - reference| <= 12 * 2^-8 * sqrt(R) * rms(the row's reference logits).
 
+How much attention amplifies is the network's and the prompt's affair, so this is no bound for any
+input: of random token ids, which no network was trained on, 1 % of the rows of the bundled model
+are beyond it, by NumPy with the same roundings as by the kernels (0.42 at most in 20 prompts of 70
+ids, 0.36 by the kernels; bound 0.23), while on text it stays below 0.10. A test compares the two.
+
 Products with fp16 matrices round nothing and are not counted. What is left without bf16 matrices is
 the cache: both sides round keys and values, but float32 sums in another order tip some over to the
 next bf16, so R is at least two per layer.

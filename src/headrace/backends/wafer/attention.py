@@ -24,6 +24,7 @@ class AttentionCores:
     keys: Indices  # [Px, n], into kv_heads * head_dim
     values: Indices  # [Px, m], into kv_heads * value_dim
     rows: int  # Py
+    sinks: F32 | None = None  # [heads], which the first row of cores begins with
 
 
 def attended(op: Attend, q: F32, keys: F32, values: F32, first: int, cores: AttentionCores) -> F32:
@@ -37,7 +38,8 @@ def attended(op: Attend, q: F32, keys: F32, values: F32, first: int, cores: Atte
     scores = _scores(op, queries, gather(keys, cores.keys)[seen], cores.keys)
     scores = np.where(seen[:, :, None, None] >= 0, scores, np.float32(-np.inf))
     head = np.maximum(cores.values, 0) // (values.shape[1] // op.kv_heads)  # [Px, m]
-    total, best, summed = _running(scores, gather(values, cores.values)[seen], head)
+    sinks = None if cores.sinks is None else cores.sinks.reshape(op.kv_heads, group)
+    total, best, summed = _running(scores, gather(values, cores.values)[seen], head, sinks)
     top = all_max(best.reshape(1, cores.rows, -1))[0].reshape(best.shape[1:])
     share = np.exp(best - top)  # [Py, kv, g]
     weight = all_reduce((total * share).reshape(1, cores.rows, -1))[0].reshape(top.shape)
@@ -69,16 +71,18 @@ def _scores(op: Attend, queries: F32, keys: F32, indices: Indices) -> F32:
     return all_reduce(lines).reshape(*keys.shape[:2], op.kv_heads, group) * np.float32(op.scale)
 
 
-def _running(scores: F32, values: F32, head: Indices) -> tuple[F32, F32, F32]:
+def _running(scores: F32, values: F32, head: Indices, sinks: F32 | None) -> tuple[F32, F32, F32]:
     """Each row of cores by itself, some tokens at a time: sum [Py, kv, g], maximum, values.
 
     Softmax with a running maximum (Milakov & Gimelshein 2018); a row without tokens has maximum
-    -inf and sums of zero.
+    -inf and sums of zero. `sinks` [kv, g], scores without a value, are the first row's beginning.
     """
     rows, tokens, kv_heads, group = scores.shape
     best = np.full((rows, kv_heads, group), -np.inf, np.float32)
     total = np.zeros_like(best)
     summed = np.zeros((rows, *head.shape, group), np.float32)
+    if sinks is not None:
+        best[0], total[0] = sinks, 1
     for start in range(0, tokens, SCORED_AT_ONCE):
         some = scores[:, start : start + SCORED_AT_ONCE]
         higher = np.maximum(best, some.max(axis=1))

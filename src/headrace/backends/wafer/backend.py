@@ -8,6 +8,7 @@ step would take is another module's question; here it takes as long as NumPy doe
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +20,14 @@ from headrace.backends.sampling import adjusted, check_bias, check_masks, sample
 from headrace.backends.wafer.attention import AttentionCores, attended
 from headrace.backends.wafer.capacity import placed
 from headrace.backends.wafer.deal import Indices, plain
-from headrace.backends.wafer.stages import ProgramStage, attention_deals, stages_of
-from headrace.backends.wafer.tiles import Tiles
+from headrace.backends.wafer.mixture import ExpertTiles, mixed, routed
+from headrace.backends.wafer.stages import (
+    PlacedMatrix,
+    ProgramStage,
+    attention_deals,
+    stages_of,
+)
+from headrace.backends.wafer.tiles import CodeTiles, NumberTiles, Tiles
 from headrace.backends.wafer.vectors import Buffers, normed, run_local
 from headrace.errors import BackendError
 from headrace.model.lowering import Single, lower
@@ -42,7 +49,9 @@ from headrace.model.program import (
     Route,
     Tap,
     Weight,
+    op_weights,
 )
+from headrace.model.weight_part import cut, numbers, quantised
 from headrace.wafer.collectives import best_pairs
 from headrace.wafer.machine import Machine
 from headrace.wafer.placement import Placement
@@ -66,6 +75,8 @@ class WaferBackend:
     ) -> None:
         """Place and load. Raises PlacementError when the machine cannot hold it.
 
+        MXFP4 experts stay at four bits.
+
         `shifts_prompts`: several rows go through matrices by shifted products, after which a row's
         last bits depend on the rows beside it. `round_kv=False` keeps the cache in float32, to
         compare with the reference's.
@@ -79,7 +90,8 @@ class WaferBackend:
             for name, weight in program.weights().items()
             if len(weight.shape) == 1
         }
-        self._tiles: dict[Weight, Tiles] = {}
+        self._tiles: dict[Weight, NumberTiles] = {}
+        self._experts: dict[int, tuple[ExpertTiles, ...]] = {}  # by operation
         self._norms: dict[int, Indices] = {}  # by operation
         self._attention: dict[int, AttentionCores] = {}  # by layer
         place = 0
@@ -126,7 +138,7 @@ class WaferBackend:
                 f"simulated {machine.name}: {machine.cores:,} cores, "
                 f"{len(self.placement.regions)} regions, fullest core {self.placement.fill:.0%}"
             ),
-            weight_bytes=sum(tiles.nbytes for tiles in self._tiles.values()),
+            weight_bytes=sum(tiles.nbytes for tiles in self._all_tiles()),
             kv_bytes=sum(a.nbytes for a in (*self._keys, *self._values) if a is not None),
             phases=dict(Counter(type(p).__name__ for p in phases if not isinstance(p, Single))),
             fallback_ops=dict(Counter(type(op).__name__ for op in alone)),
@@ -135,6 +147,7 @@ class WaferBackend:
     def close(self) -> None:
         """Free the weights and the cache."""
         self._tiles.clear()
+        self._experts.clear()
         self._vectors.clear()
         self._keys.clear()
         self._values.clear()
@@ -142,18 +155,30 @@ class WaferBackend:
     def _load(
         self, stage: ProgramStage, rectangle: Rectangle, weights: Weights, first_op: int
     ) -> None:
+        of_experts = {w for op in stage.ops if isinstance(op, Experts) for w in op_weights(op)}
+        tiles: dict[Weight, Tiles] = {}
         for placed_matrix in stage.matrices:
-            weight = placed_matrix.weight
-            matrix = weights[weight.name][weight.rows]
-            matrix = matrix.T if placed_matrix.transposed else matrix
-            self._tiles[weight] = Tiles(
-                matrix, placed_matrix.inputs, placed_matrix.outputs, rectangle
-            )
+            for weight in placed_matrix.weights:
+                made = _tiles_of(placed_matrix, weight, rectangle, weights)
+                if weight in of_experts:
+                    tiles[weight] = made
+                else:
+                    assert isinstance(made, NumberTiles), "the placement refuses others"
+                    self._tiles[weight] = made
         for i, deal in stage.norms.items():
             self._norms[first_op + i] = deal.over(rectangle)
-        for op in stage.ops:
+        for i, op in enumerate(stage.ops):
             if isinstance(op, Attend):
-                self._attention[op.layer] = _attention_cores(op, self._program.ops, rectangle)
+                sinks = None if op.sinks is None else self._vectors[op.sinks.name]
+                cores = _attention_cores(op, self._program.ops, rectangle, sinks)
+                self._attention[op.layer] = cores
+            if isinstance(op, Experts):
+                self._experts[first_op + i] = _expert_tiles(op, tiles, weights)
+
+    def _all_tiles(self) -> Iterator[Tiles]:
+        yield from self._tiles.values()
+        for expert in (expert for experts in self._experts.values() for expert in experts):
+            yield from (expert.gate, expert.up, expert.down)
 
     def _step_once(self, batch: Batch) -> StepResult:
         check_bias(batch.sampling, len(batch.sample_rows), self._program.vocab_size)
@@ -175,6 +200,9 @@ class WaferBackend:
                 case Norm():
                     weight = self._vectors[op.weight.name][op.weight.rows]
                     buffers[op.out] = normed(op, buffers[op.inp], weight, self._norms[i])
+                case Experts():
+                    rows, counts = buffers[op.inp], buffers[op.routed]
+                    buffers[op.out] = mixed(op, rows, counts, self._experts[i])
                 case _:
                     self._run(op, buffers, batch)
         if not np.isfinite(logits).all():
@@ -205,8 +233,11 @@ class WaferBackend:
                 self._append(op, buffers, batch)
             case Attend():
                 buffers[op.out] = self._attend(op, buffers[op.q], batch)
-            case Norm() | Tap() | Head() | Route() | Experts():
-                raise AssertionError("handled by step, or refused by the placement")
+            case Route():
+                correction = None if op.correction is None else self._vectors[op.correction.name]
+                buffers[op.out] = routed(op, buffers[op.inp], correction)
+            case Norm() | Tap() | Head() | Experts():
+                raise AssertionError("handled by step")
 
     def _head_linear(self, op: HeadLinear, buffers: Buffers) -> F32:
         shape = len(buffers[op.inp]), len(op.weights), -1
@@ -268,7 +299,33 @@ class WaferBackend:
         return sample(among, sampling, batch.positions[batch.sample_rows] + 1)
 
 
-def _attention_cores(op: Attend, ops: tuple[Op, ...], rectangle: Rectangle) -> AttentionCores:
+def _tiles_of(
+    placed_matrix: PlacedMatrix, weight: Weight, rectangle: Rectangle, weights: Weights
+) -> Tiles:
+    inputs, outputs = placed_matrix.inputs, placed_matrix.outputs
+    if weight.scales is not None:
+        return CodeTiles(*quantised(weight, weights), inputs, outputs, rectangle)
+    matrix = cut(weight, weights[weight.name])
+    matrix = matrix.T if placed_matrix.transposed else matrix
+    return NumberTiles(matrix, inputs, outputs, rectangle)
+
+
+def _expert_tiles(
+    op: Experts, tiles: dict[Weight, Tiles], weights: Weights
+) -> tuple[ExpertTiles, ...]:
+    found: list[ExpertTiles] = []
+    for e, (gate, up, down) in enumerate(zip(op.gate, op.up, op.down, strict=True)):
+        biases = None
+        if op.biases:
+            to_gate, to_up, to_down = (numbers(bias, weights) for bias in op.biases[e])
+            biases = to_gate, to_up, to_down
+        found.append(ExpertTiles(gate=tiles[gate], up=tiles[up], down=tiles[down], biases=biases))
+    return tuple(found)
+
+
+def _attention_cores(
+    op: Attend, ops: tuple[Op, ...], rectangle: Rectangle, sinks: F32 | None
+) -> AttentionCores:
     append = next(a for a in ops if isinstance(a, AppendKv) and a.layer == op.layer)
     keys = attention_deals(op, ops)[append.k].over(rectangle)
     if op.value_dim is None:
@@ -277,4 +334,4 @@ def _attention_cores(op: Attend, ops: tuple[Op, ...], rectangle: Rectangle) -> A
         head, inside = np.divmod(keys, op.head_dim)
         held = (keys >= 0) & (inside < op.value_dim)
         values = np.where(held, head * op.value_dim + inside, -1)
-    return AttentionCores(keys=keys, values=values, rows=rectangle.rows)
+    return AttentionCores(keys=keys, values=values, rows=rectangle.rows, sinks=sinks)

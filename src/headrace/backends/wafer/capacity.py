@@ -5,7 +5,7 @@ from headrace.backends.wafer.stages import stages_of
 from headrace.errors import OutOfSram
 from headrace.model.program import Program
 from headrace.wafer.machine import Machine
-from headrace.wafer.placement import WEIGHT_BYTES, Placement, place, tile_of
+from headrace.wafer.placement import Placement, matrix_tile_bytes, place
 
 
 def placed(program: Program, machine: Machine, num_blocks: int) -> Placement:
@@ -43,9 +43,9 @@ def most_blocks(program: Program, machine: Machine, wanted: int) -> int:
 
 def tile_bytes(program: Program, machine: Machine, num_blocks: int) -> int:
     """Bytes of all matrices as tiles of equal size, padding included. Raises PlacementError."""
-    total = 0
-    for region in placed(program, machine, num_blocks).regions:
-        for matrix in (matrix for stage in region.stages for matrix in stage.matrices):
-            inputs, outputs = tile_of(matrix, region.rectangle)
-            total += WEIGHT_BYTES * inputs * outputs * region.rectangle.cores
-    return total
+    return sum(
+        matrix_tile_bytes(matrix, region.rectangle) * region.rectangle.cores
+        for region in placed(program, machine, num_blocks).regions
+        for stage in region.stages
+        for matrix in stage.matrices
+    )

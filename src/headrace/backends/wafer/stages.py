@@ -14,6 +14,7 @@ from headrace.backends.wafer.deal import Deal, Indices, plain
 from headrace.backends.wafer.vectors import pairs
 from headrace.errors import PlacementError
 from headrace.model.program import (
+    MXFP4_BLOCK,
     AppendKv,
     Attend,
     Embed,
@@ -25,8 +26,10 @@ from headrace.model.program import (
     Op,
     Program,
     Rope,
+    Route,
     Tap,
     Weight,
+    op_weights,
     reads,
     writes,
 )
@@ -36,23 +39,28 @@ from headrace.wafer.shapes import Axis, Cache, Matrix, Stage, Vector
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlacedMatrix:
-    """A weight matrix [outputs, inputs] and how both are dealt."""
+    """Weight matrices [outputs, inputs] of one shape, one or an expert's each, and their deals."""
 
-    weight: Weight
+    weights: tuple[Weight, ...]
     inputs: Deal
     outputs: Deal
     transposed: bool = False  # in the checkpoint
+    used: int = 1  # by a token
 
     @property
     def shape(self) -> Matrix:
         """For the placement."""
+        weight = self.weights[0]
         return Matrix(
-            name=f"{self.weight.name}[{self.weight.rows.start}:{self.weight.rows.stop}]",
+            name=f"{weight.name}[{weight.rows.start}:{weight.rows.stop}]",
             inputs=len(self.inputs.order),
             outputs=len(self.outputs.order),
             reduce=self.inputs.axis,
             input_unit=self.inputs.unit,
             output_unit=self.outputs.unit,
+            count=len(self.weights),
+            used=self.used,
+            block=0 if weight.scales is None else MXFP4_BLOCK,
         )
 
 
@@ -67,6 +75,7 @@ class ProgramStage:
     vectors: list[Vector] = field(default_factory=list[Vector])
     cache: Cache | None = None
     query_heads: int = 0
+    experts: int = 0
 
     @property
     def shape(self) -> Stage:
@@ -77,23 +86,22 @@ class ProgramStage:
             vectors=tuple(self.vectors),
             cache=self.cache,
             query_heads=self.query_heads,
+            experts=self.experts,
         )
 
 
 def stages_of(program: Program) -> list[ProgramStage]:
     """The stages of `program` in order; an embedding that is the head's matrix lies with the head.
 
-    Raises PlacementError where heads cannot be dealt, a stage has two caches, or there are experts.
+    Raises PlacementError where heads cannot be dealt, a stage has two caches, or what is no expert
+    has numbers of four bits.
     """
-    if any(isinstance(op, Attend) and op.sinks is not None for op in program.ops):
-        raise PlacementError(
-            "the wafer backend knows no attention sinks yet: run this model with --backend cpu"
-        )
-    if any(isinstance(op, Experts) for op in program.ops):
-        raise PlacementError(
-            "the wafer backend has no place for mixtures of experts yet: run this model with "
-            "--backend cpu"
-        )
+    for op in program.ops:
+        if not isinstance(op, Experts) and any(w.scales is not None for w in op_weights(op)):
+            raise PlacementError(
+                f"the wafer backend has no {type(op).__name__} with weights in MXFP4, of experts "
+                "only: run this model with --backend cpu"
+            )
     walk = _Walk(program)
     for op in program.ops:
         walk.take(op)
@@ -127,17 +135,17 @@ class _Walk:
                 self._linear(op, stage)
             case HeadLinear():
                 self._head_linear(op, stage)
-            case AppendKv():
-                self._append(op, stage)
-            case Attend():
-                stage.query_heads = op.heads
-                self._now[op.out] = self._asked[op.out]
+            case AppendKv() | Attend():
+                self._attention(op, stage)
+            case Route() | Experts():
+                self._mixture(op, stage)
             case Tap():
                 self._next_stage()
             case Head():
                 vocab = plain(op.weight.shape[0], "x")
                 inputs = plain(op.weight.shape[1], "y")
-                stage.matrices.append(PlacedMatrix(weight=op.weight, inputs=inputs, outputs=vocab))
+                head = PlacedMatrix(weights=(op.weight,), inputs=inputs, outputs=vocab)
+                stage.matrices.append(head)
             case _:
                 written = writes(op)
                 if written is not None:
@@ -149,13 +157,13 @@ class _Walk:
         if op.table not in heads:
             vocab = plain(op.table.shape[0], "x")
             stage.matrices.append(
-                PlacedMatrix(weight=op.table, inputs=self._now[op.out], outputs=vocab)
+                PlacedMatrix(weights=(op.table,), inputs=self._now[op.out], outputs=vocab)
             )
         self._next_stage()
 
     def _linear(self, op: Linear, stage: ProgramStage) -> None:
         inputs, outputs = self._ends(op)
-        stage.matrices.append(PlacedMatrix(weight=op.weight, inputs=inputs, outputs=outputs))
+        stage.matrices.append(PlacedMatrix(weights=(op.weight,), inputs=inputs, outputs=outputs))
         if op.bias is not None:
             self._vector(op.bias.name, outputs, stage)
         self._now[op.out] = outputs
@@ -174,7 +182,7 @@ class _Walk:
             outputs, inputs = reversed(weight.shape) if op.transposed else weight.shape
             stage.matrices.append(
                 PlacedMatrix(
-                    weight=weight,
+                    weights=(weight,),
                     inputs=plain(inputs, "y"),
                     outputs=plain(outputs, "x"),
                     transposed=op.transposed,
@@ -182,7 +190,13 @@ class _Walk:
             )
         self._now[op.out] = plain(self._program.buffers[op.out], "x")
 
-    def _append(self, op: AppendKv, stage: ProgramStage) -> None:
+    def _attention(self, op: AppendKv | Attend, stage: ProgramStage) -> None:
+        if isinstance(op, Attend):
+            stage.query_heads = op.heads
+            if op.sinks is not None:
+                self._vector(op.sinks.name, _whole(op.heads), stage)
+            self._now[op.out] = self._asked[op.out]
+            return
         spec = self._program.kv[op.layer]
         if stage.cache is not None:
             raise PlacementError(f"stage '{stage.name}' has two caches: layers end at a tap")
@@ -192,7 +206,33 @@ class _Walk:
             unit=self._asked[op.k].unit,
         )
 
-    def _vector(self, name: str, deal: Deal, stage: ProgramStage) -> None:
+    def _mixture(self, op: Route | Experts, stage: ProgramStage) -> None:
+        if isinstance(op, Experts):
+            self._experts(op, stage)
+            return
+        stage.experts = self._program.buffers[op.out]
+        if op.correction is not None:
+            self._vector(op.correction.name, _whole(stage.experts), stage)
+        self._now[op.out] = self._now[op.inp]
+
+    def _experts(self, op: Experts, stage: ProgramStage) -> None:
+        """Each over all cores: gate and up from y to x, down back to y."""
+        outputs, inner = op.down[0].shape
+        ends = plain(self._program.buffers[op.inp], "y"), plain(inner, "x"), plain(outputs, "y")
+        for weights, inp, out in (
+            (op.gate, ends[0], ends[1]),
+            (op.up, ends[0], ends[1]),
+            (op.down, ends[1], ends[2]),
+        ):
+            stage.matrices.append(
+                PlacedMatrix(weights=weights, inputs=inp, outputs=out, used=op.top)
+            )
+        if op.biases:
+            for bias, deal in zip(op.biases[0], (ends[1], ends[1], ends[2]), strict=True):
+                self._vector(bias.name, deal, stage, count=len(op.biases))
+        self._now[op.out] = ends[2]
+
+    def _vector(self, name: str, deal: Deal, stage: ProgramStage, count: int = 0) -> None:
         stage.vectors.append(
             Vector(
                 name=name,
@@ -200,6 +240,7 @@ class _Walk:
                 axis=deal.axis,
                 unit=deal.unit,
                 value_bytes=VALUE_BYTES,
+                count=count,
             )
         )
 
@@ -207,6 +248,11 @@ class _Walk:
         layers = sum(isinstance(op, Tap) for op in self._program.ops)
         done = sum(isinstance(op, Tap) for stage in self.stages for op in stage.ops)
         self.stages.append(ProgramStage(f"layer {done}" if done < layers else "head"))
+
+
+def _whole(width: int) -> Deal:
+    """All numbers on one core: what every core has whole, as far as bytes go."""
+    return Deal("x", np.arange(width), width)
 
 
 def attention_deals(op: Attend, ops: Sequence[Op]) -> dict[str, Deal]:

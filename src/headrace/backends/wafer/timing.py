@@ -2,7 +2,10 @@
 
 What is counted is what these kernels do: matrices that read the same vector are reduced together,
 scores of all heads go over the whole line. Rotations, activations and residuals stay on a core and
-are part of what a vector instruction costs.
+are part of what a vector instruction costs. Sinks are what a sum begins with, and cost nothing. A
+choice among experts is a pass of vector instructions over all scores for each that is chosen, and
+two to find the best groups. Numbers of four bits are widened by a vector instruction before the one
+that multiplies: an assumption, as nobody has published how a core would read them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +13,18 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from headrace.backends.wafer.stages import PlacedMatrix, ProgramStage, stages_of
-from headrace.model.program import Attend, Embed, Head, HeadLinear, Linear, Norm, Op, Program
+from headrace.model.program import (
+    Attend,
+    Embed,
+    Experts,
+    Head,
+    HeadLinear,
+    Linear,
+    Norm,
+    Op,
+    Program,
+    Route,
+)
 from headrace.wafer.cycles import Cycles, Pace, time_of
 from headrace.wafer.events import Run
 from headrace.wafer.kernels import simulated
@@ -77,16 +91,18 @@ def stage_works(stage: ProgramStage, rectangle: Rectangle, context: int) -> Iter
                 yield Multicast(name="embedding", axis="x", elements=local)
             case Norm():
                 yield Reduction(name="norm", axis=stage.norms[number].axis, elements=1)
-            case Linear() | HeadLinear() | Head():
+            case Attend():
+                yield from _attention(op, rectangle, context)
+            case Route():
+                yield from _choice(op, stage.experts)
+            case Experts():
+                yield from _mixture([next(matrices) for _ in range(3)], rectangle)
+            case _:
                 ops = [one for _, one in (first, *part)]
                 placed = [next(matrices) for one in ops for _ in range(_matrices_of(one))]
                 yield from _products(placed, rectangle)
                 if isinstance(op, Head):
                     yield Reduction(name="likeliest", axis="x", elements=_PAIR)
-            case Attend():
-                yield from _attention(op, rectangle, context)
-            case _:
-                pass
 
 
 def _together(number: int, op: Op) -> tuple[str, str | int]:
@@ -95,21 +111,52 @@ def _together(number: int, op: Op) -> tuple[str, str | int]:
 
 
 def _matrices_of(op: Op) -> int:
-    return len(op.weights) if isinstance(op, HeadLinear) else 1
+    if isinstance(op, HeadLinear):
+        return len(op.weights)
+    return int(isinstance(op, Linear | Head))
 
 
 def _products(placed: Sequence[PlacedMatrix], rectangle: Rectangle) -> Iterator[Work]:
-    """Their multiply-adds one after the other, then one sum of all they made."""
-    names = [one.weight.name.removesuffix(".weight").rpartition(".")[2] for one in placed]
+    """Their multiply-adds one after the other, then one sum of all they made, if there are any."""
+    names: list[str] = []
     elements = 0
-    for name, one in zip(names, placed, strict=True):
-        local = -(-len(one.outputs.order) // rectangle.side(one.outputs.axis))
-        inputs = -(-len(one.inputs.order) // rectangle.side(one.inputs.axis))
-        yield Vectors(name=name, count=inputs, length=local)
+    for one in placed:
+        names.append(one.weights[0].name.removesuffix(".weight").rpartition(".")[2])
+        inputs, local = _tile(one, rectangle)
+        yield Vectors(name=names[-1], count=inputs, length=local)
         elements += local
-    yield Reduction(
-        name=", ".join(dict.fromkeys(names)), axis=placed[0].inputs.axis, elements=elements
+    if placed:
+        name = ", ".join(dict.fromkeys(names))
+        yield Reduction(name=name, axis=placed[0].inputs.axis, elements=elements)
+
+
+def _tile(placed: PlacedMatrix, rectangle: Rectangle) -> tuple[int, int]:
+    """Inputs and outputs of one of the matrices on a core."""
+    inputs, outputs = placed.inputs, placed.outputs
+    return (
+        -(-len(inputs.order) // rectangle.side(inputs.axis)),
+        -(-len(outputs.order) // rectangle.side(outputs.axis)),
     )
+
+
+def _choice(op: Route, experts: int) -> Iterator[Work]:
+    """All scores to all cores, each of which gives its own; then each chooses."""
+    yield Reduction(name="scores of experts", axis="x", elements=experts)
+    passes = op.top if op.groups is None else op.top + 2
+    yield Vectors(name="choice", count=passes, length=experts)
+
+
+def _mixture(placed: Sequence[PlacedMatrix], rectangle: Rectangle) -> Iterator[Work]:
+    """The chosen experts' gate and up, and one sum; their down added up, and another."""
+    gate, _, down = placed
+    for names, one in ((("gate", "up"), gate), (("down",), down)):
+        inputs, local = _tile(one, rectangle)
+        for name in names:
+            if one.weights[0].scales is not None:
+                yield Vectors(name=f"{name}, widened", count=one.used * inputs, length=local)
+            yield Vectors(name=name, count=one.used * inputs, length=local)
+        sums = 2 * one.used * local if one is gate else local
+        yield Reduction(name=", ".join(names), axis=one.inputs.axis, elements=sums)
 
 
 def _attention(op: Attend, rectangle: Rectangle, context: int) -> Iterator[Work]:

@@ -42,13 +42,14 @@ def run_local(op: Rope | Activate | Add, buffers: Buffers, positions: NDArray[np
         case Rope():
             buffers[op.buffer] = _rotated(op, buffers[op.buffer], positions)
         case Activate():
-            function = {"silu": _silu, "gelu_tanh": _gelu_tanh}[op.function]
+            function = {"silu": silu, "gelu_tanh": _gelu_tanh}[op.function]
             buffers[op.out] = function(buffers[op.gate]) * buffers[op.up]
         case Add():
             buffers[op.out] = buffers[op.out] + buffers[op.inp]
 
 
-def _silu(x: F32) -> F32:
+def silu(x: F32) -> F32:
+    """x / (1 + exp(-x))."""
     with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
         return np.divide(x, 1 + np.exp(-x), dtype=np.float32)
 
