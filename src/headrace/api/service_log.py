@@ -72,7 +72,7 @@ class ServiceLog:
     def answered(
         self, model: str, usage: Usage, timing: Timing, *, first_s: float, total_s: float
     ) -> None:
-        """A completion came to its end: `first_s` to its first token, `total_s` to its last byte."""
+        """A completion came to its end: `first_s` to its first token, `total_s` to its end."""
         for hour in self._counted(model):
             hour.answered += 1
             hour.tokens += usage.completion_tokens
