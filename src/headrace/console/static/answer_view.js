@@ -24,11 +24,15 @@ class GrowingText {
 
   append(text) {
     this.length += text.length;
-    const end = this.node.length > PART_CHARS ? text.indexOf("\n") + 1 : 0;
-    this.node.appendData(end ? text.slice(0, end) : text);
-    if (!end) return;
-    this.begin();
-    this.node.appendData(text.slice(end));
+    let rest = text;
+    while (this.node.length + rest.length > PART_CHARS) {
+      const end = rest.indexOf("\n", Math.max(0, PART_CHARS - this.node.length)) + 1;
+      if (!end) break;
+      this.node.appendData(rest.slice(0, end));
+      rest = rest.slice(end);
+      this.begin();
+    }
+    this.node.appendData(rest);
   }
 
   get text() {

@@ -6,6 +6,7 @@ import { Lane } from "./lane.js";
 import { formatMs, formatSpeed } from "./meter.js";
 import { formatPerMillion, isFree, priceOf } from "./price.js";
 import { requestFields, SCHEMA_EXAMPLE, SettingError, TOOLS_EXAMPLE } from "./request.js";
+import { serverState } from "./session.js";
 import { asCurl, asPython, asTypeScript } from "./snippets.js";
 import { SpeedView } from "./speed_view.js";
 import { byId, copy, element, plural, short } from "./view.js";
@@ -107,6 +108,10 @@ function showDoor(error) {
     byId("welcome").hidden = true;
     byId("key-form").hidden = false;
     byId("key-problem").textContent = state.key ? error.message : "";
+    byId("keys-link").href = "/console/keys";
+    serverState().then(({ session }) => {
+      byId("keys-page").hidden = session === null;
+    });
     byId("key").focus();
     return;
   }
