@@ -1,4 +1,4 @@
-"""The playground in a real browser: two models, tools, forms, reasoning, money, the request as code."""
+"""The playground in a real browser: two models, tools, forms, reasoning, money, code."""
 
 import json
 from collections.abc import Iterator

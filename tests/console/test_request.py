@@ -1,4 +1,4 @@
-"""What the settings of the playground ask for, and what tokens cost there, held to the server's own."""
+"""What the playground asks for, and what tokens cost there, held to the server's own words."""
 
 import random
 from typing import Any
