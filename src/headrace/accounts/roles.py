@@ -108,9 +108,14 @@ class Actor:
                 param="role",
             )
 
+    @property
+    def is_of_server(self) -> bool:
+        """Whether it is of the first organisation, whose members run the server."""
+        return self.organisation_id == DEFAULT_ORGANISATION
+
     def require_of_server(self, permission: Permission) -> None:
         """As `require`, for what is the whole server's."""
-        if self.organisation_id != DEFAULT_ORGANISATION:
+        if not self.is_of_server:
             raise Forbidden("This is for those who run the server.", param="role")
         self.require(permission)
 

@@ -32,7 +32,7 @@ from headrace.api.record import OTHER, Record
 from headrace.api.repeats import Repeats
 from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
-from headrace.api.sessions import SessionRoutes
+from headrace.api.sessions import SessionRoutes, no_accounts
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.api.usage_export import usage_export
 from headrace.clock import Clock
@@ -183,9 +183,9 @@ def _account_routes(
 ) -> Sequence[BaseRoute]:
     """What manages accounts; a server without keys has none to manage."""
     if accounts is None or managers is None:
-        return ()
+        return (no_accounts(),)
     bodies = BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=SMALL_BODY_BYTES)
-    sessions = SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s)
+    sessions = SessionRoutes(accounts, managers, bodies, config.accounts)
     money = Money(
         books=Books(accounts.store, clock, new_entry_id),
         prices=prices,

@@ -80,6 +80,9 @@ ORGANISATION_OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         path: {call.method.lower(): _managing(call) for call in _ALL if call.path == path}
         for path in dict.fromkeys(call.path for call in _ALL)
     },
+    "/console/api/state": {
+        "get": _session("How one enters, and whose session it is", "State", is_known=False)
+    },
     "/console/api/login": {
         "post": _session("Begin a session", "Session", LoginBody, is_known=False)
     },
@@ -171,7 +174,17 @@ ORGANISATION_SCHEMAS: Mapping[str, Schema] = {
             "user": ref("User"),
             "organization": object_of({"id": TEXT, "name": TEXT, "tier": TEXT}),
             "permissions": array_of(TEXT),
+            "runs_server": {"type": "boolean"},
             "csrf_token": TEXT,
+        }
+    ),
+    "State": object_of(
+        {
+            "object": {"const": "console.state"},
+            "accounts": {"type": "boolean"},
+            "sign_up": or_null({"enum": ["open", "invitation", "closed"]}),
+            "identity_provider": {"type": "boolean"},
+            "session": or_null(ref("Session")),
         }
     ),
     **MONEY_SCHEMAS,

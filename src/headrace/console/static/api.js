@@ -2,9 +2,10 @@
 
 /** An answer of the API that is not a success; `status` 0: no answer at all. */
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, param = null) {
     super(message);
     this.status = status;
+    this.param = param; // the field that is wrong, where one is
   }
 }
 
@@ -64,7 +65,8 @@ async function* events(body) {
   }
 }
 
-async function call(path, options) {
+/** Any call of ours: a response that is a success, or an ApiError. */
+export async function call(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -75,7 +77,7 @@ async function call(path, options) {
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   const message = body.error?.message ?? `The server answered ${response.status}.`;
-  throw new ApiError(message, response.status);
+  throw new ApiError(message, response.status, body.error?.param);
 }
 
 function headersFor(key) {
