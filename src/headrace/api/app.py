@@ -32,6 +32,7 @@ from headrace.api.record import OTHER, Record
 from headrace.api.repeats import Repeats
 from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
+from headrace.api.server_calls import SERVER_CALLS
 from headrace.api.sessions import SessionRoutes, no_accounts
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.api.usage_export import usage_export
@@ -193,7 +194,9 @@ def _account_routes(
         models=pipeline.models_of,
     )
     routes = [
-        *Organisation(accounts, managers, bodies, clock, money).routes((*CALLS, *MONEY_CALLS)),
+        *Organisation(accounts, managers, bodies, clock, money).routes(
+            (*CALLS, *MONEY_CALLS, *SERVER_CALLS)
+        ),
         usage_export(accounts, managers, money.books, clock),
         *sessions.routes(),
     ]
