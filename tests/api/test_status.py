@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.accounts import AccountService, Tier
+from headrace.accounts import AccountService, Role, Tier
 from headrace.api import App, build_app
 from headrace.api.service_log import HOUR_S, KEPT_S, TICK_S, ServiceLog
 from headrace.clock import ManualClock
@@ -18,6 +18,7 @@ from headrace.errors import BackendError, ConfigError, QueueFull, RequestTimeout
 from headrace.store import SqliteStore
 from headrace.types import Timing, Usage
 from tests.api.exchange import app_of, call, chat
+from tests.api.managed import World
 from tests.scripted import CARD, ScriptedProvider
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=5)
@@ -88,6 +89,19 @@ def test_only_the_models_of_a_key_are_told(accounts: AccountService) -> None:
         got = status(app, authorization=f"Bearer {key}")
         assert [model["id"] for model in got["models"]] == told
         assert call(app, "GET", "/v1/status").status == 401
+
+
+def test_a_session_and_a_management_key_see_the_models_of_their_organisation(
+    accounts: AccountService,
+) -> None:
+    world = World(accounts)
+    for ways in (
+        world.session(Role.VIEWER),
+        world.session(Role.BILLING),
+        {"authorization": f"Bearer {world.management_key}"},
+    ):
+        got: Any = world.send("/v1/status", "get", as_=ways).json
+        assert [model["id"] for model in got["models"]] == [CARD.id]
 
 
 def test_what_the_engine_does_now_is_told() -> None:

@@ -39,6 +39,7 @@ class Permission(StrEnum):
     CREDIT_READ = auto()  # balance, payments, statements
     CREDIT_WRITE = auto()  # in the first organisation, whose members run the server
     SERVER_READ = auto()  # likewise
+    SERVER_WRITE = auto()  # likewise: which tier an organisation has
 
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {

@@ -33,6 +33,7 @@ from headrace.api.repeats import Repeats
 from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
 from headrace.api.service_log import ServiceLog
+from headrace.api.server_calls import SERVER_CALLS
 from headrace.api.sessions import SessionRoutes, no_accounts
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.api.status import status_route
@@ -147,7 +148,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
-        status_route(pipeline, service, read_stats),
+        status_route(pipeline, managers, service, read_stats),
         *_account_routes(accounts, managers, config, clock, desk, pipeline, prices),
         *(
             ()
@@ -205,7 +206,9 @@ def _account_routes(
         models=pipeline.models_of,
     )
     routes = [
-        *Organisation(accounts, managers, bodies, clock, money).routes((*CALLS, *MONEY_CALLS)),
+        *Organisation(accounts, managers, bodies, clock, money).routes(
+            (*CALLS, *MONEY_CALLS, *SERVER_CALLS)
+        ),
         usage_export(accounts, managers, money.books, clock),
         *sessions.routes(),
     ]

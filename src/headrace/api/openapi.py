@@ -99,6 +99,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             summary="What the models do now, and how well they have served in 30 days",
             answer="ServiceStatus",
             statuses=ANY + KEYED,
+            has_session=True,
         )
     },
     "/public/v1/models": {"get": _lists("The models, for everybody", has_key=False)},

@@ -12,6 +12,7 @@ from headrace.api.organisation import Call
 from headrace.api.organisation_calls import CALLS
 from headrace.api.organisation_objects import MAX_PAGE
 from headrace.api.organisation_schemas import LoginBody, PasswordBody, SignUpBody
+from headrace.api.server_calls import SERVER_CALLS
 
 _WITH_BODY = (408, 415)  # its time, its type
 _PAGES = (
@@ -73,7 +74,7 @@ def _list(name: str) -> Schema:
     )
 
 
-_ALL = (*CALLS, *MONEY_CALLS)
+_ALL = (*CALLS, *MONEY_CALLS, *SERVER_CALLS)
 
 ORGANISATION_OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     **{
@@ -187,9 +188,34 @@ ORGANISATION_SCHEMAS: Mapping[str, Schema] = {
             "session": or_null(ref("Session")),
         }
     ),
+    "Organization": object_of(
+        {
+            "object": {"const": "organization"},
+            "id": TEXT,
+            "name": TEXT,
+            "tier": TEXT,
+            "created_at": COUNT,
+            "balance_micros": {"type": "integer"},
+            "leased_micros": COUNT,
+        }
+    ),
+    "Tier": object_of(
+        {
+            "object": {"const": "organization.tier"},
+            "id": TEXT,
+            "billing": TEXT,
+            "cached_percent": COUNT,
+            "weight": {"type": "number"},
+            "reserved_percent": COUNT,
+            "may_go_first": {"type": "boolean"},
+            "limits": {"type": "object", "additionalProperties": or_null(COUNT)},
+        }
+    ),
     **MONEY_SCHEMAS,
     "CreditEntries": _list("CreditEntry"),
     "Prices": _list("Price"),
+    "Organizations": _list("Organization"),
+    "Tiers": _list("Tier"),
     "Users": _list("User"),
     "Invites": _list("Invite"),
     "Projects": _list("Project"),

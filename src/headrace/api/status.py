@@ -1,6 +1,6 @@
 """How the server does, for those who use it: GET /v1/status."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -9,8 +9,10 @@ from starlette.routing import BaseRoute, Route
 
 from headrace.api.answers import JsonResponse
 from headrace.api.headers import caller_of
+from headrace.api.managers import Managers
 from headrace.api.pipeline import Pipeline
 from headrace.api.service_log import KEPT_S, ServiceLog
+from headrace.errors import Forbidden, MissingKey
 from headrace.gateway.base import ModelCard
 from headrace.telemetry.metrics import ReadStats
 from headrace.telemetry.service_hour import ServiceHour, Spread
@@ -19,11 +21,24 @@ _DAY_S = 86_400
 _NOW_TICKS = 5  # looks that the present speed is the mean of
 
 
-def status_route(pipeline: Pipeline, service: ServiceLog, read_stats: ReadStats) -> BaseRoute:
-    """What a key's models do now, and how well they have served: counts and times, no callers."""
+def status_route(
+    pipeline: Pipeline, managers: Managers | None, service: ServiceLog, read_stats: ReadStats
+) -> BaseRoute:
+    """What a caller's models do now, and how well they have served: counts and times, no callers.
+
+    A caller has a key of any kind, or a session.
+    """
+
+    def models(request: Request) -> Sequence[ModelCard]:
+        try:
+            return pipeline.models(caller_of(request.scope))
+        except (MissingKey, Forbidden):
+            if managers is None:
+                raise
+            return pipeline.models_for(managers.actor(request).organisation_id)
 
     async def status(request: Request) -> Response:
-        cards = [c for c in pipeline.models(caller_of(request.scope)) if not c.alias_of]
+        cards = [card for card in models(request) if not card.alias_of]
         stats = read_stats()
         watched = service.watched
         answer = {

@@ -53,6 +53,31 @@ class Page:
 PAGES = (
     Page(path="/console", file="index.html", name="Playground", group="Run"),
     Page(path="/console/wafer", file="wafer.html", name="Wafer", group="Run"),
+    Page(path="/console/keys", file="keys.html", name="Keys", group="Account", shown_to="accounts"),
+    Page(
+        path="/console/usage", file="usage.html", name="Usage", group="Account", shown_to="accounts"
+    ),
+    Page(
+        path="/console/billing",
+        file="billing.html",
+        name="Billing",
+        group="Account",
+        shown_to="accounts",
+    ),
+    Page(
+        path="/console/limits",
+        file="limits.html",
+        name="Limits",
+        group="Account",
+        shown_to="accounts",
+    ),
+    Page(
+        path="/console/admin",
+        file="admin.html",
+        name="Administration",
+        group="Server",
+        shown_to="operators",
+    ),
     Page(path="/console/sign-in", file="sign-in.html", name="Sign in"),
     Page(path="/console/sign-up", file="sign-up.html", name="Sign up"),
     Page(path="/docs", file="docs.html", name="Guide", group="Help"),
