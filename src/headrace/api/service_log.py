@@ -7,6 +7,7 @@ database's rows on a thread. What cannot be written waits for the next time.
 import asyncio
 import json
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
@@ -65,6 +66,7 @@ class ServiceLog:
         self._since: dict[int, int] = {}  # by hour: the first moment that was watched
         self._first_hour = 0  # of the month
         self._ticked_s: float | None = None
+        self._looked_unix = clock.unix_s()
         self._was_ready = False
         self._restarts: dict[str, int] = {}
         self._drawn: deque[tuple[float, dict[str, int]]] = deque(maxlen=SPEED_TICKS + 1)
@@ -107,13 +109,10 @@ class ServiceLog:
         """Of the last 30 days; None: nothing yet."""
         if not self._since:
             return None
-        now = self._clock.unix_s()
-        since = max(min(self._since.values()), int(now) - KEPT_S)
-        return Watched(
-            since_unix=since,
-            elapsed_s=max(now - since, 0.0),
-            up_s=min(self._month.get(_SERVER, ServiceHour()).up_s, max(now - since, 0.0)),
-        )
+        since = max(min(self._since.values()), int(self._looked_unix) - KEPT_S)
+        elapsed_s = max(self._looked_unix - since, 0.0)
+        up_s = min(self._month.get(_SERVER, ServiceHour()).up_s, elapsed_s)
+        return Watched(since_unix=since, elapsed_s=elapsed_s, up_s=up_s)
 
     def speeds(self, model: str) -> list[float]:
         """Tokens a second that its engine drew, from look to look of the last minute."""
@@ -126,7 +125,8 @@ class ServiceLog:
     def tick(self) -> None:
         """Look at the engines."""
         now_s, is_ready, stats = self._clock.now_s(), self._is_ready(), self._read_stats()
-        self._since.setdefault(self._hour(), int(self._clock.unix_s()))
+        self._looked_unix = self._clock.unix_s()
+        self._since.setdefault(self._hour(), math.ceil(self._looked_unix))
         passed_s = 0.0 if self._ticked_s is None else now_s - self._ticked_s
         was_up = self._was_ready and is_ready and passed_s <= _LONGEST_TICK_S
         for hour in self._counted(_SERVER):

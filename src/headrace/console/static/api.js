@@ -22,6 +22,26 @@ export async function listPrices(key) {
   return new Map(data.map((model) => [model.id, model]));
 }
 
+/**
+ * What may be known of the models: with a key all of it, without one, beside a session, what
+ * everybody may see.
+ */
+export async function knownModels(key) {
+  try {
+    const [models, prices] = await Promise.all([listModels(key), listPrices(key)]);
+    return models.map((model) => ({ ...prices.get(model.id), ...model }));
+  } catch (error) {
+    if (error.status !== 401 || key) throw error;
+  }
+  try {
+    const response = await call("/public/v1/models?format=openrouter", {});
+    return (await response.json()).data;
+  } catch (error) {
+    if (error.status === 404) return []; // the list is not public
+    throw error;
+  }
+}
+
 /** How the server does, and how well it has served. */
 export async function serviceStatus(key) {
   const response = await call("/v1/status", { headers: headersFor(key) });

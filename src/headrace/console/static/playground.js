@@ -53,6 +53,8 @@ async function loadModels() {
   for (const id of ["model", "other-model"]) {
     byId(id).replaceChildren(...state.models.map((model) => new Option(model.id, model.id)));
   }
+  const wanted = new URLSearchParams(location.search).get("model");
+  if (state.models.some((model) => model.id === wanted)) byId("model").value = wanted;
   byId("model").disabled = false;
   byId("other-model").value = (state.models[1] ?? state.models[0]).id;
   byId("key-form").hidden = true;
