@@ -32,8 +32,8 @@ from headrace.api.record import OTHER, Record
 from headrace.api.repeats import Repeats
 from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
-from headrace.api.service_log import ServiceLog
 from headrace.api.server_calls import SERVER_CALLS
+from headrace.api.service_log import ServiceLog
 from headrace.api.sessions import SessionRoutes, no_accounts
 from headrace.api.sse import KEEP_ALIVE_S
 from headrace.api.status import status_route

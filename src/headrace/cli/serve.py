@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headrace.api import App, HttpServer
     from headrace.clock import Clock
     from headrace.gateway.local import LocalProvider
+    from headrace.gateway.machines import Machines
     from headrace.metering import Meter
 
 
@@ -118,11 +119,14 @@ def run_server(
 
         from headrace.accounts import Anyone
         from headrace.api import HttpServer, build_app
+        from headrace.api.machine_runs import machine_routes
         from headrace.api.wafer_replay import replay_route
         from headrace.cli.reload import Reload
         from headrace.console import pages
+        from headrace.gateway.machines import Machines
         from headrace.store import SqliteStore
 
+        machines = Machines(provider.public, config, clock)
         app = build_app(
             provider,
             accounts,
@@ -131,7 +135,11 @@ def run_server(
             read_stats=lambda: provider.stats,
             meter=meter,
             open_store=lambda: SqliteStore(config.home / "headrace.db", clock),
-            pages=(*pages(), replay_route(provider.programs, accounts or Anyone())),
+            pages=(
+                *pages(),
+                replay_route(provider.programs, accounts or Anyone()),
+                *machine_routes(machines, accounts, config),
+            ),
         )
 
         def on_ready() -> None:
@@ -154,11 +162,15 @@ def run_server(
         if with_stdin:
             threading.Thread(target=_stop_at_eof, args=(server.stop,), daemon=True).start()
 
-        uvloop.run(_life(provider, server, app, sock))
+        uvloop.run(_life(provider, machines, server, app, sock))
 
 
 async def _life(
-    provider: "LocalProvider", server: "HttpServer", app: "App", sock: socket.socket
+    provider: "LocalProvider",
+    machines: "Machines",
+    server: "HttpServer",
+    app: "App",
+    sock: socket.socket,
 ) -> None:
     """Load, serve until told to stop, and watch how well."""
     try:

@@ -239,9 +239,7 @@ class CpuBackend:
         if not self._watched_steps:
             return ()
         now, before = self._machine.phase_seconds, self._watched_before
-        spent = [
-            sum(now[i:j]) - sum(before[i:j]) for i, j in pairwise((0, *self._ends))
-        ]
+        spent = [sum(now[i:j]) - sum(before[i:j]) for i, j in pairwise((0, *self._ends))]
         return summed(phase_names(self._phases), spent, self._watched_steps)
 
     def close(self) -> None:

@@ -20,8 +20,8 @@ from headrace.backends.sampling import adjusted, check_bias, check_masks, sample
 from headrace.backends.wafer.attention import AttentionCores, attended
 from headrace.backends.wafer.capacity import placed
 from headrace.backends.wafer.deal import Indices, plain
-from headrace.backends.wafer.stages import ProgramStage, attention_deals, stages_of
 from headrace.backends.wafer.simulated_phases import simulated_phases
+from headrace.backends.wafer.stages import ProgramStage, attention_deals, stages_of
 from headrace.backends.wafer.tiles import Tiles
 from headrace.backends.wafer.vectors import Buffers, normed, run_local
 from headrace.errors import BackendError

@@ -1,5 +1,7 @@
 """A token's time on the simulated machine, under the names that phases have on every machine."""
 
+from collections.abc import Sequence
+
 from headrace.backends.phase_times import (
     ATTENTION,
     DOWN,
@@ -26,16 +28,16 @@ def simulated_phases(program: Program, placement: Placement, context: int) -> tu
     found: dict[str, float] = {}
     ops = {stage.name: stage.ops for stage in stages_of(program)}
     for stage in token_works(program, placement, context):
-        sides = {"columns": stage.rectangle.columns, "rows": stage.rectangle.rows}
-        for work, name in zip(stage.works, _names(stage, ops[stage.name]), strict=True):
-            found[name] = found.get(name, 0.0) + time_of([work], **sides, pace=pace).total
-        for work in stage.entry:
-            found[HAND_OVER] = found.get(HAND_OVER, 0.0) + time_of([work], **sides, pace=pace).total
+        columns, rows = stage.rectangle.columns, stage.rectangle.rows
+        names = [HAND_OVER] * len(stage.entry) + _names(stage, ops[stage.name])
+        for work, name in zip((*stage.entry, *stage.works), names, strict=True):
+            spent = time_of([work], columns=columns, rows=rows, pace=pace).total
+            found[name] = found.get(name, 0.0) + spent
     clock_hz = machine.clock_hz.value
     return tuple(PhaseTime(name=name, seconds=c / clock_hz) for name, c in found.items())
 
 
-def _names(stage: StageWork, ops: tuple[Op, ...]) -> list[str]:
+def _names(stage: StageWork, ops: Sequence[Op]) -> list[str]:
     """The phase each work belongs to; a norm goes with what follows it."""
     if any(isinstance(op, Head) for op in ops):
         return [HEAD] * len(stage.works)
@@ -60,7 +62,7 @@ def _names(stage: StageWork, ops: tuple[Op, ...]) -> list[str]:
 _ATTENDS = ("scores", "softmax maximum", "softmax sum", "values")
 
 
-def _products(ops: tuple[Op, ...]) -> list[tuple[list[str], str]]:
+def _products(ops: Sequence[Op]) -> list[tuple[list[str], str]]:
     """The names of a layer's products, by the phase they belong to."""
     attends = next((i for i, op in enumerate(ops) if isinstance(op, Attend)), len(ops))
     before = [op for op in ops[:attends] if isinstance(op, Linear)]

@@ -29,7 +29,8 @@ function named({ id, facts, measured }) {
     facts.root && facts.root !== id && `another name of ${facts.root}`,
   ].filter(Boolean);
   const parts = [id, make("small", {}, about.join(", "))];
-  if (facts.description) parts.push(make("small", {}, facts.description));
+  const isOurs = facts.description?.endsWith(", served by Headrace"); // says nothing new here
+  if (facts.description && !isOurs) parts.push(make("small", {}, facts.description));
   return make("span", {}, parts);
 }
 

@@ -109,7 +109,7 @@ function show(status) {
   const since = status.since === null ? null : new Date(1e3 * status.since);
   byId("measured").textContent =
     (since ? `Watched since ${since.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}. ` : "") +
-    "Time in which the server did not run counts as time it was not there. Percentiles are within 5 %.";
+    "Time in which the server did not run counts as time it was not there. Percentiles are within 5 %.";
   byId("month").replaceChildren(table("Last 30 days", MONTH, status.models, "No model is served to you."));
 }
 
