@@ -113,9 +113,7 @@ def test_with_accounts_it_is_for_those_who_run_the_server(accounts: AccountServi
         without_token = {"cookie": session["cookie"]}
         assert send("POST", RUN, GOOD, accounts=accounts, **without_token).status == 403
     with accounts.store.changing() as tx:
-        organisations.insert(
-            tx, OrganisationRecord(id="org_b", name="B", tier="free", created_unix=1)
-        )
+        organisations.add(tx, OrganisationRecord(id="org_b", name="B", tier="free", created_unix=1))
     other = world.user(Role.OWNER, "b@example.com", operator_in("org_b"))
     begun = accounts.sessions.begin(other, address="127.0.0.1")
     stranger = {"cookie": f"headrace_session={begun.id}", "x_csrf_token": begun.csrf_token}
