@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ def send(
     body: Any = None,
     accounts: AccountService | None = None,
     config: Config = CONFIG,
-    **headers: str,
+    as_: Mapping[str, str] = {},
 ) -> Exchange:
     async def scene() -> Exchange:
         shop = Shop(config)
@@ -39,7 +39,7 @@ def send(
         try:
             routes: Sequence[BaseRoute] = machine_routes(shop.machines, accounts, config)
             app: App = build_app(ScriptedProvider(), accounts, config, ManualClock(), pages=routes)
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            named = {name.replace("_", "-"): value for name, value in as_.items()}
             return await Exchange(app, method, path, body, named).run()
         finally:
             await shop.machines.stop()
@@ -103,18 +103,20 @@ def test_with_accounts_it_is_for_those_who_run_the_server(accounts: AccountServi
     world = World(accounts)
     assert send("GET", LIST, accounts=accounts).status == 401
     key = accounts.create(name="inference", tier=Tier.FREE).secret
-    assert send("GET", LIST, accounts=accounts, authorization=f"Bearer {key}").status == 403
+    assert (
+        send("GET", LIST, accounts=accounts, as_={"authorization": f"Bearer {key}"}).status == 403
+    )
     for role in Role:
         may = role in {Role.OWNER, Role.ADMIN, Role.VIEWER}
         session = world.session(role)
-        assert send("GET", LIST, accounts=accounts, **session).status == (200 if may else 403)
-        got = send("POST", RUN, GOOD, accounts=accounts, **session)
+        assert send("GET", LIST, accounts=accounts, as_=session).status == (200 if may else 403)
+        got = send("POST", RUN, GOOD, accounts=accounts, as_=session)
         assert got.status == (200 if may else 403)
         without_token = {"cookie": session["cookie"]}
-        assert send("POST", RUN, GOOD, accounts=accounts, **without_token).status == 403
+        assert send("POST", RUN, GOOD, accounts=accounts, as_=without_token).status == 403
     with accounts.store.changing() as tx:
         organisations.add(tx, OrganisationRecord(id="org_b", name="B", tier="free", created_unix=1))
     other = world.user(Role.OWNER, "b@example.com", operator_in("org_b"))
     begun = accounts.sessions.begin(other, address="127.0.0.1")
     stranger = {"cookie": f"headrace_session={begun.id}", "x_csrf_token": begun.csrf_token}
-    assert send("POST", RUN, GOOD, accounts=accounts, **stranger).status == 403
+    assert send("POST", RUN, GOOD, accounts=accounts, as_=stranger).status == 403

@@ -1,9 +1,11 @@
 """How long phases take: measured on the cpu, by closed forms on the wafer, under the same names."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
+from headrace.backends.base import Backend
 from headrace.backends.cpu import CpuBackend
 from headrace.backends.phase_times import (
     ATTENTION,
@@ -13,7 +15,6 @@ from headrace.backends.phase_times import (
     HEAD,
     OUTPUT,
     PROJECTIONS,
-    WatchesPhases,
 )
 from headrace.backends.wafer import WaferBackend
 from headrace.backends.wafer.simulated_phases import HAND_OVER, simulated_phases
@@ -108,10 +109,11 @@ def test_the_wafer_s_phases_sum_to_the_time_of_a_token(name: str) -> None:
 
 
 @pytest.mark.parametrize("make", [cpu, wafer])
-def test_an_engine_tells_them_with_the_last_token_of_a_sequence_that_asked(make: object) -> None:
-    backend = make()  # type: ignore[operator]
-    assert isinstance(backend, WatchesPhases)
-    engine = Engine(backend, SystemClock(), max_sequences=2, max_step_tokens=64, max_waiting=4)  # type: ignore[arg-type]
+def test_an_engine_tells_them_with_the_last_token_of_a_sequence_that_asked(
+    make: Callable[[], Backend],
+) -> None:
+    backend = make()
+    engine = Engine(backend, SystemClock(), max_sequences=2, max_step_tokens=64, max_waiting=4)
     engine.handle(submit("watched", is_watched=True))
     engine.handle(submit("other", max_tokens=12))
     said: list[Tokens] = []

@@ -159,7 +159,7 @@ def test_an_engine_that_nobody_uses_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     async def scene(shop: Shop) -> None:
         monkeypatch.setattr("headrace.gateway.machines.IDLE_S", 0.0)
         await shop.run("cpu")
-        while shop.machines._held:  # type: ignore[reportPrivateUsage]  # noqa: ASYNC110 (no event)
+        while shop.machines._held:  # noqa: ASYNC110 (no event)
             await asyncio.sleep(0)
         monkeypatch.setattr("headrace.gateway.machines.IDLE_S", 60.0)
         await shop.run("cpu")
