@@ -1,6 +1,6 @@
 """Does the playground keep up? Its own tokens a second against a raw client's, interleaved.
 
-    python benchmarks/bench_playground.py [--like 15m] [--rounds 9] [--tokens 1900]
+    python benchmarks/bench_playground.py [--like 15m] [--rounds 9] [--tokens 1900] [--threads 0]
 
 One server, one stream at a time. Each round asks the same greedy question twice: in the playground
 of a headless Chromium (Debian's `chromium` and `chromium-driver`), and with a compiled epoll loop
@@ -56,12 +56,13 @@ def main() -> None:
     parser.add_argument("--like", default="15m", help="a shape of tools/make_random_checkpoint.py")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=1_900, help="of each answer")
+    parser.add_argument("--threads", type=int, default=0, help="of the engine; 0: its own choice")
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
         model = Path(folder) / given.like
         made = (sys.executable, str(MAKE_CHECKPOINT), "--like", given.like, "--out", str(model))
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-        quiet = ("--no-auth", "--log-level", "warning")
+        quiet = ("--no-auth", "--log-level", "warning", "--threads", str(given.threads))
         with serving(str(model), *quiet) as server, browser() as page:
             page.cdp("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
             page.open(f"http://127.0.0.1:{server.port}/console")
@@ -72,6 +73,7 @@ def main() -> None:
         "machine": describe(),
         "commit": commit(),
         "model": given.like,
+        "threads": given.threads,
         "tokens": given.tokens,
         "rounds": rounds,
         "median_ratio": round(statistics.median(row["ratio"] for row in rounds), 4),
