@@ -1,7 +1,7 @@
 """How fast the cuda backend decodes on this card, and which share of its memory's speed that is.
 
     python benchmarks/bench_gpu.py [--models 1b 8b] [--contexts 128 1024] [--tune] [--peers] \
-        [--out gpu.json]
+        [--persistent] [--out gpu.json]
 
 Needs an NVIDIA GPU with PyTorch and Triton; nothing is downloaded: weights of the true shape are
 drawn on the card (normal, standard deviation 0.02). First the kernels are held to the reference on
@@ -33,10 +33,11 @@ import triton.language as tl
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
 from headrace.backends.cuda.backend import CudaBackend
 from headrace.backends.cuda.launches import Call, Launch, Tilings
-from headrace.backends.cuda.tiling import Tiling, tiling
+from headrace.backends.cuda.mixture import ExpertTilings
+from headrace.backends.cuda.tiling import ExpertTiling, Tiling, expert_tiling, tiling
 from headrace.backends.reference import ReferenceBackend
 from headrace.model.precision import round_to_bf16
-from headrace.model.program import Program, Weight
+from headrace.model.program import Experts, Program, Weight, op_weights
 from headrace.model.registry import build_program
 
 DATASHEET = {"NVIDIA H200": 4.8e12, "NVIDIA H100 80GB HBM3": 3.35e12}
@@ -72,6 +73,38 @@ MODELS: dict[str, dict[str, object]] = {
         "num_attention_heads": 64,
     },
 }
+GPT_OSS = {
+    "architectures": ["GptOssForCausalLM"],
+    "hidden_size": 2_880,
+    "intermediate_size": 2_880,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "vocab_size": 201_088,
+    "num_experts_per_tok": 4,
+    "sliding_window": 128,
+    "max_position_embeddings": 131_072,
+    "tie_word_embeddings": False,
+    "quantization_config": {"quant_method": "mxfp4"},
+}
+CONFIGS: dict[str, dict[str, object]] = {
+    **{name: {**LLAMA, **sizes} for name, sizes in MODELS.items()},
+    "gpt-oss-20b": {**GPT_OSS, "num_hidden_layers": 24, "num_local_experts": 32},
+    "gpt-oss-120b": {**GPT_OSS, "num_hidden_layers": 36, "num_local_experts": 128},
+}
+TINY_OSS = {
+    **GPT_OSS,
+    "hidden_size": 224,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "vocab_size": 499,
+    "num_local_experts": 12,
+    "sliding_window": 40,
+    "max_position_embeddings": 4_096,
+}
 TINY = {
     **LLAMA,
     "vocab_size": 499,
@@ -82,6 +115,15 @@ TINY = {
     "num_key_value_heads": 2,
     "head_dim": 32,
     "max_position_embeddings": 4_096,
+}
+# Wide enough for the kernel that stays (`persistent`): whole pieces of 1,024 inputs.
+WIDE = {
+    **TINY,
+    "hidden_size": 1_024,
+    "intermediate_size": 3_072,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
 }
 STEPS = 64
 
@@ -150,8 +192,14 @@ def copy_stream() -> float:
 
 
 def drawn_on_card(weight: Weight, place: torch.Tensor) -> None:
-    """Fills a tensor as the docstring says: matrices normal, vectors one."""
-    if len(weight.shape) == 1:
+    """Fills a tensor as the docstring says: matrices normal, norms one, other vectors small."""
+    if weight.holds == "codes":
+        place.random_(0, 256)
+    elif weight.holds == "scales":
+        place.random_(119, 121)  # 2^-8 or 2^-7: with any code a standard deviation of 0.018
+    elif len(weight.shape) == 1 and weight.name.endswith(("bias", "sinks")):
+        place.normal_(0, 0.02)
+    elif len(weight.shape) == 1:
         place.fill_(1.0)
     elif place.device.type == "cpu":
         place.copy_(torch.empty(place.shape, dtype=place.dtype, device="cuda").normal_(0, 0.02))
@@ -253,7 +301,8 @@ def candidates(outputs: int, inputs: int, matrices: int) -> list[Tiling]:
     for i, (rows, parts, step) in enumerate(shapes):
         for deep in (3, 4):
             held = (deep - 1) * parts * step * 2 * (matrices * rows + 8)
-            if inputs % (parts * step) or not 20_000 <= held <= 110_000:
+            whole = -(-inputs // (parts * step)) * parts * step
+            if whole > 1.07 * inputs or not 20_000 <= held <= 110_000:
                 continue
             for ahead in (0, 1):
                 cut = Tiling(outputs=rows, parts=parts, inputs=step, stages=deep, ahead=ahead)
@@ -263,6 +312,40 @@ def candidates(outputs: int, inputs: int, matrices: int) -> list[Tiling]:
 
 def _shape(cut: Tiling) -> tuple[int, int, int]:
     return cut.outputs, cut.parts, cut.inputs
+
+
+def expert_candidates(slots: int) -> list[ExpertTiling]:
+    """Tilings worth trying for a kernel of experts."""
+    found = [(16, 2, 2, 4), (16, 1, 4, 3), (16, 4, 2, 3), (16, 4, 4, 2), (32, 2, 4, 2)]
+    if slots == 1:
+        found = [(32, 4, 4, 3), (32, 4, 2, 4), (64, 4, 2, 3), (64, 4, 4, 2), (16, 4, 4, 3)]
+        found += [(64, 8, 2, 3), (32, 2, 4, 3)]
+    return [ExpertTiling(outputs=n, parts=p, runs=r, stages=s) for n, p, r, s in found]
+
+
+def tune_experts(model: str, program: Program, seconds: float, tilings: Tilings) -> ExpertTilings:
+    """Cut the experts' kernels by what makes the whole step fastest, while time allows."""
+    chosen: dict[tuple[int, int, int], ExpertTiling] = {}
+
+    def choose(outputs: int, inputs: int, slots: int) -> ExpertTiling:
+        key = outputs, inputs, slots
+        return chosen.setdefault(key, expert_tiling(outputs, inputs, slots))
+
+    backend = load(program, blocks=256, tilings=tilings)
+    backend.forget(expert_tilings=choose)
+    best, ends = whole_step(backend), time.monotonic() + seconds
+    print(f"{model}: {best * 1e6:.0f} us before", flush=True)
+    for key in list(chosen):
+        for cut in expert_candidates(key[2]):
+            if time.monotonic() > ends:
+                break
+            before, chosen[key] = chosen[key], cut
+            took = whole_step(backend)
+            better = took < best * 0.999
+            best, chosen[key] = (took, cut) if better else (best, before)
+            print(f"{model}: {took * 1e6:.0f} us {key} {cut} {'*' if better else ''}", flush=True)
+    backend.close()
+    return choose
 
 
 def tune(model: str, program: Program, seconds: float) -> Tilings:
@@ -315,9 +398,18 @@ def whole_step(backend: CudaBackend, context: int = 128) -> float:
     return seconds_of(graph.replay, repeats=3, times=8)
 
 
-def load(program: Program, *, blocks: int, tilings: Tilings = tiling) -> CudaBackend:
+def load(
+    program: Program, *, blocks: int, tilings: Tilings = tiling, is_persistent: bool = False
+) -> CudaBackend:
     """The program with weights drawn on the card."""
-    return CudaBackend(program, None, num_blocks=blocks, fill=drawn_on_card, tilings=tilings)
+    return CudaBackend(
+        program,
+        None,
+        num_blocks=blocks,
+        fill=drawn_on_card,
+        tilings=tilings,
+        is_persistent=is_persistent,
+    )
 
 
 def _free() -> None:
@@ -327,41 +419,43 @@ def _free() -> None:
     torch.cuda.empty_cache()
 
 
-def check() -> dict[str, float]:
-    """Hold the kernels to the reference on this card; raises AssertionError where they differ."""
-    program = build_program(TINY)
+def _tiny_weights(program: Program) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    weights = {
-        name: round_to_bf16(
-            (1 + 0.2 * rng.standard_normal(w.shape)).astype(np.float32)
-            if len(w.shape) == 1
-            else (rng.standard_normal(w.shape) / np.sqrt(w.shape[-1])).astype(np.float32)
-        )
-        for name, w in program.weights().items()
-    }
+    found: dict[str, np.ndarray] = {}
+    for name, w in program.weights().items():
+        if w.holds == "codes":
+            found[name] = rng.integers(256, size=w.shape, dtype=np.uint8)
+        elif w.holds == "scales":
+            found[name] = rng.integers(120, 125, size=w.shape, dtype=np.uint8)
+        elif len(w.shape) == 1:
+            found[name] = round_to_bf16((1 + 0.2 * rng.standard_normal(w.shape)).astype(np.float32))
+        else:
+            gain = 4 if name.endswith("router.weight") else 1
+            drawn = gain * rng.standard_normal(w.shape) / np.sqrt(w.shape[-1])
+            found[name] = round_to_bf16(drawn.astype(np.float32))
+    return found
+
+
+def check(config: dict[str, object], *, is_persistent: bool = False) -> dict[str, float]:
+    """Hold the kernels to the reference on this card; raises AssertionError where they differ."""
+    program = build_program(config)
+    weights = _tiny_weights(program)
+    rng = np.random.default_rng(0)
     judge = ReferenceBackend(program, weights, num_blocks=64)
-    ours = CudaBackend(program, weights, num_blocks=64)
+    ours = CudaBackend(program, weights, num_blocks=64, is_persistent=is_persistent)
     prompt = rng.integers(0, program.vocab_size, 150).tolist()
     table = rng.permutation(64)[None, :].astype(np.int32)
-    worst = 0.0
-    state: dict[str, list[int]] = {"judge": [], "ours": []}
-    wanted: list[np.ndarray] = []
-    for name, backend in (("judge", judge), ("ours", ours)):
-        for first in range(0, 150, 15):  # few rows at a time: the fused kernels
-            result = backend.step(_rows(table, first, prompt[first : first + 15]))
-            if name == "judge":
-                wanted.append(result.logits)
-            else:
-                own = wanted[first // 15]
-                error = np.abs(own - result.logits).max() / np.sqrt((own**2).mean())
-                worst = max(worst, float(error))
-        token = int(result.token_ids[-1])
-        for position in range(150, 150 + 96):
-            state[name].append(token)
-            token = int(backend.step(_rows(table, position, [token])).token_ids[0])
-    tokens = sum(a == b for a, b in zip(state["judge"], state["ours"], strict=True))
-    assert worst < 0.02, f"logits differ by {worst}"
-    assert tokens == 96, f"only {tokens} of 96 greedy tokens agree"
+    errors: list[float] = []
+    for first in range(0, 150, 15):  # few rows at a time: the fused kernels
+        batch = _rows(table, first, prompt[first : first + 15])
+        wanted, found = judge.step(batch), ours.step(batch)
+        rms = np.sqrt((wanted.logits**2).mean())
+        errors += (np.abs(wanted.logits - found.logits).max(axis=-1) / rms).tolist()
+    token, tokens = int(wanted.token_ids[-1]), 0
+    for position in range(150, 150 + 96):
+        batch = _rows(table, position, [token])
+        token = int(judge.step(batch).token_ids[0])
+        tokens += int(ours.step(batch).token_ids[0]) == token
     alone = ours.step(_rows(table, 200, [5])).logits
     differing: list[int] = []
     for count in (2, 3, 8, 9, 16):
@@ -391,7 +485,16 @@ def check() -> dict[str, float]:
     assert np.array_equal(first, second), "two runs differ: a race"
     ours.close()
     assert not differing, f"bits differ from one row's among {differing} rows"
-    return {"worst_logit_error_over_rms": worst, "greedy_tokens_agreeing_of_96": tokens}
+    # Where float32 sums in another order tip a router, the row is another one.
+    has_experts = any(isinstance(op, Experts) for op in program.ops)
+    worst = float(np.quantile(errors, 0.9)) if has_experts else max(errors)
+    assert worst < 0.02, f"logits differ by {worst}"
+    assert tokens >= (88 if has_experts else 96), f"only {tokens} of 96 greedy tokens agree"
+    return {
+        "worst_logit_error_over_rms": max(errors),
+        "ninth_of_ten_errors": float(np.quantile(errors, 0.9)),
+        "greedy_tokens_agreeing_of_96": tokens,
+    }
 
 
 def _rows(table: np.ndarray, first: int, tokens: list[int]) -> Batch:
@@ -415,20 +518,37 @@ def cases_of(args: argparse.Namespace, name: str) -> list[tuple[int, int]]:
     return cases + [(args.contexts[0], rows) for rows in args.rows if rows > 1]
 
 
-def measure(args: argparse.Namespace, name: str, stream: float, tilings: Tilings) -> list[Speed]:
+def bytes_per_step(program: Program, context: int, rows: int) -> int:
+    """What a step must read: of experts those that so many rows choose, if they choose evenly."""
+    size = program.bytes_per_token()
+    size += rows * (program.bytes_per_token(context) - size)
+    for op in program.ops:
+        if isinstance(op, Experts):
+            own, count = sum(w.stored_bytes for w in op_weights(op)), len(op.gate)
+            size += int(own * (1 - (1 - op.top / count) ** rows)) - own * op.top // count
+    return size
+
+
+def measure(
+    args: argparse.Namespace,
+    name: str,
+    stream: float,
+    tilings: Tilings,
+    expert_tilings: ExpertTilings,
+) -> list[Speed]:
     """Whole steps and phases of one model."""
-    program = build_program({**LLAMA, **MODELS[name]})
+    program = build_program(CONFIGS[name])
     most = max(rows * (context + 3 * STEPS) for context, rows in cases_of(args, name))
     blocks = most // BLOCK_TOKENS + 16
     began = time.monotonic()
-    backend = load(program, blocks=blocks, tilings=tilings)
+    backend = load(program, blocks=blocks, tilings=tilings, is_persistent=args.persistent)
+    backend.forget(expert_tilings=expert_tilings)
     print(f"{name}: loaded in {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
     speeds: list[Speed] = []
     datasheet = DATASHEET.get(torch.cuda.get_device_name())
     for context, rows in cases_of(args, name):
         step, call = step_seconds(backend, context, rows, args.repeats)
-        size = program.bytes_per_token()
-        size += rows * program.kv_bytes_per_token * context
+        size = bytes_per_step(program, context, rows)
         speed = Speed(
             model=name,
             context_tokens=context,
@@ -469,7 +589,7 @@ def measure(args: argparse.Namespace, name: str, stream: float, tilings: Tilings
 def peer(name: str, model: str, seconds: float) -> dict[str, Any]:
     """What a peer reports, in a process of its own that ends after `seconds`."""
     script = Path(__file__).parent / "peers" / "gpu_peers.py"
-    config = json.dumps({**LLAMA, **MODELS[model]})
+    config = json.dumps(CONFIGS[model])
     command = [sys.executable, str(script), name, config, "2", "6"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, seconds))
@@ -490,13 +610,15 @@ def write(out: Path | None, report: dict[str, Any]) -> None:
 def main() -> None:
     """Run what was asked for and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="*", default=["1b", "8b"], choices=list(MODELS))
+    parser.add_argument("--models", nargs="*", default=["1b", "8b"], choices=list(CONFIGS))
     parser.add_argument("--contexts", nargs="*", type=int, default=[128, 1_024])
     parser.add_argument("--rows", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tune", type=float, default=0.0, help="seconds to try tilings, per model")
+    parser.add_argument("--tune-experts", type=float, default=0.0, help="the same of experts'")
     parser.add_argument("--peers", nargs="*", default=[], choices=["compiled", "eager", "static"])
     parser.add_argument("--peer-models", nargs="*", default=["8b"], choices=list(MODELS))
+    parser.add_argument("--persistent", action="store_true", help="the kernel that stays")
     parser.add_argument("--seconds", type=float, default=3_600, help="peers end by then")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -509,19 +631,28 @@ def main() -> None:
     }
     print(facts, flush=True)
     began = time.monotonic()
-    checked = check()
+    checked = {
+        "launches": check(TINY),
+        "persistent": check(WIDE, is_persistent=True),
+        "gpt-oss": check(TINY_OSS),
+    }
     print(f"checked in {time.monotonic() - began:.0f} s: {checked}", flush=True)
     stream, copied = read_stream(), copy_stream()
     print(f"read-only {stream / 1e9:.0f} GB/s, copy {copied / 1e9:.0f} GB/s", flush=True)
     report: dict[str, Any] = {**facts, "read_gb_s": stream / 1e9, "copy_gb_s": copied / 1e9}
-    report |= {**checked, "speeds": [], "peers": []}
+    report |= {"checked": checked, "speeds": [], "peers": []}
     speeds: list[Speed] = []
     for name in args.models:
         tilings: Tilings = tiling
         if args.tune:
-            tilings = tune(name, build_program({**LLAMA, **MODELS[name]}), args.tune)
+            tilings = tune(name, build_program(CONFIGS[name]), args.tune)
         _free()
-        speeds += measure(args, name, stream, tilings)
+        expert_tilings: ExpertTilings = expert_tiling
+        if args.tune_experts and name.startswith("gpt-oss"):
+            program = build_program(CONFIGS[name])
+            expert_tilings = tune_experts(name, program, args.tune_experts, tilings)
+            _free()
+        speeds += measure(args, name, stream, tilings, expert_tilings)
         report["speeds"] = [asdict(speed) for speed in speeds]
         write(args.out, report)
         print(f"-- {time.monotonic() - began:.0f} s", flush=True)

@@ -5,6 +5,8 @@ import pytest
 from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.footprint import footprint
 from headrace.backends.registry import Options, load_backend
+from headrace.model.registry import build_program
+from tests.golden_cases import describe
 from tests.tiny_llama import random_weights, tiny_program
 
 NUM_BLOCKS = 40
@@ -53,3 +55,11 @@ def test_a_mesh_that_is_full_holds_what_was_planned() -> None:
 def test_the_null_backend_holds_nothing() -> None:
     planned = footprint("null", tiny_program())
     assert (planned.weight_bytes, planned.kv_bytes_per_token) == (0, 0)
+
+
+def test_gpt_oss_120b_fits_a_card_of_141_gb_with_four_whole_contexts() -> None:
+    (released,) = describe("gpt_oss_mxfp4")["released"]
+    planned = footprint("cuda", build_program(released["config"]))
+    assert planned.weight_bytes == pytest.approx(65.25e9, rel=1e-3)  # as published
+    whole = planned.weight_bytes + planned.working_bytes
+    assert whole + 4 * 131_072 * planned.kv_bytes_per_token < 141e9

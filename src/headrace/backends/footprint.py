@@ -42,7 +42,7 @@ def footprint(backend: str, program: Program, *, mesh: str = "64x64") -> Footpri
             )
         case "cuda":  # of the device's memory
             return Footprint(
-                weight_bytes=2 * program.num_parameters,
+                weight_bytes=stored_bytes(program),
                 kv_bytes_per_token=program.kv_bytes_per_token,
                 working_bytes=DEVICE_SPARE_BYTES,
             )
@@ -64,6 +64,12 @@ def footprint(backend: str, program: Program, *, mesh: str = "64x64") -> Footpri
                 kv_bytes_per_token=sum(map(_padded_kv_bytes, program.kv)),
                 working_bytes=PROCESS_BYTES + _step_bytes(program),
             )
+
+
+def stored_bytes(program: Program) -> int:
+    """Of all tensors as a checkpoint in 16 bits, or with MXFP4, has them."""
+    tensors = program.weights().values()
+    return sum(math.prod(t.shape) * (2 if t.holds == "numbers" else 1) for t in tensors)
 
 
 def _widened_bytes(tensor: Weight) -> int:

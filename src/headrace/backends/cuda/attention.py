@@ -127,6 +127,7 @@ def attend(
     maxima,
     totals,
     arrived,
+    sinks,
     scale,
     window,
     KV_HEADS: tl.constexpr,
@@ -136,6 +137,7 @@ def attend(
     D: tl.constexpr,
     DH: tl.constexpr,
     TURNS: tl.constexpr,
+    SINKS: tl.constexpr,
     NEXT: tl.constexpr,
     GROUP: tl.constexpr,
     PDL: tl.constexpr,
@@ -143,7 +145,8 @@ def attend(
     """out [ROWS, heads * D], or split into `next_x`; see `program.Attend`, `Rope`, `AppendKv`.
 
     `first_rows` [ROWS]: which row is the first of the row's own sequence in this step. `window` 0:
-    none. A row whose position is negative is none.
+    none. A row whose position is negative is none. With `SINKS` the first split starts with the
+    head's sink, whose value is zero.
 
     What lies in the cache, and where, was written before the direct predecessor began, so the first
     tile is read before the wait.
@@ -181,6 +184,10 @@ def attend(
         q2_high, q2_low = _halves(q2)
         top = tl.full([GP], float("-inf"), tl.float32)
         total = tl.zeros([GP], tl.float32)
+        if SINKS:
+            sink = tl.load(sinks + kv_head * G + g, mask=g < G, other=0.0)
+            top = tl.where(split == 0, sink, top)
+            total = tl.where(split == 0, 1.0, total)
         sum1 = tl.zeros([GP, DH], tl.float32)
         sum2 = tl.zeros([GP, DH], tl.float32)
         for start in tl.range(begin_at, end_at, TILE):

@@ -34,6 +34,7 @@ from headrace.backends.cuda.launches import (
     can_fuse,
 )
 from headrace.backends.cuda.memory import Fill, Memory, fill_from
+from headrace.backends.cuda.mixture import ExpertTilings, joined
 from headrace.backends.cuda.operations import (
     Operations,
     Rows,
@@ -42,8 +43,9 @@ from headrace.backends.cuda.operations import (
     slots_of,
     times,
 )
+from headrace.backends.cuda.persistent import Chains
 from headrace.backends.cuda.tiling import tiling
-from headrace.backends.footprint import DEVICE_SPARE_BYTES
+from headrace.backends.footprint import DEVICE_SPARE_BYTES, stored_bytes
 from headrace.backends.repeat import check_repeatable, repeat
 from headrace.errors import BackendError
 from headrace.model.lowering import Single, lower
@@ -102,14 +104,16 @@ class CudaBackend:
         num_blocks: int,
         fill: Fill | None = None,
         tilings: Tilings = tiling,
+        is_persistent: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Copy `weights` to the device, or let `fill` write them there.
 
-        `tilings` cuts the products. `progress` hears of bytes copied and of all. Raises
-        KernelMissing without a GPU or for a program with operations that are not built here, and
-        BackendError when a tensor does not have the shape the program asks for or is no bf16
-        matrix, or the device has no room.
+        `tilings` cuts the products. With `is_persistent` the products between two attentions are
+        one kernel where that fits (`persistent`: not the faster way yet). `progress` hears of bytes
+        copied and of all. Raises KernelMissing without a GPU or for a program with operations that
+        are not built here, and BackendError when a tensor does not have the shape the program asks
+        for, is no bf16 matrix or MXFP4 beyond the kernels' range, or the device has no room.
         """
         self._device = open_device()
         check_known(program)
@@ -117,9 +121,9 @@ class CudaBackend:
         self._pdl = self._device.has_pdl
         self._program = program
         self._num_blocks = num_blocks
-        self._phases = lower(program)
+        self._phases = joined(lower(program))
         self._fused = can_fuse(program, self._phases)
-        total = 2 * program.num_parameters
+        total = stored_bytes(program)
         fill = fill or fill_from(weights or {}, total, progress)
         needed = total + num_blocks * BLOCK_TOKENS * program.kv_bytes_per_token + DEVICE_SPARE_BYTES
         try:
@@ -146,6 +150,9 @@ class CudaBackend:
             device=self._name,
             tilings=tilings,
         )
+        self._chains: Chains | None = None
+        if self._device.has_pdl and is_persistent:
+            self._chains = Chains(self._device.multiprocessors, self._name)
         self._recorded: dict[tuple[int, int, bool], _Recorded] = {}
         self._pool: tuple[int, int] | None = None
         is_pinned = self._name == "cuda"
@@ -216,9 +223,11 @@ class CudaBackend:
         assert recorded.graph is not None
         return recorded.graph
 
-    def forget(self) -> None:
-        """Plan and record anew from now on: `tilings` may say something else."""
+    def forget(self, *, expert_tilings: ExpertTilings | None = None) -> None:
+        """Plan and record anew from now on: `tilings` may say something else, or experts' do."""
         self._ahead = None
+        if expert_tilings is not None:
+            self._planner.expert_tilings = expert_tilings
         self._recorded.clear()
 
     # --- a few rows: the recorded step ---------------------------------------------------------
@@ -308,6 +317,8 @@ class CudaBackend:
         key = rows, splits, is_plain
         if key not in self._recorded:
             launches = self._planner.launches(rows, splits)
+            if self._chains is not None:
+                launches = self._chains.chained(launches)
             launches = launches if is_plain else launches[:-1]  # without the kernel that draws
             self._recorded[key] = _Recorded(launches=launches, graph=self._graph(launches))
         return self._recorded[key]

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-_INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 
 @triton.jit
@@ -31,7 +31,7 @@ def begin(PDL: tl.constexpr, FIRST: tl.constexpr = False):
 @triton.jit
 def multiply(a, b, sums):
     """sums + a @ b of bf16 numbers, float32; the interpreter cannot multiply them as they are."""
-    if _INTERPRETED:
+    if INTERPRETED:
         return tl.dot(a.to(tl.float32), b.to(tl.float32), sums)
     return tl.dot(a, b, sums)
 
@@ -39,7 +39,7 @@ def multiply(a, b, sums):
 @triton.jit
 def rounded(values):
     """float32 to the nearest bf16, ties to even; the interpreter would cut instead."""
-    if _INTERPRETED:
+    if INTERPRETED:
         bits = values.to(tl.int32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
         values = bits.to(tl.float32, bitcast=True)

@@ -19,6 +19,7 @@ class Device:
     torch_name: str  # "cuda" or "cpu"
     has_graphs: bool  # a step can be recorded and replayed
     has_pdl: bool  # a kernel may start before its predecessor has ended
+    multiprocessors: int
     total_bytes: int  # of memory, its own or this process's
     free_bytes: int
 
@@ -43,6 +44,7 @@ def open_device() -> Device:
             torch_name="cpu",
             has_graphs=False,
             has_pdl=False,
+            multiprocessors=1,
             total_bytes=host.total_bytes,
             free_bytes=host.available_bytes,
         )
@@ -54,6 +56,7 @@ def open_device() -> Device:
         torch_name="cuda",
         has_graphs=True,
         has_pdl=torch.cuda.get_device_capability() >= _PDL_CAPABILITY,
+        multiprocessors=torch.cuda.get_device_properties().multi_processor_count,
         total_bytes=total,
         free_bytes=free,
     )

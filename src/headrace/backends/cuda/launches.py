@@ -13,25 +13,35 @@ import torch
 
 from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.cuda import attention, products, rows
+from headrace.backends.cuda.launch import Launch
 from headrace.backends.cuda.memory import Memory
+from headrace.backends.cuda.mixture import (
+    ExpertTilings,
+    FusedPhase,
+    MixtureResidual,
+    Router,
+    Stream,
+    is_read,
+    mixture_launches,
+)
 from headrace.backends.cuda.operations import Operations
-from headrace.backends.cuda.tiling import Tiling, tiling
+from headrace.backends.cuda.tiling import Tiling, expert_tiling, tiling
 from headrace.model.lowering import (
     Attention,
     EmbedRows,
     GatedMlp,
+    HeadLinears,
     HeadSample,
     LinearResidual,
     MixtureMlp,
     NormLinear,
-    Phase,
     Single,
-    operations,
 )
 from headrace.model.program import (
     AppendKv,
     Attend,
     Embed,
+    Experts,
     Head,
     Linear,
     Norm,
@@ -51,23 +61,6 @@ _TILE = 1024  # values of a row that `embed` and `prepare` take at a time
 _MOST_GROUP = 16  # query heads per kv head that one program attends with
 
 Tilings = Callable[[int, int, int], Tiling]  # of outputs, inputs, matrices
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """A kernel with all it is given."""
-
-    phase: str
-    kernel: Any
-    grid: tuple[int, ...]
-    arguments: Mapping[str, Any]
-    warps: int = 4
-    read_bytes: int = 0  # of weights
-
-    def run(self, *, pdl: bool) -> None:
-        """Put it on the current stream."""
-        extra = {"launch_pdl": True} if pdl else {}
-        self.kernel[self.grid](**self.arguments, PDL=pdl, num_warps=self.warps, **extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +112,12 @@ class _Split:
     runs: int = 0  # of squares; 0: not made ready
 
 
-def can_fuse(program: Program, phases: Sequence[Phase]) -> bool:
+def can_fuse(program: Program, phases: Sequence[FusedPhase]) -> bool:
     """Whether every phase is a launch, or operations that a recorded step can hold."""
     return all(_is_recordable(program, phase) for phase in phases)
 
 
-def _is_recordable(program: Program, phase: Phase) -> bool:
+def _is_recordable(program: Program, phase: FusedPhase) -> bool:
     match phase:
         case Attention():
             attend, ropes = phase.attend, phase.ropes
@@ -135,8 +128,10 @@ def _is_recordable(program: Program, phase: Phase) -> bool:
             both = turned in (set(), {attend.q, phase.append.k})
             fits = attend.heads <= _MOST_GROUP * attend.kv_heads
             return same and plain and whole and both and fits
-        case Single(op=op):  # these look at positions, which the host of a replay has not
-            return not isinstance(op, Rope | AppendKv | Attend | Embed | Head)
+        case MixtureMlp():  # one that something looks into
+            return False
+        case Single(op=op):  # these look at positions, which the host of a replay has not, or wait
+            return not isinstance(op, Rope | AppendKv | Attend | Embed | Head | Experts)
         case _:
             return True
 
@@ -147,7 +142,7 @@ class Planner:
     def __init__(
         self,
         program: Program,
-        phases: Sequence[Phase],
+        phases: Sequence[FusedPhase],
         memory: Memory,
         state: State,
         *,
@@ -160,6 +155,7 @@ class Planner:
         self._state = state
         self._device = device
         self._tilings = tilings
+        self.expert_tilings: ExpertTilings = expert_tiling
         self._operations = Operations(program, memory)
         self._buffers = {name: self._zeros(ROWS, n) for name, n in program.buffers.items()}
         self._views = dict(self._buffers)
@@ -182,7 +178,7 @@ class Planner:
             self._phase(i, phase)
         return self._made
 
-    def _phase(self, i: int, phase: Phase) -> None:
+    def _phase(self, i: int, phase: FusedPhase) -> None:
         match phase:
             case EmbedRows():
                 self._embed(i, phase)
@@ -196,15 +192,20 @@ class Planner:
                 self._gated(i, phase)
             case HeadSample():
                 self._head(phase)
-            case Single(op=Norm() as norm):
-                self._norm(norm)
             case Single(op=op):
-                self._call(type(op).__name__, (op,))
-            case MixtureMlp():
-                ops = phase.norm, phase.router, phase.route, phase.experts
-                self._call("MixtureMlp", ops)
-            case _:
+                self._single(op)
+            case MixtureResidual():
+                self._mixture(i, phase)
+            case HeadLinears():
                 self._call("HeadLinears", (phase.linear,))
+            case _:
+                raise AssertionError("not recordable")
+
+    def _single(self, op: Op) -> None:
+        if isinstance(op, Norm):
+            self._norm(op)
+        else:
+            self._call(type(op).__name__, (op,))
 
     def _embed(self, i: int, phase: EmbedRows) -> None:
         op = phase.embed
@@ -374,6 +375,7 @@ class Planner:
             maxima=self._shared("maxima", places * SPLITS * stored),
             totals=self._shared("totals", places * SPLITS * stored),
             arrived=self._shared("arrived", places, torch.int32),
+            sinks=self._none if op.sinks is None else self._memory.vector(op.sinks),
             scale=op.scale,
             window=op.window or 0,
             KV_HEADS=op.kv_heads,
@@ -383,10 +385,43 @@ class Planner:
             D=op.head_dim,
             DH=half,
             TURNS=len(phase.ropes) > 0,
+            SINKS=op.sinks is not None,
             NEXT=follows,
             GROUP=self._group,
         )
         after.norm, after.runs = None, 1 if follows else 0
+
+    def _mixture(self, i: int, phase: MixtureResidual) -> None:
+        mixture, out = phase.mixture, phase.add.out
+        inp = self._views[mixture.norm.inp]
+        follows, norm = self._follows(i, out)
+        after = self._split(out)
+        bias = mixture.router.bias
+        self._made += mixture_launches(
+            mixture,
+            self._memory.experts(mixture.experts),
+            Stream(
+                inp=inp,
+                out=self._own(out),
+                positions=self._state.positions,
+                rows=self._rows,
+                group=self._group,
+                follows=follows,
+                gamma=self._gamma(norm),
+                next_x=after.x,
+                next_squares=after.squares,
+            ),
+            Router(
+                norm=self._gamma(mixture.norm),
+                matrix=self._memory.matrix(mixture.router.weight),
+                bias=None if bias is None else self._memory.vector(bias),
+            ),
+            self._shared,
+            self.expert_tilings,
+        )
+        after.norm, after.runs = norm, -(-self._program.buffers[out] // _RUN)
+        if not follows:
+            self._splits.pop(out, None)
 
     def _head(self, phase: HeadSample) -> None:
         split = self._prepared(phase.head.inp if phase.norm is None else phase.norm.inp, phase.norm)
@@ -540,12 +575,7 @@ class Planner:
                 return False, None
 
     def _is_read_later(self, i: int, name: str) -> bool:
-        for op in (op for phase in self._phases[i:] for op in operations(phase)):
-            if name in reads(op):
-                return True
-            if writes(op) == name:
-                return False
-        return False
+        return is_read(self._phases[i:], name)
 
     def _own(self, name: str) -> torch.Tensor:
         """The buffer itself, which is about to be written whole."""

@@ -1,24 +1,26 @@
 """The weights, the cache and the rotations of a program, where the device reads them.
 
 A tensor is held once. Matrices that one phase multiplies with the same rows lie below each other in
-one piece, and so do the matrices of all experts of a layer; whoever wants one of them gets a view.
+one piece; whoever wants one of them gets a view. Experts: see `expert_weights`.
 """
 # pyright: basic, reportMissingImports=false
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from headrace.backends.base import BLOCK_TOKENS, MappedWeights, Weights
+from headrace.backends.cuda.expert_weights import ExpertWeights, Fill, load_experts
 from headrace.errors import BackendError
-from headrace.model.lowering import NormLinear, Phase
-from headrace.model.precision import Stored, widen
+from headrace.model.lowering import NormLinear
+from headrace.model.precision import Stored, Tensor, widen
 from headrace.model.program import Embed, Experts, Program, Rope, Weight, op_weights
+from headrace.model.weight_part import cut
 
-# Writes a tensor of the checkpoint, or some of its rows, into its place on the device.
-Fill = Callable[[Weight, torch.Tensor], None]
-
+# What numbers are stored as for a place of some type, and how that is called.
+_KINDS = {torch.bfloat16: "uint16", torch.uint8: "uint8"}
+_WORDS = {"uint16": "bf16", "uint8": "bytes", "fp32": "numbers"}
 _ROWS_BYTES = 64 << 20  # chosen: bytes copied at a time, bounds what loading takes beside the place
 
 
@@ -28,7 +30,7 @@ class Memory:
     def __init__(
         self,
         program: Program,
-        phases: Sequence[Phase],
+        phases: Sequence[object],
         fill: Fill,
         *,
         num_blocks: int,
@@ -46,9 +48,13 @@ class Memory:
         embedded = {op.table for op in program.ops if isinstance(op, Embed)}
         read = {w for op in program.ops if not isinstance(op, Embed) for w in op_weights(op)}
         self._on_host = embedded - read if is_embedding_on_host else set[Weight]()
-        for weights in _stacked(program, phases):
+        for weights in _stacked(phases):
             self.stack(weights)
+        self._experts: dict[str, ExpertWeights] = {}
         for op in program.ops:
+            if isinstance(op, Experts):
+                self._experts[_key(op)] = load_experts(op, fill, device)
+                continue
             for weight in op_weights(op):
                 if len(weight.shape) == 1:
                     self.vector(weight)
@@ -88,6 +94,10 @@ class Memory:
         """One matrix: [N, K] bf16."""
         return self._views[weight] if weight in self._views else self.stack((weight,))
 
+    def experts(self, op: Experts) -> ExpertWeights:
+        """The matrices and biases of a mixture."""
+        return self._experts[_key(op)]
+
     def vector(self, weight: Weight, offset: float = 0.0) -> torch.Tensor:
         """One vector plus `offset`: [N] float32."""
         if (weight, offset) not in self._vectors:
@@ -115,8 +125,8 @@ class Memory:
     @property
     def weight_bytes(self) -> int:
         """Bytes of matrices and vectors, wherever they lie."""
-        tensors = [*self._stacks.values(), *self._vectors.values()]
-        return sum(tensor.nbytes for tensor in tensors)
+        held = [*self._stacks.values(), *self._vectors.values(), *self._experts.values()]
+        return sum(tensor.nbytes for tensor in held)
 
     @property
     def kv_bytes(self) -> int:
@@ -138,44 +148,55 @@ def fill_from(
     def fill(weight: Weight, place: torch.Tensor) -> None:
         nonlocal done
         stored = weights[weight.name]
-        is_vector = len(weight.shape) == 1
-        if stored.shape != weight.tensor.shape or not (is_vector or stored.dtype == np.uint16):
+        kind = _KINDS.get(place.dtype, "fp32")
+        if stored.shape != weight.tensor.shape or (kind != "fp32" and stored.dtype != kind):
             raise BackendError(
                 f"tensor '{weight.name}' is {stored.dtype} {stored.shape}, the cuda backend needs "
-                f"bf16 {weight.tensor.shape}"
+                f"{_WORDS[kind]} {weight.tensor.shape}"
             )
-        if isinstance(weights, MappedWeights):
+        index, last = (0, 0) if weight.stack is None else (weight.stack[0], weight.stack[1] - 1)
+        if isinstance(weights, MappedWeights) and index == 0:
             weights.will_read(weight.name)
-        per_row = max(1, place[:1].nbytes)
-        count = max(1, _ROWS_BYTES // per_row)
-        for first in range(weight.rows.start, weight.rows.stop, count):
-            rows = slice(first, min(first + count, weight.rows.stop))
-            piece = _tensor(stored[rows], is_vector=is_vector)
-            place[rows.start - weight.first_row : rows.stop - weight.first_row].copy_(piece)
-            done += piece.nbytes
+        for first, part in _pieces(weight, stored, place):
+            piece = _tensor(part, place.dtype)
+            place[first : first + len(piece)].copy_(piece)
+            done += part.nbytes
             if progress is not None:
                 progress(done, total)
-        if isinstance(weights, MappedWeights):
+        if isinstance(weights, MappedWeights) and index == last:
             weights.was_read(weight.name)
 
     return fill
 
 
-def _tensor(stored: Stored, *, is_vector: bool) -> torch.Tensor:
-    if is_vector:
+def _pieces(weight: Weight, stored: Tensor, place: torch.Tensor) -> Iterator[tuple[int, Stored]]:
+    """The rows of `weight`, some at a time, as stored: the number of the first, and they."""
+    if weight.stack is not None:  # one matrix of several: an expert's
+        yield 0, cut(weight, stored)
+        return
+    count = max(1, _ROWS_BYTES // max(1, place[:1].nbytes))
+    for first in range(weight.rows.start, weight.rows.stop, count):
+        rows = slice(first, min(first + count, weight.rows.stop))
+        yield first - weight.first_row, stored[rows]
+
+
+def _tensor(stored: Stored, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.float32:
         return torch.from_numpy(np.ascontiguousarray(widen(stored)))
-    bits = np.ascontiguousarray(stored).view(np.int16)
-    bits = bits if bits.flags.writeable else bits.copy()
-    return torch.from_numpy(bits).view(torch.bfloat16)
+    held = np.ascontiguousarray(stored)
+    held = held if held.flags.writeable else held.copy()
+    if dtype == torch.uint8:
+        return torch.from_numpy(held)
+    return torch.from_numpy(held.view(np.int16)).view(torch.bfloat16)
 
 
-def _stacked(program: Program, phases: Sequence[Phase]) -> list[tuple[Weight, ...]]:
-    stacks = [
+def _key(op: Experts) -> str:
+    return f"{op.down[0].name} {op.down[0].stack}"
+
+
+def _stacked(phases: Sequence[object]) -> list[tuple[Weight, ...]]:
+    return [
         tuple(linear.weight for linear in phase.linears)
         for phase in phases
         if isinstance(phase, NormLinear)
     ]
-    for op in program.ops:
-        if isinstance(op, Experts):
-            stacks += [op.gate, op.up, op.down]
-    return stacks

@@ -19,6 +19,7 @@ from headrace.model.program import (
     Add,
     AppendKv,
     Attend,
+    ClampedSwiglu,
     Embed,
     Experts,
     Head,
@@ -41,10 +42,14 @@ _KNOWN: Mapping[type[Op], frozenset[str]] = {
     Linear: frozenset({"bias"}),
     HeadLinear: frozenset({"transposed"}),
     Rope: frozenset({"part", "interleaved", "scale"}),
-    Attend: frozenset({"window", "value_dim"}),
+    Attend: frozenset({"window", "value_dim", "sinks"}),
     Activate: frozenset({"function"}),
     Route: frozenset({"normalised"}),
+    Experts: frozenset({"biases", "clamp"}),
 }
+
+# Chosen: scores of all heads that library kernels may hold at once, half a gigabyte in bf16.
+MOST_SCORES = 1 << 28
 
 Buffers = Mapping[str, torch.Tensor]  # name -> [T, width] float32; views of larger ones, maybe
 
@@ -63,6 +68,12 @@ class Sequence:
         """Its rows."""
         return slice(self.first, self.end)
 
+    def part(self, first: int, end: int) -> "Sequence":
+        """Of its rows those from `first` to `end` - 1."""
+        position = self.position + first - self.first
+        slots = self.slots[: position + end - first]
+        return Sequence(first=first, end=end, position=position, slots=slots)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -78,8 +89,10 @@ def check_known(program: Program) -> None:
     for op in program.ops:
         unknown = sorted(variations(op) - _KNOWN.get(type(op), frozenset()))
         parts = any(w.scales or w.stack or w.transposed or w.row_step > 1 for w in op_weights(op))
+        parts = parts and not isinstance(op, Experts)
         if unknown or parts:
-            what = f"'{unknown[0]}' of {type(op).__name__}" if unknown else "packed experts"
+            name = type(op).__name__
+            what = f"'{unknown[0]}' of {name}" if unknown else f"packed matrices of {name}"
             raise KernelMissing(
                 f"The cuda backend has no {what} yet, which {program.architecture} needs: "
                 "serve it with 'engine.backend' cpu."
@@ -177,41 +190,52 @@ class Operations:
         x2.copy_(turned2)
 
     def _attend(self, op: Attend, buffers: Buffers, sequence: Sequence) -> None:
+        count = max(1, MOST_SCORES // (op.heads * len(sequence.slots)))
+        for first in range(sequence.first, sequence.end, count):
+            self._attend_rows(op, buffers, sequence.part(first, min(first + count, sequence.end)))
+
+    def _attend_rows(self, op: Attend, buffers: Buffers, sequence: Sequence) -> None:
         spec = self._program.kv[op.layer]
-        shape = (len(sequence.slots), spec.kv_heads, spec.head_dim)
-        k = self._memory.keys[op.layer][sequence.slots].view(shape)
+        first = 0 if op.window is None else max(0, sequence.position - op.window + 1)
+        slots = sequence.slots[first:]
+        shape = (len(slots), spec.kv_heads, spec.head_dim)
+        k = self._memory.keys[op.layer][slots].view(shape)
         if spec.value_dim is None:
-            v = self._memory.values[op.layer][sequence.slots].view(shape)
+            v = self._memory.values[op.layer][slots].view(shape)
         else:
             v = k[..., : spec.value_dim]
         q = buffers[op.q][sequence.rows].unflatten(-1, (op.heads, op.head_dim))
+        mask = _mask(op, sequence, first, q.device)
+        if op.sinks is not None:
+            q, k, v, mask = _with_sinks(op, self._memory.vector(op.sinks), q, k, v, mask)
         if q.device.type == "cpu":
             k, v = k.float(), v.float()
         attended = functional.scaled_dot_product_attention(
             q.to(k.dtype).transpose(0, 1)[None],
             k.transpose(0, 1)[None],
             v.transpose(0, 1)[None],
-            attn_mask=_mask(op, sequence, q.device),
+            attn_mask=mask,
             scale=op.scale,
             enable_gqa=op.heads != op.kv_heads,
         )[0].transpose(0, 1)
-        buffers[op.out][sequence.rows] = attended.flatten(1).float()
+        width = buffers[op.out].shape[1] // op.heads
+        buffers[op.out][sequence.rows] = attended[:, :, :width].flatten(1).float()
 
     def _experts(self, op: Experts, buffers: Buffers) -> None:
-        x, out = buffers[op.inp], buffers[op.out]
-        counted = buffers[op.routed]
-        gate, up, down = (
-            self._memory.stack(matrices).unflatten(0, (len(op.gate), -1))
-            for matrices in (op.gate, op.up, op.down)
-        )
-        share, chosen = counted.topk(op.top, dim=-1)
-        chosen, order = chosen.sort(dim=-1)  # summed in rising order
-        share = share.gather(1, order)
+        """Expert by expert, each for the rows that chose it; waits for the device once."""
+        x, out, counted = buffers[op.inp], buffers[op.out], buffers[op.routed]
+        weights = self._memory.experts(op)
+        pairs = (counted.T != 0).nonzero()
+        sizes = torch.bincount(pairs[:, 0], minlength=len(op.gate)).tolist()
         out.zero_()
-        for i in range(op.top):
-            own = chosen[:, i]
-            inner = functional.silu(_each(x, gate[own])) * _each(x, up[own])
-            out.add_(share[:, i, None] * _each(inner, down[own]))
+        for e, rows in enumerate(pairs[:, 1].split(sizes)):
+            if len(rows) == 0:
+                continue
+            both = times(x[rows], weights.up.matrix(e))
+            both = both + weights.up_bias[e] if weights.has_bias else both
+            made = times(_gated(op.clamp, both[:, 0::2], both[:, 1::2]), weights.down.matrix(e))
+            made = made + weights.down_bias[e] if weights.has_bias else made
+            out[rows] += counted[rows, e, None] * made
 
 
 def times(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -222,9 +246,11 @@ def times(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return torch.mm(rounded, matrix.T, out_dtype=torch.float32)
 
 
-def _each(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """Row t of x [T, K] times matrix t of [T, N, K]: [T, N], products and sums in float32."""
-    return (matrices.float() @ x.bfloat16().float()[:, :, None]).squeeze(-1)
+def _gated(clamp: ClampedSwiglu | None, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    if clamp is None:
+        return functional.silu(gate) * up
+    gate, up = gate.clamp(max=clamp.limit), up.clamp(-clamp.limit, clamp.limit)
+    return gate * torch.sigmoid(clamp.alpha * gate) * (up + 1)
 
 
 def _route(op: Route, scores: torch.Tensor, out: torch.Tensor) -> None:
@@ -235,12 +261,38 @@ def _route(op: Route, scores: torch.Tensor, out: torch.Tensor) -> None:
     out.copy_(kept / (kept if op.normalised else powers).sum(-1, keepdim=True))
 
 
-def _mask(op: Attend, sequence: Sequence, device: torch.device) -> torch.Tensor:
-    """What each row sees of the context: [rows, tokens] bool."""
-    own = torch.arange(sequence.position, len(sequence.slots), device=device)[:, None]
-    seen = torch.arange(len(sequence.slots), device=device)[None, :]
+def _mask(op: Attend, sequence: Sequence, first: int, device: torch.device) -> torch.Tensor:
+    """What each row sees of the context from `first` on: [rows, tokens] bool."""
+    end = len(sequence.slots)
+    own = torch.arange(sequence.position, end, device=device)[:, None]
+    seen = torch.arange(first, end, device=device)[None, :]
     mask = seen <= own
     return mask if op.window is None else mask & (seen > own - op.window)
+
+
+def _with_sinks(
+    op: Attend,
+    sinks: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q, k, v and mask with one token more, which scores what the head's sink says, and is zero.
+
+    A head finds its sink at its own of the values behind a key, of which its query has a one.
+    """
+    group = op.heads // op.kv_heads
+    width = -(-(op.head_dim + group) // 8) * 8  # as library kernels like it
+    more = width - op.head_dim
+    marks = torch.eye(group, more, dtype=q.dtype, device=q.device).repeat(op.kv_heads, 1)
+    q = torch.cat([q, marks.expand(len(q), -1, -1)], dim=-1)
+    sink = torch.zeros((1, op.kv_heads, width), dtype=k.dtype, device=k.device)
+    scores = (sinks / op.scale).view(op.kv_heads, group)
+    sink[0, :, op.head_dim : op.head_dim + group] = scores.to(k.dtype)
+    k = torch.cat([functional.pad(k, (0, more)), sink])
+    v = functional.pad(v, (0, width - v.shape[-1], 0, 0, 0, 1))
+    return q, k, v, functional.pad(mask, (0, 1), value=True)
 
 
 def slots_of(table: torch.Tensor, tokens: int) -> torch.Tensor:

@@ -155,7 +155,7 @@ def _factor(found, eps, K: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
-def _sums_of_runs(values, BN: tl.constexpr, GROUP: tl.constexpr):
+def sums_of_runs(values, BN: tl.constexpr, GROUP: tl.constexpr):
     """values [BN, GROUP] added up in runs of `RUN` outputs, pairwise: [BN // RUN, GROUP].
 
     The order of the additions is written down, so it is the same however the values are laid out.
@@ -226,13 +226,13 @@ def linear(
     tl.store(out + row * N + n, value, mask=where)
     if NEXT:
         store_split(next_x, value * weight, row, n, where, N, GROUP)
-        runs = _sums_of_runs(tl.where(where, value * value, 0.0), BN, GROUP)
+        runs = sums_of_runs(tl.where(where, value * value, 0.0), BN, GROUP)
         run = (tile * (BN // RUN) + tl.arange(0, BN // RUN))[:, None]
         tl.store(next_squares + run * ROWS + row, runs, mask=(run * RUN < N) & (row < n_rows))
 
 
 @triton.jit
-def _activated(gate, GELU: tl.constexpr):
+def activated(gate, GELU: tl.constexpr):
     """silu, or gelu_tanh: see `program.Activate`."""
     if GELU:
         y = 0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)
@@ -307,7 +307,7 @@ def gated(
     if HAS_BIAS:
         gate += tl.load(gate_bias + n, mask=n < N, other=0.0)
         up += tl.load(up_bias + n, mask=n < N, other=0.0)
-    value = _activated(gate, GELU) * up
+    value = activated(gate, GELU) * up
     row = (group * GROUP + tl.arange(0, GROUP))[None, :]
     where = (n < N) & (row < n_rows)
     if NEXT:

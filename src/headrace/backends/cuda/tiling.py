@@ -50,5 +50,27 @@ def tiling(outputs: int, inputs: int, matrices: int = 1) -> Tiling:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertTiling:
+    """The same of a kernel of `experts`; all but `stages` powers of two, `outputs` 16 or more."""
+
+    outputs: int  # of a program: BN
+    parts: int  # of a row, one per warp: WIDE
+    runs: int  # of a part, a step: DEEP
+    stages: int  # steps in flight: STAGES
+
+
+def expert_tiling(outputs: int, inputs: int, slots: int) -> ExpertTiling:
+    """For matrices [outputs, inputs], where a program takes `slots` experts' at a time.
+
+    Chosen by what compiles to few registers, not measured yet: of gpt-oss' shape all programs of
+    the first product find room at once, with three steps of 16 KB in flight each.
+    """
+    del outputs, inputs
+    if slots == 1:
+        return ExpertTiling(outputs=64, parts=4, runs=2, stages=4)
+    return ExpertTiling(outputs=16, parts=max(1, 8 // slots), runs=4, stages=3)
+
+
 def _power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
