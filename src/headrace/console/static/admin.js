@@ -154,9 +154,10 @@ function invite() {
     submit: "Make invitation",
     work: async (values) => {
       const made = await change("POST", "/invites", { email: values.email.trim(), role: values.role });
-      revealInvite(made);
-      await Promise.all([showUsers(), showAudit()]);
+      Promise.all([showUsers(), showAudit()]).catch(fail);
+      return made;
     },
+    after: revealInvite,
   });
 }
 
