@@ -35,6 +35,7 @@ SIGNED_IN = (
     "/console/usage",
     "/console/billing",
     "/console/limits",
+    "/console/people",
     "/console/admin",
 )
 
@@ -261,7 +262,7 @@ def test_an_owner_elsewhere_sees_no_administration(site: Site) -> None:
 def test_an_invitation_opens_the_organisation_that_made_it(site: Site) -> None:
     with visit(site.browser, site.url) as admin, visit(site.browser, site.url) as guest:
         admin.sign_in(ADMIN)
-        admin.go("/console/admin")
+        admin.go("/console/people")
         admin.page.click("#invite")
         admin.page.fill("dialog [name=email]", "guest@example.com")
         admin.page.click("dialog [type=submit]")
@@ -277,6 +278,25 @@ def test_an_invitation_opens_the_organisation_that_made_it(site: Site) -> None:
         assert not guest.page.is_visible("#statement-part")
         assert guest.row("headrace-mini").is_visible()
         assert guest.violations == admin.violations == []
+
+
+def test_another_password_ends_the_old_one(site: Site) -> None:
+    with visit(site.browser, site.url) as visitor, visit(site.browser, site.url) as elsewhere:
+        visitor.sign_up("pat@example.com", "Pat")
+        elsewhere.sign_in("pat@example.com")
+        visitor.go("/console/people")
+        visitor.page.click("#password")
+        visitor.page.fill("[name=old_password]", "not it, not at all")
+        visitor.page.fill("[name=new_password]", PASSWORD + "!")
+        visitor.page.click("dialog [type=submit]")
+        visitor.page.wait_for_selector("dialog .problem:not(:empty)")
+        visitor.page.fill("[name=old_password]", PASSWORD)
+        with visitor.page.expect_navigation():
+            visitor.page.click("dialog [type=submit]")
+        visitor.go("/console/keys")
+        assert visitor.page.url == site.url + "/console/keys"
+        elsewhere.go("/console/keys")
+        elsewhere.page.wait_for_url("**/console/sign-in?next=*")
 
 
 def test_the_chart_is_walked_by_keyboard_and_is_a_table_too(site: Site) -> None:

@@ -33,7 +33,7 @@ PAYLOADS = [
     "{{constructor.constructor('window.ran=1')()}}${window.ran=1}",
     "<details open ontoggle=window.ran=1>",
 ]
-PAGES = ("keys", "usage", "billing", "limits", "admin")
+PAGES = ("keys", "usage", "billing", "limits", "people", "admin")
 ADMIN = "admin@example.com"
 
 
