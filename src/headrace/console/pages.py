@@ -52,6 +52,9 @@ class Page:
 # In the order of the navigation; the pages of a group stand together.
 PAGES = (
     Page(path="/console", file="index.html", name="Playground", group="Run"),
+    Page(path="/console/models", file="models.html", name="Models", group="Run"),
+    Page(path="/console/status", file="status.html", name="Status", group="Run"),
+    Page(path="/console/machines", file="machines.html", name="Machines", group="Run"),
     Page(path="/console/wafer", file="wafer.html", name="Wafer", group="Run"),
     Page(path="/console/keys", file="keys.html", name="Keys", group="Account", shown_to="accounts"),
     Page(
