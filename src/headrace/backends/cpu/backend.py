@@ -154,7 +154,7 @@ class CpuBackend:
         sampling = batch.sampling
         if self._watch:
             # Prompts are read otherwise: what is told is how long tokens take.
-            decodes = samples == len(batch.token_ids)
+            decodes = len(batch.token_ids) == len(batch.block_tables)
             self._machine.watch_phases(decodes)
             self._watched_steps += batch.steps * decodes
         try:

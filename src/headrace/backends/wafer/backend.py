@@ -193,7 +193,7 @@ class WaferBackend:
                     self._run(op, buffers, batch)
         if not np.isfinite(logits).all():
             raise BackendError("the model produced logits that are not numbers")
-        if self._watched is not None and rows == len(batch.sample_rows):
+        if self._watched is not None and rows == len(batch.block_tables):  # not a prompt
             self._watched += [int(position) + 1 for position in batch.positions]
         return StepResult(
             token_ids=self._drawn(logits, batch),
