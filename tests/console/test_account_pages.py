@@ -29,8 +29,17 @@ input_micros = 3_000_000
 cached_input_micros = 1_000_000
 output_micros = 7_000_000
 """
-SIGNED_OUT = ("/console", "/console/sign-in", "/console/sign-up", "/console/wafer", "/docs")
+SIGNED_OUT = (
+    "/console",
+    "/console/models",
+    "/console/machines",
+    "/console/wafer",
+    "/console/sign-in",
+    "/console/sign-up",
+    "/docs",
+)
 SIGNED_IN = (
+    "/console/status",
     "/console/keys",
     "/console/usage",
     "/console/billing",
