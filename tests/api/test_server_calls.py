@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.accounts import AccountService, Role
+from headrace.accounts import AccountService, Role, Tier
 from headrace.api import build_app
 from headrace.clock import ManualClock
 from headrace.config import AccountsConfig, Config, SignUp
@@ -65,6 +65,15 @@ def test_a_tier_is_given_and_both_logs_say_so(world: World) -> None:
         "name": "operator",
         "ip_address": "",
     }
+
+
+def test_a_tier_of_ones_own_organisation_is_in_its_log_once(world: World) -> None:
+    world.ids["organization_id"] = "org_default"
+    world.send(ONE, body={"tier": "free"}, as_=world.session(Role.ADMIN))
+    world.accounts.organisations.set_tier("org_default", Tier.DEVELOPER)
+    log = world.send(AUDIT, "get", as_=world.session()).json["data"]
+    changes = [row for row in log if row["type"] == "organization.updated"]
+    assert [row["actor"]["type"] for row in changes] == ["operator", "user"]
 
 
 def test_a_tier_or_an_organisation_that_is_none_is_named(world: World) -> None:

@@ -38,7 +38,7 @@ class Organisations:
         """Change a tier, in force from the next request on. Raises InvalidRequest for no id,
         Forbidden for an actor who does not run the server.
 
-        Both write it down: whose tier it is, and, by name, who runs the server.
+        Both organisations write it down: that of the actor with his name, the other without.
         """
         actor.require_of_server(Permission.SERVER_WRITE)
         with self._registry.store.changing() as tx:
@@ -48,18 +48,20 @@ class Organisations:
                     "`headrace organisations list`",
                     param="organisation",
                 )
-            self._registry.note(
-                tx,
-                operator_in(organisation_id),
-                "organization.updated",
-                organisation_id,
-                tier=tier.value,
-            )
-            if actor is not OPERATOR:
+            for signer in _signers(actor, organisation_id):
                 self._registry.note(
-                    tx, actor, "organization.updated", organisation_id, tier=tier.value
+                    tx, signer, "organization.updated", organisation_id, tier=tier.value
                 )
         return self.one(organisation_id)
+
+
+def _signers(actor: Actor, organisation_id: str) -> tuple[Actor, ...]:
+    """As whom a change of an organisation is written down, a row each."""
+    if actor is OPERATOR:
+        return (operator_in(organisation_id),)
+    if actor.organisation_id == organisation_id:
+        return (actor,)
+    return (actor, operator_in(organisation_id))
 
 
 def operator_in(organisation_id: str) -> Actor:

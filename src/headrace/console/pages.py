@@ -75,6 +75,13 @@ PAGES = (
         shown_to="accounts",
     ),
     Page(
+        path="/console/people",
+        file="people.html",
+        name="People",
+        group="Account",
+        shown_to="accounts",
+    ),
+    Page(
         path="/console/admin",
         file="admin.html",
         name="Administration",

@@ -1,14 +1,13 @@
-// For those who run the server: organisations, users, tiers, prices, credit, who did what.
+// For those who run the server: organisations, tiers, prices, credit, who did what.
 
-import { confirm, openDialog, openForm } from "./dialog.js";
+import { openForm } from "./dialog.js";
 import { button, choice, field, make } from "./dom.js";
 import { date, micros, money, time } from "./figures.js";
 import { priceTable, tierTable } from "./price_table.js";
 import { change, read, readAll, requireSession } from "./session.js";
 import { table } from "./table.js";
-import { byId, copy } from "./view.js";
+import { byId } from "./view.js";
 
-const ROLES = ["owner", "admin", "member", "billing", "viewer"].map((role) => [role, role]);
 const KINDS = [
   ["top_up", "a payment"],
   ["grant", "a grant"],
@@ -79,105 +78,6 @@ function addCredit(each) {
   });
 }
 
-// Users of the server's own organisation
-
-async function showUsers() {
-  const [users, invites] = await Promise.all([readAll("/users"), readAll("/invites")]);
-  byId("users").replaceChildren(
-    table(
-      "Users",
-      [
-        { name: "Name", main: true, cell: (user) => user.name },
-        { name: "E-mail", cell: (user) => user.email },
-        { name: "Role", cell: (user) => user.role },
-        { name: "Since", date: true, cell: (user) => date(user.added_at) },
-        { name: "", actions: true, cell: userActions },
-      ],
-      users,
-      "No users.",
-    ),
-  );
-  const open = invites.filter(({ status }) => status === "pending");
-  byId("invites").hidden = open.length === 0;
-  byId("invites").replaceChildren(
-    table(
-      "Open invitations",
-      [
-        { name: "Invited", main: true, cell: (invite) => invite.email },
-        { name: "Role", cell: (invite) => invite.role },
-        { name: "Opens until", date: true, cell: (invite) => date(invite.expires_at) },
-        { name: "", actions: true, cell: (invite) => make("div", { class: "row-actions" }, button("quiet", "Withdraw", () => withdraw(invite), { "aria-label": `Withdraw the invitation of ${invite.email}` })) },
-      ],
-      open,
-      "No open invitations.",
-    ),
-  );
-}
-
-function userActions(user) {
-  if (user.id === state.session.user.id) return make("span", { class: "soft" }, "you");
-  return make(
-    "div",
-    { class: "row-actions" },
-    button("quiet", "Role", () => changeRole(user), { "aria-label": `Role of ${user.name}` }),
-    button("quiet", "Remove", () => remove(user), { "aria-label": `Remove ${user.name}` }),
-  );
-}
-
-function changeRole(user) {
-  openForm(`Role of ${user.name}`, [field("From the next request on", choice("role", ROLES, user.role))], {
-    submit: "Change",
-    work: async ({ role }) => {
-      await change("POST", `/users/${user.id}`, { role });
-      await Promise.all([showUsers(), showAudit()]);
-    },
-  });
-}
-
-function remove(user) {
-  confirm(`Remove ${user.name}?`, "Keys and sessions end with the user. This cannot be taken back.", "Remove", async () => {
-    await change("DELETE", `/users/${user.id}`);
-    await Promise.all([showUsers(), showAudit()]);
-  });
-}
-
-function withdraw(invite) {
-  confirm(`Withdraw the invitation of ${invite.email}?`, "It opens nothing any more.", "Withdraw", async () => {
-    await change("DELETE", `/invites/${invite.id}`);
-    await Promise.all([showUsers(), showAudit()]);
-  });
-}
-
-function invite() {
-  const email = make("input", { name: "email", type: "email", required: true, maxlength: "254", autocomplete: "off" });
-  openForm("Invite somebody", [field("E-mail", email), field("Role", choice("role", ROLES, "member"))], {
-    submit: "Make invitation",
-    work: async (values) => {
-      const made = await change("POST", "/invites", { email: values.email.trim(), role: values.role });
-      revealInvite(made);
-      await Promise.all([showUsers(), showAudit()]);
-    },
-  });
-}
-
-/** The one time an invitation's secret is seen: as the link that it opens with. */
-function revealInvite(made) {
-  const link = `${location.origin}/console/sign-up?invite=${encodeURIComponent(made.secret)}`;
-  const value = make("input", { class: "secret", readonly: true, value: link, "aria-label": "The invitation", spellcheck: "false" });
-  value.addEventListener("focus", () => value.select());
-  const said = make("span", { role: "status" }, "Copy");
-  const copying = button("primary", said, async () => {
-    said.textContent = (await copy(link)) ? "Copied" : "Not allowed: select it";
-  });
-  const dialog = openDialog(
-    `Invitation for ${made.email}`,
-    make("p", {}, "Send this link. It is not shown again, and opens once."),
-    make("div", { class: "row" }, value, copying),
-    make("div", { class: "choices" }, button("outline", "Done", () => dialog.close())),
-  );
-  copying.focus();
-}
-
 // The audit log
 
 async function showAudit(after) {
@@ -217,9 +117,8 @@ async function show() {
   state.tiers = tiers;
   byId("tiers").replaceChildren(tierTable(tiers, state.session.organization.tier));
   byId("prices").replaceChildren(priceTable(prices));
-  byId("invite").addEventListener("click", invite);
   byId("older").addEventListener("click", () => showAudit(state.audit.at(-1).id).catch(fail));
-  await Promise.all([showOrganisations(), showUsers(), showAudit()]);
+  await Promise.all([showOrganisations(), showAudit()]);
   byId("admin").hidden = false;
 }
 

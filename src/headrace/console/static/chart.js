@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 240;
 const BELOW = 26; // for the days' names
 const ABOVE = 8;
-const NAME_WIDTH = 58; // of a day, with air
+const NAME_WIDTH = 66; // of a day, with air
 const MOST_PARTS = 6; // with the rest as one
 
 /**

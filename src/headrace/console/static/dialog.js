@@ -22,10 +22,10 @@ export function openDialog(title, ...content) {
 }
 
 /**
- * A dialog with a form: `parts`, and the button that does `work` with the form's values. It closes
- * when that is done, and says what is wrong when it is not.
+ * A dialog with a form: `parts`, and the button that does `work` with the form's values. It says what
+ * is wrong with them, or closes; `after` goes on with what the work gave.
  */
-export function openForm(title, parts, { submit, kind = "primary", work }) {
+export function openForm(title, parts, { submit, kind = "primary", work, after = () => {} }) {
   const form = make(
     "form",
     { class: "form" },
@@ -40,8 +40,9 @@ export function openForm(title, parts, { submit, kind = "primary", work }) {
   );
   const dialog = openDialog(title, form);
   onSubmit(form, async (values) => {
-    await work(values);
+    const made = await work(values);
     dialog.close();
+    after(made);
   });
   return form;
 }

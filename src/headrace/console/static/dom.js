@@ -36,6 +36,6 @@ export function choice(name, options, chosen, attributes = {}) {
 }
 
 /** What stands where nothing is, and what to do about it. */
-export function nothing(text) {
-  return make("p", { class: "nothing" }, text);
+export function nothing(...says) {
+  return make("p", { class: "nothing" }, ...says);
 }

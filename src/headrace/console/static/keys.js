@@ -161,9 +161,10 @@ function create() {
       const end = values.ends ? { expires_at: Math.floor(Date.now() / 1e3) + Number(values.ends) } : {};
       const body = { name: values.name.trim(), ...asked(values), ...end };
       const made = await change("POST", `/projects/${current().id}/api_keys`, body);
-      reveal(made);
-      await refresh();
+      refresh().catch(fail);
+      return made;
     },
+    after: reveal,
   });
 }
 
@@ -183,9 +184,11 @@ function rotate(key) {
     submit: "Rotate",
     work: async ({ overlap }) => {
       const body = { overlap_seconds: Number(overlap) };
-      reveal(await change("POST", `${addressOf(key)}/rotate`, body));
-      await refresh();
+      const made = await change("POST", `${addressOf(key)}/rotate`, body);
+      refresh().catch(fail);
+      return made;
     },
+    after: reveal,
   });
 }
 

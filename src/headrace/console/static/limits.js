@@ -87,7 +87,8 @@ async function show() {
   byId("tiers").replaceChildren(tierTable(tiers, session.organization.tier));
   state.keys = keys;
   if (keys.length === 0) {
-    byId("standings").replaceChildren(nothing("No keys whose limits you may see. Make one on the page of keys."));
+    const link = make("a", { href: "/console/keys" }, "Make one");
+    byId("standings").replaceChildren(nothing("No keys whose limits you may see. ", link, "."));
     return;
   }
   byId("key").replaceChildren(...keys.map(({ id, name }) => new Option(name, id)));

@@ -103,6 +103,8 @@ function sums(found, of, measure) {
 function showDays() {
   const measure = MEASURES[chosen("measure")];
   const of = chosen("group");
+  byId("unused").hidden = lines().length > 0;
+  byId("used").hidden = lines().length === 0;
   const nameOf = of === "key" ? state.nameOfKey : (id) => id;
   const series = sums(lines(), of, measure).map(([id]) => ({ id, name: nameOf(id) }));
   const shown = state.days.map((day) => ({
