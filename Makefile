@@ -66,8 +66,8 @@ clean:  ## remove what was built and installed here
 	rm -rf $(VENV) $(CUDA_VENV) build dist
 
 $(VENV)/.clients: $(VENV)/.dev pyproject.toml
-	@echo "installing the client libraries that make test-full drives" >&2
-	$(PIP) install --no-compile $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["clients"])')
+	@echo "installing the client libraries and the browser driver that make test-full uses" >&2
+	$(PIP) install --no-compile $$($(BIN)/python -c 'import tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*e["clients"], *e["browser"])')
 	touch $@
 
 $(BIN)/python:

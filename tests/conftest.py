@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from starlette.routing import BaseRoute
 
 from headrace.accounts import AccountService, Anyone
 from headrace.api import HttpServer, address, bind, build_app
@@ -34,10 +35,14 @@ async def _nothing() -> None:
 
 @contextmanager
 def _running(
-    provider: ScriptedProvider, accounts: AccountService | None, config: Config, **options: Any
+    provider: ScriptedProvider,
+    accounts: AccountService | None,
+    config: Config,
+    more: Sequence[BaseRoute] = (),
+    **options: Any,
 ) -> Iterator[str]:
     replay = replay_route({CARD.id: tiny_program()}, accounts or Anyone())
-    served = (*pages(), replay)
+    served = (*pages(), replay, *more)
     app = build_app(provider, accounts, config, SystemClock(), pages=served, **options)
     is_ready = threading.Event()
     server = HttpServer(app, drain_s=5, on_ready=is_ready.set, on_limit=_nothing)

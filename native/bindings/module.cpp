@@ -328,6 +328,10 @@ NB_MODULE(_native, module) {
            nb::arg("codes").noconvert(), nb::arg("scales").noconvert())
       .def("unpack_mxfp4", &unpack_mxfp4, nb::arg("matrix"), nb::arg("source"),
            nb::arg("codes").noconvert(), nb::arg("scales").noconvert())
+      .def("watch_phases", &Machine::watch_phases, nb::arg("on"))
+      .def_prop_ro("num_phases", &Machine::num_phases)
+      .def_prop_ro("phase_seconds",
+                   [](const Machine& m) { return std::vector<double>(m.phase_seconds()); })
       .def("step", &step, nb::arg("token_ids").noconvert(), nb::arg("positions").noconvert(),
            nb::arg("row_sequence").noconvert(), nb::arg("block_tables").noconvert(),
            nb::arg("sample_rows").noconvert(), nb::arg("temperature").noconvert(),

@@ -347,6 +347,11 @@ void Machine::plan(const StepInput& input) {
   if (needs_logits_) logits_.resize(head_chunk() * geometry_.vocab);
 }
 
+void Machine::watch_phases(bool on) {
+  watches_phases_ = on;
+  phase_seconds_.resize(phases_.size());
+}
+
 bool Machine::step(const StepInput& input) {
   check(input);
   if (input.token_ids.empty()) return true;
@@ -375,11 +380,13 @@ void Machine::work(int worker) {
   const auto w = static_cast<std::size_t>(worker);
   const std::size_t passes = num_passes_;
   const std::size_t phases = phases_.size();
+  const bool watches = worker == 0 && watches_phases_;
   for (std::size_t p = 0; p < passes; ++p) {
     const Pass& pass = passes_[p];
     const std::size_t samples = pass.samples.size();
     const bool chained = pass.chained;
     prepare_ropes(pass, w);
+    auto began = watches ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     for (std::size_t i = 0; i < phases; ++i) {
       const Phase& phase = phases_[i];
       const bool head = std::holds_alternative<HeadPhase>(phase);
@@ -390,6 +397,11 @@ void Machine::work(int worker) {
       // The head has a barrier of its own, and only worker 0 finishes a single sample.
       const bool ended = head && samples == 1 && i + 1 == phases && p + 1 == passes;
       if (!joined && !ended) workers_.barrier(worker);
+      if (watches) {
+        const auto now = std::chrono::steady_clock::now();
+        phase_seconds_[i] += std::chrono::duration<double>(now - began).count();
+        began = now;
+      }
     }
     if (phases == 0) workers_.barrier(worker);
   }

@@ -181,6 +181,17 @@ class MeteringConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachinesConfig:
+    """The console's page of one token on several machines."""
+
+    enabled: bool = True  # for who runs the server; without keys for everybody who reaches it
+    mesh: str = "64x64"  # cores that its wafer simulates
+    endpoint: str = ""  # one more to compare with, https://HOST/v1; "": none
+    endpoint_model: str = ""  # its name for the model; "": as here
+    endpoint_key_file: Path = Path()  # a file with its key and nothing else
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TierConfig:
     """What the accounts of a tier may use, `[tiers.NAME]` in the file; 0 of a limit: none.
 
@@ -243,6 +254,7 @@ class Config:
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     metering: MeteringConfig = field(default_factory=MeteringConfig)
+    machines: MachinesConfig = field(default_factory=MachinesConfig)
     prices: tuple[PriceConfig, ...] = PRICES
     tiers: Mapping[str, TierConfig] = field(default_factory=lambda: dict(TIERS))  # by name
     log: LogConfig = field(default_factory=LogConfig)
@@ -255,6 +267,7 @@ Section = TypeVar(
     | AccountsConfig
     | LimitsConfig
     | MeteringConfig
+    | MachinesConfig
     | TierConfig
     | LogConfig
     | ModelConfig
@@ -385,7 +398,13 @@ def _apply(config: Config, values: Mapping[str, Any], *, origin: str) -> Config:
             continue
         if not isinstance(
             section,
-            ApiConfig | EngineConfig | AccountsConfig | LimitsConfig | MeteringConfig | LogConfig,
+            ApiConfig
+            | EngineConfig
+            | AccountsConfig
+            | LimitsConfig
+            | MeteringConfig
+            | MachinesConfig
+            | LogConfig,
         ):
             raise ConfigError(f"unknown setting '{name}' ({origin})")
         changes: Any = {section_name: _with(section, section_name, field_name, value, origin)}
@@ -484,6 +503,7 @@ _MODEL_RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 1 << 31),
 }
 _MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,198}[^\s\x00-\x1f\x7f])?")
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[A-Za-z0-9.\[\]:-]+")
 
 
@@ -507,6 +527,12 @@ def _check(config: Config) -> None:
                 f"setting 'api.trusted_proxies' must list addresses or networks like '10.0.0.0/8': "
                 f"{exc}"
             ) from exc
+    endpoint = config.machines.endpoint
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        raise ConfigError(
+            f"setting 'machines.endpoint' must be an address like 'https://HOST/v1', "
+            f"not {endpoint!r}"
+        )
     _check_models(config.models)
     _check_tiers(config)
     if not config.api.auth and config.api.host not in LOOPBACK_HOSTS:

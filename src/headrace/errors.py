@@ -284,6 +284,13 @@ class RateLimited(CapacityError):
         )
 
 
+class EndpointFailed(CapacityError):
+    """A server that ours asked did not answer as it should."""
+
+    code = "endpoint_failed"
+    param = "machine"
+
+
 class Draining(CapacityError):
     """The server is starting or stopping and takes no new work."""
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from headrace.accounts import (
+    DEFAULT_ORGANISATION,
     OPERATOR,
     AccountService,
     Actor,
@@ -50,6 +51,7 @@ class World:
             "account_id": account.id,
             "key_id": key.key.id,
             "month": "2026-11",
+            "organization_id": DEFAULT_ORGANISATION,
         }
         self.management_key_id = management.key.id
 
@@ -92,6 +94,7 @@ class World:
             "/v1/tokenize": {"model": CARD.id, "prompt": "hi"},
             "/v1/detokenize": {"model": CARD.id, "tokens": [104, 105]},
             "/v1/organization/users/{user_id}": {"role": "viewer"},
+            "/v1/organization/organizations/{organization_id}": {"tier": "developer"},
             "/v1/organization/invites": {"email": "new@example.com", "role": "member"},
             "/v1/organization/projects": {"name": "another"},
             "/v1/organization/projects/{project_id}": {"name": "renamed"},

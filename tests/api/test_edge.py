@@ -23,6 +23,7 @@ OPEN_PATHS = {
     "/health/live",
     "/health/ready",
     "/openapi.json",
+    "/console/api/state",
     "/public/v1/models",
     "/public/v1/models/{model_id:path}",
 }

@@ -40,6 +40,9 @@ MAY = {
     "/credit": {"get": {OWN, ADM, BIL, VIE}},
     "/credit/entries": {"get": {OWN, ADM, BIL, VIE}, "post": {OWN, ADM}},
     "/prices": {"get": ALL},
+    "/organizations": {"get": {OWN, ADM, VIE}},
+    "/organizations/{organization_id}": {"post": {OWN, ADM}},
+    "/tiers": {"get": ALL},
     # Of another: as the key itself.
     "/projects/{project_id}/api_keys/{key_id}/limits": {"get": {OWN, ADM, VIE}},
 }

@@ -8,6 +8,7 @@ from headrace.api import build_app
 from headrace.clock import ManualClock
 from headrace.config import Config
 from headrace.console import pages
+from headrace.console.pages import PAGES, Page
 from tests.api.exchange import Exchange, call
 from tests.scripted import ScriptedProvider
 
@@ -34,7 +35,7 @@ def test_every_page_is_under_a_strict_policy(path: str):
     assert "access-control-allow-origin" not in got.headers
 
 
-@pytest.mark.parametrize("path", ["/console", "/docs", "/console/"])
+@pytest.mark.parametrize("path", [*(page.path for page in PAGES), "/console/"])
 def test_pages_hold_no_inline_script_and_no_foreign_address(path: str):
     html = get(path).body.decode()
     assert not re.search(r"<script(?![^>]*\bsrc=)", html)
@@ -43,6 +44,16 @@ def test_pages_hold_no_inline_script_and_no_foreign_address(path: str):
         assert address.startswith(("/", "#")), address
         if address.startswith("/"):
             assert get(address).status == 200, address
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_every_page_leads_to_the_others_and_says_where_it_is(page: Page):
+    html = get(page.path).body.decode()
+    links = re.findall(r'<a href="([^"]+)"( aria-current="page")?>', html.partition("</nav>")[0])
+    assert [path for path, _ in links] == [other.path for other in PAGES if other.group]
+    assert [path for path, is_here in links if is_here] == [page.path] * bool(page.group)
+    assert "<!--" not in html
+    assert 'src="/console/shell.js"' in html
 
 
 def test_scripts_import_only_what_is_served_and_write_no_markup():

@@ -206,6 +206,12 @@ class Machine {
   // the batch is not valid. Returns false when a logit was not a finite number: tokens are then undefined.
   bool step(const StepInput& input);
 
+  // From now on worker 0 takes down how long each phase and its barrier take it, or no more.
+  void watch_phases(bool on);
+  // Seconds of each phase, in the order of add_phase, over the steps that were watched.
+  const std::vector<double>& phase_seconds() const { return phase_seconds_; }
+  std::size_t num_phases() const { return phases_.size(); }
+
   int workers() const { return workers_.count(); }
   const char* isa() const { return kernels_.name; }
   std::size_t weight_bytes() const;
@@ -400,6 +406,8 @@ class Machine {
   std::vector<std::int32_t> tap_layers_;
   std::vector<Arena> weight_arenas_;  // one per worker
   Arena buffer_arena_, kv_arena_;
+  bool watches_phases_ = false;
+  std::vector<double> phase_seconds_;  // [phases], of worker 0
   std::optional<Commitment> kv_commitment_;  // from the first step on; after its arena: ends first
   std::vector<std::uint16_t> rounded_;  // [kMaxRows][widest input], shared by the workers
   std::vector<float> exact_;            // the same, for fp16 matrices; empty without one

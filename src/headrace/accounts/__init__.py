@@ -8,7 +8,15 @@ from headrace.accounts.organisations import Organisations
 from headrace.accounts.passwords import check_password, hash_password
 from headrace.accounts.pepper import load_pepper
 from headrace.accounts.projects import Projects
-from headrace.accounts.roles import OPERATOR, PERMISSIONS, Actor, ActorKind, Permission, Role
+from headrace.accounts.roles import (
+    DEFAULT_ORGANISATION,
+    OPERATOR,
+    PERMISSIONS,
+    Actor,
+    ActorKind,
+    Permission,
+    Role,
+)
 from headrace.accounts.service import AccountService
 from headrace.accounts.sessions import LoggedIn, NewSession, Sessions
 from headrace.accounts.sign_up import SignUps
@@ -16,6 +24,7 @@ from headrace.accounts.tiers import Tier
 from headrace.accounts.users import NewInvite, Users
 
 __all__ = [
+    "DEFAULT_ORGANISATION",
     "OPERATOR",
     "PERMISSIONS",
     "Account",

@@ -39,6 +39,7 @@ class Permission(StrEnum):
     CREDIT_READ = auto()  # balance, payments, statements
     CREDIT_WRITE = auto()  # in the first organisation, whose members run the server
     SERVER_READ = auto()  # likewise
+    SERVER_WRITE = auto()  # likewise: which tier an organisation has
 
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
@@ -108,9 +109,14 @@ class Actor:
                 param="role",
             )
 
+    @property
+    def is_of_server(self) -> bool:
+        """Whether it is of the first organisation, whose members run the server."""
+        return self.organisation_id == DEFAULT_ORGANISATION
+
     def require_of_server(self, permission: Permission) -> None:
         """As `require`, for what is the whole server's."""
-        if self.organisation_id != DEFAULT_ORGANISATION:
+        if not self.is_of_server:
             raise Forbidden("This is for those who run the server.", param="role")
         self.require(permission)
 

@@ -98,6 +98,11 @@ class Desk:
             )
 
     @property
+    def tiers(self) -> Mapping[str, TierConfig]:
+        """What each tier may use, by name."""
+        return self._tiers
+
+    @property
     def is_open(self) -> bool:
         """Whether nobody has limits."""
         return self._is_open

@@ -32,14 +32,18 @@ from headrace.api.record import OTHER, Record
 from headrace.api.repeats import Repeats
 from headrace.api.routes import api_routes
 from headrace.api.scraping import metrics_route
-from headrace.api.sessions import SessionRoutes
+from headrace.api.server_calls import SERVER_CALLS
+from headrace.api.service_log import ServiceLog
+from headrace.api.sessions import SessionRoutes, no_accounts
 from headrace.api.sse import KEEP_ALIVE_S
+from headrace.api.status import status_route
 from headrace.api.usage_export import usage_export
 from headrace.clock import Clock
 from headrace.config import Config, MetricsFor
 from headrace.errors import MethodNotAllowed, RequestError, UnknownPath
 from headrace.gateway.base import Provider
 from headrace.metering import Books, Meter, PriceList, Unmetered, new_entry_id
+from headrace.store import SqliteStore
 from headrace.telemetry.metrics import Metrics, ReadStats
 
 SMALL_BODY_BYTES = 16 * 1024  # of log-ins and of what manages accounts
@@ -49,8 +53,13 @@ class App:
     """The application, and what its server may tell it: other settings, and to take no new work."""
 
     def __init__(
-        self, inner: Starlette, pipeline: Pipeline, follow: Callable[[Config], None]
+        self,
+        inner: Starlette,
+        pipeline: Pipeline,
+        service: ServiceLog,
+        follow: Callable[[Config], None],
     ) -> None:
+        self.service = service  # its `keep` runs beside the server
         self._inner = inner
         self._pipeline = pipeline
         self._follow = follow
@@ -87,13 +96,15 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
     meter: Meter | None = None,
     pages: Sequence[BaseRoute] = (),
     read_stats: ReadStats = dict,
+    open_store: Callable[[], SqliteStore] | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> App:
     """The application over a started provider; without `accounts` nobody needs a key.
 
     Without `meter` nothing is written down.
     `pages` are more routes, behind the same middleware: the console's. `read_stats` gives what the
-    engines say about themselves, by model.
+    engines say about themselves, by model; `open_store` opens what outlives the process of how well
+    it was.
     """
     with_keys = accounts is not None
     desk = Desk(
@@ -125,6 +136,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         _rules(config),
     )
     metrics = Metrics(read_stats)
+    service = ServiceLog(clock, read_stats, lambda: pipeline.is_ready, open_store)
     managers = None if accounts is None else Managers(accounts, config.accounts.console_hosts)
     is_for_all = config.api.metrics is MetricsFor.ALL
     routes = [
@@ -136,6 +148,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
             public_models=config.api.public_models,
             keep_alive_s=keep_alive_s,
         ),
+        status_route(pipeline, managers, service, read_stats),
         *_account_routes(accounts, managers, config, clock, desk, pipeline, prices),
         *(
             ()
@@ -148,7 +161,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         Middleware(CleanPath),
         Middleware(RequestId),
         Middleware(Peer, trusted=config.api.trusted_proxies),
-        Middleware(Record, clock=clock, metrics=metrics, route_of=_namer(routes)),
+        Middleware(Record, clock=clock, metrics=metrics, service=service, route_of=_namer(routes)),
         Middleware(RateLimits),
         Middleware(Cors, origins=config.api.cors_origins, local_only=not with_keys),
         Middleware(Problems),
@@ -161,7 +174,7 @@ def build_app(  # noqa: PLR0913 (what a server is made of)
         exception_handlers={HTTPException: _no_route},
     )
     inner.router.redirect_slashes = False
-    return App(inner, pipeline, follow)
+    return App(inner, pipeline, service, follow)
 
 
 def _rules(config: Config) -> Rules:
@@ -183,9 +196,9 @@ def _account_routes(
 ) -> Sequence[BaseRoute]:
     """What manages accounts; a server without keys has none to manage."""
     if accounts is None or managers is None:
-        return ()
+        return (no_accounts(),)
     bodies = BodyReader(timeout_s=config.api.body_timeout_s, max_bytes=SMALL_BODY_BYTES)
-    sessions = SessionRoutes(accounts, managers, bodies, max_s=config.accounts.session_max_s)
+    sessions = SessionRoutes(accounts, managers, bodies, config.accounts)
     money = Money(
         books=Books(accounts.store, clock, new_entry_id),
         prices=prices,
@@ -193,7 +206,9 @@ def _account_routes(
         models=pipeline.models_of,
     )
     routes = [
-        *Organisation(accounts, managers, bodies, clock, money).routes((*CALLS, *MONEY_CALLS)),
+        *Organisation(accounts, managers, bodies, clock, money).routes(
+            (*CALLS, *MONEY_CALLS, *SERVER_CALLS)
+        ),
         usage_export(accounts, managers, money.books, clock),
         *sessions.routes(),
     ]

@@ -94,6 +94,14 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "/v1/detokenize": {"post": _reads("The text of tokens", "Detokenized", DetokenizeBody)},
     "/v1/models": {"get": _lists("The models this key may use", has_key=True)},
     "/v1/models/{model_id}": {"get": _shows(has_key=True)},
+    "/v1/status": {
+        "get": Operation(
+            summary="What the models do now, and how well they have served in 30 days",
+            answer="ServiceStatus",
+            statuses=ANY + KEYED,
+            has_session=True,
+        )
+    },
     "/public/v1/models": {"get": _lists("The models, for everybody", has_key=False)},
     "/public/v1/models/{model_id}": {"get": _shows(has_key=False)},
     "/v1/tcp_warming": {"get": _open("Opens a connection early")},

@@ -36,6 +36,10 @@ def or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+def _percentiles(*names: str) -> Schema:
+    return object_of(dict.fromkeys(names, or_null(_NUMBER)))
+
+
 def _answer(kind: str, choice: str) -> Schema:
     return object_of(
         {
@@ -162,5 +166,41 @@ SCHEMAS: Mapping[str, Schema] = {
         {"data": array_of(ref("Model"))}, optional={"object": {"const": "list"}}
     ),
     "Status": object_of({"status": TEXT}),
+    "ServiceStatus": object_of(
+        {
+            "object": {"const": "status"},
+            "ready": {"type": "boolean"},
+            "window_days": COUNT,
+            "since": or_null(COUNT),
+            "availability": or_null(_NUMBER),
+            "refused": COUNT,
+            "models": array_of(ref("ModelStatus")),
+        }
+    ),
+    "ModelStatus": object_of(
+        {
+            "id": TEXT,
+            "backend": TEXT,
+            "running": COUNT,
+            "waiting": COUNT,
+            "cache_used": _NUMBER,
+            "tokens_per_second": _NUMBER,
+            "last_minute": array_of(_NUMBER),
+            "last_hours": ref("ServiceFigures"),
+            "last_30_days": ref("ServiceFigures"),
+        }
+    ),
+    "ServiceFigures": object_of(
+        {
+            "answered": COUNT,
+            "failed": COUNT,
+            "success": or_null(_NUMBER),
+            "tokens": COUNT,
+            "engine_restarts": COUNT,
+            "time_to_first_token_s": _percentiles("p50", "p90", "p99"),
+            "request_s": _percentiles("p50", "p90", "p99"),
+            "tokens_per_second": _percentiles("p50", "p1"),
+        }
+    ),
     "Document": object_of({"openapi": TEXT, "info": {}, "paths": {}, "components": {}}),
 }

@@ -12,6 +12,7 @@ from headrace.api.organisation import Call
 from headrace.api.organisation_calls import CALLS
 from headrace.api.organisation_objects import MAX_PAGE
 from headrace.api.organisation_schemas import LoginBody, PasswordBody, SignUpBody
+from headrace.api.server_calls import SERVER_CALLS
 
 _WITH_BODY = (408, 415)  # its time, its type
 _PAGES = (
@@ -73,12 +74,15 @@ def _list(name: str) -> Schema:
     )
 
 
-_ALL = (*CALLS, *MONEY_CALLS)
+_ALL = (*CALLS, *MONEY_CALLS, *SERVER_CALLS)
 
 ORGANISATION_OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     **{
         path: {call.method.lower(): _managing(call) for call in _ALL if call.path == path}
         for path in dict.fromkeys(call.path for call in _ALL)
+    },
+    "/console/api/state": {
+        "get": _session("How one enters, and whose session it is", "State", is_known=False)
     },
     "/console/api/login": {
         "post": _session("Begin a session", "Session", LoginBody, is_known=False)
@@ -171,12 +175,47 @@ ORGANISATION_SCHEMAS: Mapping[str, Schema] = {
             "user": ref("User"),
             "organization": object_of({"id": TEXT, "name": TEXT, "tier": TEXT}),
             "permissions": array_of(TEXT),
+            "runs_server": {"type": "boolean"},
             "csrf_token": TEXT,
+        }
+    ),
+    "State": object_of(
+        {
+            "object": {"const": "console.state"},
+            "accounts": {"type": "boolean"},
+            "sign_up": or_null({"enum": ["open", "invitation", "closed"]}),
+            "identity_provider": {"type": "boolean"},
+            "session": or_null(ref("Session")),
+        }
+    ),
+    "Organization": object_of(
+        {
+            "object": {"const": "organization"},
+            "id": TEXT,
+            "name": TEXT,
+            "tier": TEXT,
+            "created_at": COUNT,
+            "balance_micros": {"type": "integer"},
+            "leased_micros": COUNT,
+        }
+    ),
+    "Tier": object_of(
+        {
+            "object": {"const": "organization.tier"},
+            "id": TEXT,
+            "billing": TEXT,
+            "cached_percent": COUNT,
+            "weight": {"type": "number"},
+            "reserved_percent": COUNT,
+            "may_go_first": {"type": "boolean"},
+            "limits": {"type": "object", "additionalProperties": or_null(COUNT)},
         }
     ),
     **MONEY_SCHEMAS,
     "CreditEntries": _list("CreditEntry"),
     "Prices": _list("Price"),
+    "Organizations": _list("Organization"),
+    "Tiers": _list("Tier"),
     "Users": _list("User"),
     "Invites": _list("Invite"),
     "Projects": _list("Project"),

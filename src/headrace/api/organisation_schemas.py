@@ -27,6 +27,12 @@ class Nothing(Wire):
     """No fields."""
 
 
+class TierBody(Wire):
+    """An organisation's new tier."""
+
+    tier: Literal["free", "developer", "enterprise"]
+
+
 class RoleBody(Wire):
     """A user's new role."""
 

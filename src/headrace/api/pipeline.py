@@ -255,6 +255,10 @@ class Pipeline:
         """One of them. Raises as `models`, and UnknownModel."""
         return _find(self.models(caller), model_id)
 
+    def models_for(self, organisation_id: str) -> tuple[ModelCard, ...]:
+        """The models that members of an organisation may know of."""
+        return tuple(card for card in self._provider.models if card.is_for(organisation_id))
+
     def models_of(self, account: Account) -> tuple[str, ...]:
         """The models an account may use, by their own names."""
         return tuple(dict.fromkeys(card.root for card in self._models_of(account)))

@@ -8,6 +8,7 @@ from typing import cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.answers import Tally
+from headrace.api.service_log import ServiceLog
 from headrace.clock import Clock
 from headrace.errors import Draining, EngineError, HeadraceError, RequestTimeout
 from headrace.telemetry.logs import Event
@@ -24,6 +25,7 @@ _REASONS: Mapping[type[HeadraceError], str] = {
     RequestTimeout: "deadline",
     Draining: "shutdown",
 }
+_NOT_OURS = frozenset({"disconnect", "deadline", "shutdown"})  # reasons that are no fault of ours
 
 
 @dataclass(slots=True)
@@ -42,12 +44,18 @@ class Record:
     """
 
     def __init__(
-        self, app: ASGIApp, clock: Clock, metrics: Metrics, route_of: Callable[[Scope], str]
+        self,
+        app: ASGIApp,
+        clock: Clock,
+        metrics: Metrics,
+        service: ServiceLog,
+        route_of: Callable[[Scope], str],
     ) -> None:
         """`route_of` gives the address as the application spells it, one of a few."""
         self._app = app
         self._clock = clock
         self._metrics = metrics
+        self._service = service
         self._route_of = route_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,16 +91,29 @@ class Record:
         if asked.admitted_s is None:
             bucket = str(state["log"].get("bucket", ""))
             self._metrics.refused(tier, code or "disconnect", bucket)
+            if status >= 500:
+                self._service.failed()
         elif tally.finish is None or tally.timing is None:
-            self._metrics.aborted(asked.model, tier, tally.usage, _reason(tally.failure))
+            reason = _reason(tally.failure)
+            self._metrics.aborted(asked.model, tier, tally.usage, reason)
+            if reason not in _NOT_OURS:
+                self._service.failed(asked.model)
         else:
+            admission_s, total_s = asked.admitted_s - started_s, ended_s - started_s
             self._metrics.completed(
                 asked.model,
                 tier,
                 tally.usage,
                 tally.timing,
-                admission_s=asked.admitted_s - started_s,
-                total_s=ended_s - started_s,
+                admission_s=admission_s,
+                total_s=total_s,
+            )
+            self._service.answered(
+                asked.model,
+                tally.usage,
+                tally.timing,
+                first_s=admission_s + tally.timing.queue_s + tally.timing.prompt_s,
+                total_s=total_s,
             )
 
 

@@ -1,4 +1,7 @@
-"""The console's own addresses: log in, log out, who am I, sign up, another password."""
+"""The console's own addresses: log in, log out, who am I, sign up, another password.
+
+One of them answers anybody: how this server is entered, and who is in already.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from headrace.accounts import PERMISSIONS, AccountService, NewSession, Role
+from headrace.accounts import (
+    DEFAULT_ORGANISATION,
+    PERMISSIONS,
+    AccountService,
+    NewSession,
+    Permission,
+    Role,
+)
 from headrace.api.answers import PRIVATE, JsonResponse
 from headrace.api.body import BodyReader
 from headrace.api.managers import COOKIE, Managers, set_cookie
@@ -20,33 +30,72 @@ from headrace.api.organisation_schemas import (
     read_body,
 )
 from headrace.api.strict_json import parse_object
-from headrace.errors import InvalidRequest
+from headrace.config import AccountsConfig, SignUp
+from headrace.errors import InvalidRequest, NoSession
 from headrace.store import UserRecord
 
 ROOT = "/console/api"
+STATE = f"{ROOT}/state"
+
+
+def no_accounts() -> BaseRoute:
+    """The one address that a server without accounts has, too: that there is nobody to be."""
+
+    async def state(_: Request) -> Response:
+        return JsonResponse(_state_object(None, has_provider=False, session=None), headers=PRIVATE)
+
+    return Route(STATE, state)
+
+
+def _state_object(sign_up: SignUp | None, *, has_provider: bool, session: Object | None) -> Object:
+    return {
+        "object": "console.state",
+        "accounts": sign_up is not None,
+        "sign_up": None if sign_up is None else sign_up.value,
+        "identity_provider": has_provider,
+        "session": session,
+    }
 
 
 class SessionRoutes:
     """Begins, shows and ends sessions."""
 
     def __init__(
-        self, accounts: AccountService, managers: Managers, bodies: BodyReader, *, max_s: int
+        self,
+        accounts: AccountService,
+        managers: Managers,
+        bodies: BodyReader,
+        config: AccountsConfig,
     ) -> None:
-        """`max_s`: how long the browser keeps a session's id."""
         self._accounts = accounts
         self._managers = managers
         self._bodies = bodies
-        self._max_s = max_s
+        self._config = config
 
     def routes(self) -> Sequence[BaseRoute]:
         """All of them."""
         return (
+            Route(STATE, self._state),
             Route(f"{ROOT}/login", self._log_in, methods=["POST"]),
             Route(f"{ROOT}/logout", self._log_out, methods=["POST"]),
             Route(f"{ROOT}/me", self._me),
             Route(f"{ROOT}/signup", self._sign_up, methods=["POST"]),
             Route(f"{ROOT}/password", self._change_password, methods=["POST"]),
         )
+
+    async def _state(self, request: Request) -> Response:
+        """Never a 401: to be nobody is a good answer to whether one is somebody."""
+        try:
+            found = self._managers.logged_in(request)
+        except NoSession:
+            session = None
+        else:
+            session = self._identity(found.user, found.csrf_token)
+        config = self._config
+        answer = _state_object(
+            config.sign_up, has_provider=bool(config.oidc_issuer), session=session
+        )
+        return JsonResponse(answer, headers=PRIVATE)
 
     async def _log_in(self, request: Request) -> Response:
         self._managers.check_page(request)
@@ -116,10 +165,13 @@ class SessionRoutes:
         before = request.cookies.get(COOKIE)
         if before:
             await asyncio.to_thread(self._accounts.sessions.log_out, before)
-        set_cookie(response.headers, request.scope, session.id, max_age_s=self._max_s)
+        set_cookie(
+            response.headers, request.scope, session.id, max_age_s=self._config.session_max_s
+        )
 
     def _identity(self, user: UserRecord, csrf_token: str) -> Object:
         organisation = self._accounts.organisations.one(user.organisation_id)
+        permissions = PERMISSIONS[Role(user.role)]
         return {
             "object": "session",
             "user": user_object(user),
@@ -128,6 +180,8 @@ class SessionRoutes:
                 "name": organisation.name,
                 "tier": organisation.tier,
             },
-            "permissions": sorted(PERMISSIONS[Role(user.role)]),
+            "permissions": sorted(permissions),
+            "runs_server": organisation.id == DEFAULT_ORGANISATION
+            and Permission.CREDIT_WRITE in permissions,
             "csrf_token": csrf_token,
         }

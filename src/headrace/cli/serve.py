@@ -1,11 +1,13 @@
 """`headrace serve`: checkpoint folders behind the OpenAI API."""
 
+import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +25,10 @@ from headrace.types import Dtype
 
 if TYPE_CHECKING:
     from headrace.accounts import AccountService
+    from headrace.api import App, HttpServer
     from headrace.clock import Clock
+    from headrace.gateway.local import LocalProvider
+    from headrace.gateway.machines import Machines
     from headrace.metering import Meter
 
 
@@ -114,10 +119,14 @@ def run_server(
 
         from headrace.accounts import Anyone
         from headrace.api import HttpServer, build_app
+        from headrace.api.machine_runs import machine_routes
         from headrace.api.wafer_replay import replay_route
         from headrace.cli.reload import Reload
         from headrace.console import pages
+        from headrace.gateway.machines import Machines
+        from headrace.store import SqliteStore
 
+        machines = Machines(provider.public, config, clock)
         app = build_app(
             provider,
             accounts,
@@ -125,7 +134,12 @@ def run_server(
             clock,
             read_stats=lambda: provider.stats,
             meter=meter,
-            pages=(*pages(), replay_route(provider.programs, accounts or Anyone())),
+            open_store=lambda: SqliteStore(config.home / "headrace.db", clock),
+            pages=(
+                *pages(),
+                replay_route(provider.programs, accounts or Anyone()),
+                *machine_routes(machines, accounts, config),
+            ),
         )
 
         def on_ready() -> None:
@@ -148,15 +162,29 @@ def run_server(
         if with_stdin:
             threading.Thread(target=_stop_at_eof, args=(server.stop,), daemon=True).start()
 
-        async def life() -> None:
-            try:
-                with loading_bars() as bars:
-                    await provider.start(bars)
-                await server.run(sock)
-            finally:
-                await provider.stop()
+        uvloop.run(_life(provider, machines, server, app, sock))
 
-        uvloop.run(life())
+
+async def _life(
+    provider: "LocalProvider",
+    machines: "Machines",
+    server: "HttpServer",
+    app: "App",
+    sock: socket.socket,
+) -> None:
+    """Load, serve until told to stop, and watch how well."""
+    try:
+        with loading_bars() as bars:
+            await provider.start(bars)
+        keeper = asyncio.create_task(app.service.keep())
+        try:
+            await server.run(sock)
+        finally:
+            keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeper
+    finally:
+        await provider.stop()
 
 
 def _meter(config: Config, clock: "Clock", held: ExitStack) -> "Meter | None":

@@ -5,6 +5,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 
 from headrace.backends.base import BLOCK_TOKENS, Backend, StepResult
+from headrace.backends.phase_times import WatchesPhases
 from headrace.clock import Clock
 from headrace.engine.batch import Batches
 from headrace.engine.block_pool import BlockPool
@@ -126,6 +127,7 @@ class Engine:
                 sequence = self._sequences.pop(message.id, None)
                 if sequence is not None:
                     self._scheduler.remove(sequence)
+                    self._stop_watching(sequence)
                     self._check_if_idle()
                 return []
             case Submit():
@@ -264,6 +266,8 @@ class Engine:
             sequence.elder = self._sequences.get(asked.after)
         self._scheduler.add(sequence)
         self._sequences[asked.id] = sequence
+        if asked.is_watched and isinstance(self._backend, WatchesPhases):
+            self._backend.watch_phases(True)
         self._next_deadline_s = min(self._next_deadline_s, sequence.ends_s)
         return Accepted(id=asked.id)
 
@@ -317,9 +321,11 @@ class Engine:
         self._output_tokens += len(taken)
         self._scheduler.tenants[sequence.asked.tenant].charge_more(len(taken) - 1)
         reason = sequence.finish_reason()
+        phases: tuple[tuple[str, float], ...] = ()
         if reason is not None:
             self._scheduler.remove(sequence)
             del self._sequences[sequence.asked.id]
+            phases = self._stop_watching(sequence)
         return Tokens(
             id=sequence.asked.id,
             token_ids=taken,
@@ -329,10 +335,20 @@ class Engine:
             prompt_s=sequence.first_token_s - sequence.scheduled_s,
             completion_s=now_s - sequence.first_token_s,
             logprobs=logprobs,
+            phases=phases,
         )
+
+    def _stop_watching(self, sequence: Sequence) -> tuple[tuple[str, float], ...]:
+        """If `sequence` was watched: how long the phases took."""
+        if not sequence.asked.is_watched or not isinstance(self._backend, WatchesPhases):
+            return ()
+        phases = tuple((phase.name, phase.seconds) for phase in self._backend.phase_times())
+        self._backend.watch_phases(False)
+        return phases
 
     def _fail(self, sequence: Sequence, exc: Exception) -> Failed:
         self._scheduler.remove(sequence)
+        self._stop_watching(sequence)
         del self._sequences[sequence.asked.id]
         return failure(sequence.asked.id, exc)
 

@@ -46,6 +46,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     priority: int = 0  # higher goes first
     deadline_s: float | None = None  # from now until it must be over, queue included; None: never
     max_queue_s: float | None = None  # refuse it while others wait longer than this; None: never
+    is_watched: bool = False  # how long the phases of its steps take is told with its last tokens
     grammar: str = ""  # what the output is held to, as llguidance serialises it; "": nothing
 
 
@@ -125,6 +126,8 @@ class Tokens(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
     prompt_s: float  # first scheduled -> first output token
     completion_s: float  # first output token -> last of these
     logprobs: tuple[TokenLogprobs, ...] | None = None  # one per token, when asked for
+    # With `finish`, if it was watched: kinds of phases and their seconds of a token, in the mean.
+    phases: tuple[tuple[str, float], ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):

@@ -62,14 +62,21 @@ def _local_model(
     model: LanguageModel, config: Config, clock: Clock, launched: Launched | None
 ) -> LocalModel:
     log.info("loading %s: weights %s", model.name, model.precision)
+    engine = engine_of(model, config, clock, launched)
+    return LocalModel(model, engine, settings=config.models.get(model.name))
+
+
+def engine_of(
+    model: LanguageModel, config: Config, clock: Clock, launched: Launched | None = None
+) -> EngineClient:
+    """An engine for `model` by `config.engine`, to be started."""
     start = Start(
         model=str(model.path.absolute()),
         config=config.engine,
         log=config.log,
         home=str(config.home.absolute()),
     )
-    engine = EngineClient(_Process(start, launched), clock, greeting=GREETING)
-    return LocalModel(model, engine, settings=config.models.get(model.name))
+    return EngineClient(_Process(start, launched), clock, greeting=GREETING)
 
 
 def _tool_format(name: str, config: Config) -> ToolFormat | None:

@@ -84,6 +84,11 @@ class LocalModel:
         return self._model.program
 
     @property
+    def language_model(self) -> LanguageModel:
+        """What it was opened as."""
+        return self._model
+
+    @property
     def cards(self) -> tuple[ModelCard, ...]:
         """Its own, and one for each of its other names."""
         card = self.card
@@ -247,6 +252,11 @@ class LocalProvider:
         return {
             name: model.program for name, model in self._models.items() if not model.organisations
         }
+
+    @property
+    def public(self) -> Mapping[str, LocalModel]:
+        """The models that are everybody's, by their own names."""
+        return {name: model for name, model in self._models.items() if not model.organisations}
 
     @property
     def stats(self) -> Mapping[str, Stats]:

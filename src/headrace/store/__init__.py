@@ -7,6 +7,7 @@ from headrace.store import (
     invites,
     ledger,
     organisations,
+    service_hours,
     usage_sums,
     users,
 )
@@ -15,6 +16,7 @@ from headrace.store.audit import AuditRecord
 from headrace.store.invites import InviteRecord
 from headrace.store.ledger import LedgerRecord, UsageRecord, Used
 from headrace.store.organisations import OrganisationRecord, ProjectRecord, ServiceAccountRecord
+from headrace.store.service_hours import ServiceHourRecord
 from headrace.store.sqlite import SqliteStore, Transaction
 from headrace.store.usage_sums import UsageSum
 from headrace.store.users import SessionRecord, UserRecord
@@ -27,6 +29,7 @@ __all__ = [
     "OrganisationRecord",
     "ProjectRecord",
     "ServiceAccountRecord",
+    "ServiceHourRecord",
     "SessionRecord",
     "SqliteStore",
     "Transaction",
@@ -40,6 +43,7 @@ __all__ = [
     "invites",
     "ledger",
     "organisations",
+    "service_hours",
     "usage_sums",
     "users",
 ]

@@ -266,6 +266,21 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             """,
         ),
     ),
+    (
+        "service_hours",
+        (
+            # What an hour of service was like, of each model; model '': of the server.
+            """
+            CREATE TABLE service_hours (
+                hour_unix   INTEGER NOT NULL,
+                model       TEXT NOT NULL,
+                since_unix  INTEGER NOT NULL,  -- the first moment in it that was watched
+                counts      TEXT NOT NULL CHECK (json_valid(counts)),
+                PRIMARY KEY (hour_unix, model)
+            ) STRICT, WITHOUT ROWID
+            """,
+        ),
+    ),
 )
 
 

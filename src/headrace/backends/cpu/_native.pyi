@@ -191,6 +191,15 @@ class Machine:
         Writes tokens [steps, M], logits, hidden. What `await_masks` raises is raised at the end.
         """
 
+    def watch_phases(self, on: bool) -> None:
+        """From now on take down how long phases take, or no more."""
+
+    @property
+    def num_phases(self) -> int: ...
+    @property
+    def phase_seconds(self) -> list[float]:
+        """Of each phase with its barrier, over the steps that were watched."""
+
     @property
     def isa(self) -> str: ...
     @property

@@ -35,6 +35,7 @@ the order of float32 sums is left.
 import math
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,6 +46,7 @@ from headrace.backends.cpu.packed_cache import PackedCache, WorkerMemory
 from headrace.backends.cpu.packing import pack_all, packed_key, quantised_zeros
 from headrace.backends.cpu.phases import Declaration, experts_of, runnable
 from headrace.backends.cpu.probe import physical_cores
+from headrace.backends.phase_times import PhaseTime, phase_names, summed
 from headrace.errors import BackendError, ConfigError, KernelMissing
 from headrace.model.lowering import Single, lower, operations
 from headrace.model.precision import Stored
@@ -112,6 +114,10 @@ class CpuBackend:
                 f"there is no memory for the weights and a cache of {num_blocks * BLOCK_TOKENS} "
                 "tokens: lower 'engine.kv_tokens' or serve a smaller model"
             ) from error
+        self._ends = tuple(declaration.ends)
+        self._watch = False
+        self._watched_steps = 0
+        self._watched_before: list[float] = []
         self._packed = tuple(declaration.tensors())
         names = {name for weight, *_ in self._packed for name in (weight.name, weight.scales)}
         self._formats = {name: weights[name].dtype for name in names if name is not None}
@@ -151,6 +157,11 @@ class CpuBackend:
             layers = np.unique(np.array(batch.taps, np.int32))
             hidden = np.empty((len(layers), len(batch.token_ids), hidden_size), np.float32)
         sampling = batch.sampling
+        if self._watch:
+            # Prompts are read otherwise: what is told is how long tokens take.
+            decodes = len(batch.token_ids) == len(batch.block_tables)
+            self._machine.watch_phases(decodes)
+            self._watched_steps += batch.steps * decodes
         try:
             finite = self._machine.step(
                 batch.token_ids,
@@ -220,6 +231,21 @@ class CpuBackend:
             fallback_ops=dict(alone),
             loaded_from=self._loaded_from,
         )
+
+    def watch_phases(self, on: bool) -> None:
+        """Take down from now on how long the phases of decoding steps take, or no more."""
+        self._watch = on
+        self._machine.watch_phases(on)
+        if on:
+            self._watched_steps, self._watched_before = 0, self._machine.phase_seconds
+
+    def phase_times(self) -> tuple[PhaseTime, ...]:
+        """As worker 0 saw them, each with the barrier behind it."""
+        if not self._watched_steps:
+            return ()
+        now, before = self._machine.phase_seconds, self._watched_before
+        spent = [sum(now[i:j]) - sum(before[i:j]) for i, j in pairwise((0, *self._ends))]
+        return summed(phase_names(self._phases), spent, self._watched_steps)
 
     def close(self) -> None:
         """Free memory and threads. May be called twice; no other call may follow."""

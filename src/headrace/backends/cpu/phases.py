@@ -189,6 +189,7 @@ class Declaration:
         self._ropes: dict[tuple[object, ...], int] = {}
         self._matrices: dict[PackedMatrix, int] = {}
         self._inner: dict[int, int] = {}
+        self.ends: list[int] = []  # of each phase: how many of the machine's there are with it
         for spec in program.kv:
             machine.add_layer(spec.kv_heads, spec.head_dim, spec.value_dim)
 
@@ -213,6 +214,7 @@ class Declaration:
                 self._declare_weightless(phase)
             else:
                 self._declare_weighted(phase, self._matrices[matrix])
+            self.ends.append(self._machine.num_phases)
         self._machine.allocate()
 
     @property

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
+from headrace.backends.phase_times import PhaseTime
 from headrace.backends.repeat import repeat
 from headrace.backends.sampling import adjusted, check_bias, check_masks, sample
 from headrace.backends.wafer.attention import AttentionCores, attended
 from headrace.backends.wafer.capacity import placed
 from headrace.backends.wafer.deal import Indices, plain
 from headrace.backends.wafer.mixture import ExpertTiles, mixed, routed
+from headrace.backends.wafer.simulated_phases import simulated_phases
 from headrace.backends.wafer.stages import (
     PlacedMatrix,
     ProgramStage,
@@ -93,6 +95,7 @@ class WaferBackend:
         self._tiles: dict[Weight, NumberTiles] = {}
         self._experts: dict[int, tuple[ExpertTiles, ...]] = {}  # by operation
         self._norms: dict[int, Indices] = {}  # by operation
+        self._watched: list[int] | None = None  # how far tokens looked back since it is watched
         self._attention: dict[int, AttentionCores] = {}  # by layer
         place = 0
         for stage in stages_of(program):
@@ -143,6 +146,17 @@ class WaferBackend:
             phases=dict(Counter(type(p).__name__ for p in phases if not isinstance(p, Single))),
             fallback_ops=dict(Counter(type(op).__name__ for op in alone)),
         )
+
+    def watch_phases(self, on: bool) -> None:
+        """Take down from now on how far tokens look back, or no more."""
+        self._watched = [] if on else None
+
+    def phase_times(self) -> tuple[PhaseTime, ...]:
+        """How long these tokens would have taken the machine that is simulated, by closed forms."""
+        if not self._watched:
+            return ()
+        mean = round(sum(self._watched) / len(self._watched))
+        return simulated_phases(self._program, self.placement, mean)
 
     def close(self) -> None:
         """Free the weights and the cache."""
@@ -207,6 +221,8 @@ class WaferBackend:
                     self._run(op, buffers, batch)
         if not np.isfinite(logits).all():
             raise BackendError("the model produced logits that are not numbers")
+        if self._watched is not None and rows == len(batch.block_tables):  # not a prompt
+            self._watched += [int(position) + 1 for position in batch.positions]
         return StepResult(
             token_ids=self._drawn(logits, batch),
             logits=logits if batch.want_logits else None,

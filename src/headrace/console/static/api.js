@@ -2,9 +2,10 @@
 
 /** An answer of the API that is not a success; `status` 0: no answer at all. */
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, param = null) {
     super(message);
     this.status = status;
+    this.param = param; // the field that is wrong, where one is
   }
 }
 
@@ -12,6 +13,39 @@ export class ApiError extends Error {
 export async function listModels(key) {
   const response = await call("/v1/models", { headers: headersFor(key) });
   return (await response.json()).data;
+}
+
+/** What the models cost and can do, by id. */
+export async function listPrices(key) {
+  const response = await call("/v1/models?format=openrouter", { headers: headersFor(key) });
+  const { data } = await response.json();
+  return new Map(data.map((model) => [model.id, model]));
+}
+
+/**
+ * What may be known of the models: with a key all of it, without one, beside a session, what
+ * everybody may see.
+ */
+export async function knownModels(key) {
+  try {
+    const [models, prices] = await Promise.all([listModels(key), listPrices(key)]);
+    return models.map((model) => ({ ...prices.get(model.id), ...model }));
+  } catch (error) {
+    if (error.status !== 401 || key) throw error;
+  }
+  try {
+    const response = await call("/public/v1/models?format=openrouter", {});
+    return (await response.json()).data;
+  } catch (error) {
+    if (error.status === 404) return []; // the list is not public
+    throw error;
+  }
+}
+
+/** How the server does, and how well it has served. */
+export async function serviceStatus(key) {
+  const response = await call("/v1/status", { headers: headersFor(key) });
+  return response.json();
 }
 
 /** One token's way across a mesh: { model, models, replay }. */
@@ -22,14 +56,14 @@ export async function waferReplay(key, model, mesh) {
 }
 
 /**
- * Stream one chat. Yields { text } for each token, and { finish, usage, timeInfo } at the end.
- * Throws ApiError; aborting `signal` throws an AbortError.
+ * Stream one chat. Yields { text }, { thought } or { calls } as they come, and { finish, usage,
+ * timeInfo } at the end. Throws ApiError; aborting `signal` throws an AbortError.
  */
 export async function* streamChat(body, key, signal) {
   const response = await call("/v1/chat/completions", {
     method: "POST",
     headers: { ...headersFor(key), "content-type": "application/json" },
-    body: JSON.stringify({ ...body, stream: true }),
+    body: JSON.stringify(body),
     signal,
   });
   for await (const data of events(response.body)) {
@@ -37,7 +71,10 @@ export async function* streamChat(body, key, signal) {
     const chunk = JSON.parse(data);
     if (chunk.error) throw new ApiError(chunk.error.message, chunk.status_code);
     const choice = chunk.choices[0];
-    if (choice?.delta.content) yield { text: choice.delta.content };
+    const delta = choice?.delta;
+    if (delta?.content) yield { text: delta.content };
+    if (delta?.reasoning) yield { thought: delta.reasoning };
+    if (delta?.tool_calls) yield { calls: delta.tool_calls };
     if (choice?.finish_reason || chunk.usage) {
       yield { finish: choice?.finish_reason, usage: chunk.usage, timeInfo: chunk.time_info };
     }
@@ -64,7 +101,8 @@ async function* events(body) {
   }
 }
 
-async function call(path, options) {
+/** Any call of ours: a response that is a success, or an ApiError. */
+export async function call(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -75,7 +113,7 @@ async function call(path, options) {
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   const message = body.error?.message ?? `The server answered ${response.status}.`;
-  throw new ApiError(message, response.status);
+  throw new ApiError(message, response.status, body.error?.param);
 }
 
 function headersFor(key) {

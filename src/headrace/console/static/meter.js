@@ -1,10 +1,10 @@
 // How fast an answer comes, as this page sees it.
 //
-// First token: asked to first text. Speed: (tokens - 1) / (last - first token). A text event counts
+// First token: asked to first text or thought. Speed: (tokens - 1) / (last - first token). A text event counts
 // as one token until the server says how many there were.
 
-const TOKENS_PER_POINT = 4; // of the pace curve, on average
-const MAX_POINTS = 60;
+const MAX_POINTS = 60; // of the pace curve
+const FIRST_POINT_MS = 8; // what a point stands for, doubled whenever there are too many
 
 export class Meter {
   constructor(now = () => performance.now()) {
@@ -13,7 +13,9 @@ export class Meter {
     this.first = null;
     this.last = null;
     this.tokens = 0;
-    this.arrivals = []; // ms after the first token
+    this.usage = null; // as the server counted
+    this.counts = []; // tokens of each stretch of time since the first one
+    this.stretch = FIRST_POINT_MS;
     this.engineSpeed = null; // as the server timed itself
   }
 
@@ -22,11 +24,18 @@ export class Meter {
     this.last = this.now();
     this.first ??= this.last;
     this.tokens += 1;
-    this.arrivals.push(this.last - this.first);
+    let point = Math.floor((this.last - this.first) / this.stretch);
+    while (point >= MAX_POINTS) {
+      this.widen();
+      point = Math.floor((this.last - this.first) / this.stretch);
+    }
+    while (this.counts.length <= point) this.counts.push(0);
+    this.counts[point] += 1;
   }
 
   /** The server's own count, and its own clock. */
   settle(usage, timeInfo) {
+    this.usage = usage;
     this.tokens = usage.completion_tokens;
     const elapsed = timeInfo?.completion_time;
     this.engineSpeed = elapsed > 0 ? (this.tokens - 1) / elapsed : null;
@@ -44,13 +53,18 @@ export class Meter {
 
   /** Points of the pace curve, 0..1, oldest first: tokens that came in equal stretches of time. */
   get pace() {
-    const elapsed = this.last - this.first;
-    const points = Math.min(MAX_POINTS, Math.floor(this.arrivals.length / TOKENS_PER_POINT));
-    if (points < 2 || elapsed <= 0) return [];
-    const counts = new Array(points).fill(0);
-    for (const at of this.arrivals) counts[Math.min(points - 1, Math.floor((at / elapsed) * points))] += 1;
-    const top = Math.max(...counts);
-    return counts.map((count) => count / top);
+    const whole = this.counts.slice(0, -1); // the last stretch is not over
+    const top = Math.max(...whole);
+    return whole.length > 1 && top > 0 ? whole.map((count) => count / top) : [];
+  }
+
+  widen() {
+    const pairs = Math.ceil(this.counts.length / 2);
+    this.counts = Array.from(
+      { length: pairs },
+      (_, n) => this.counts[2 * n] + (this.counts[2 * n + 1] ?? 0),
+    );
+    this.stretch *= 2;
   }
 }
 
