@@ -9,6 +9,7 @@ interprets, it does not compile.
 # pyright: basic, reportMissingImports=false
 
 import re
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -27,7 +28,7 @@ TYPES = {
 }
 
 
-def compiled(kernel: object, constants: dict[str, object], warps: int) -> tuple[int, int]:
+def compiled(kernel: Any, constants: dict[str, object], warps: int) -> tuple[int, int]:
     """Bytes of shared memory, and stores to it between the first and the last product."""
     names = kernel.arg_names
     types = TYPES | dict.fromkeys(constants, "constexpr")
