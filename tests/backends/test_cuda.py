@@ -608,3 +608,20 @@ def test_a_prompt_may_attend_some_rows_at_a_time(
         batch = rows_batch({0: (first, tokens[first:end])}, tables)
         wanted, found = judge.step(batch).logits, ours.step(batch).logits
         assert error_of(wanted, found) < relative_error_bound(model.program, model.weights)
+
+
+@pytest.mark.gpu
+def test_the_experts_kernels_compile_for_hopper_and_keep_numbers_in_their_lanes() -> None:
+    """What the interpreter cannot run, the assembler: at gpt-oss-120b's shape, without a card."""
+    script = [sys.executable, "-m", "tests.backends.compiled_experts"]
+    command = ["env", "-u", "TRITON_INTERPRET", *script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {
+        name: (int(size), int(stores))
+        for name, size, stores in map(str.split, done.stdout.splitlines())
+    }
+    assert set(found) == {"up", "down"}
+    for size, stores in found.values():
+        assert 0 < size <= 227 << 10
+        assert stores == 0
