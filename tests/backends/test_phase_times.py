@@ -8,6 +8,7 @@ import pytest
 from headrace.backends.base import Backend
 from headrace.backends.cpu import CpuBackend
 from headrace.backends.phase_times import (
+    ALONE,
     ATTENTION,
     DOWN,
     EMBEDDING,
@@ -15,15 +16,19 @@ from headrace.backends.phase_times import (
     HEAD,
     OUTPUT,
     PROJECTIONS,
+    phase_names,
 )
 from headrace.backends.wafer import WaferBackend
+from headrace.backends.wafer.capacity import placed
 from headrace.backends.wafer.simulated_phases import HAND_OVER, simulated_phases
-from headrace.backends.wafer.timing import token_cycles
+from headrace.backends.wafer.timing import token_cycles, token_works
 from headrace.clock import SystemClock
 from headrace.engine import Engine
 from headrace.engine.messages import Cancel, Submit, Tokens
+from headrace.model.lowering import lower
 from headrace.wafer.machine import mesh
 from tests.backends.test_wafer import PROGRAMS, prompt
+from tests.golden_cases import load_case, open_case
 from tests.tiny_llama import random_weights, rows_batch, scrambled_tables, tiny_program
 
 PROGRAM = tiny_program()
@@ -106,6 +111,20 @@ def test_the_wafer_s_phases_sum_to_the_time_of_a_token(name: str) -> None:
     assert seconds == pytest.approx(cycles / backend.placement.machine.clock_hz.value)
     assert {phase.name for phase in phases} <= {*KINDS, HAND_OVER}
     assert {PROJECTIONS, ATTENTION, GATE_UP, DOWN, HEAD} <= {phase.name for phase in phases}
+
+
+@pytest.mark.parametrize("name", ["gpt_oss_mxfp4", "mixtral", "qwen3_moe", "deepseek_v3_moe"])
+def test_the_wafer_s_experts_are_a_phase_as_on_the_cpu(name: str) -> None:
+    program = open_case(load_case(name)).program
+    placement = placed(program, mesh(64, 64), 4)
+    phases = {phase.name: phase.seconds for phase in simulated_phases(program, placement, 20)}
+    assert set(phases) - {HAND_OVER} == set(phase_names(lower(program))) - {ALONE}
+    works = [
+        w for stage in token_works(program, placement, 20) for w in (*stage.entry, *stage.works)
+    ]
+    assert [w.name for w in works].count("scores of experts") > 0
+    total = sum(c.total for c in token_cycles(program, placement, 20).values())
+    assert sum(phases.values()) == pytest.approx(total / placement.machine.clock_hz.value)
 
 
 @pytest.mark.parametrize("make", [cpu, wafer])

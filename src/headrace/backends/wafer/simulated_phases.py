@@ -6,6 +6,7 @@ from headrace.backends.phase_times import (
     ATTENTION,
     DOWN,
     EMBEDDING,
+    EXPERTS,
     GATE_UP,
     HEAD,
     OUTPUT,
@@ -56,9 +57,21 @@ def _names(stage: StageWork, ops: Sequence[Op]) -> list[str]:
             pending = 0
         else:
             pending += 1
-    return found + [found[-1] if found else EMBEDDING] * pending
+    found += [found[-1] if found else EMBEDDING] * pending
+    return _with_experts(stage, found)
 
 
+def _with_experts(stage: StageWork, found: list[str]) -> list[str]:
+    """`found`, but from the norm before the router to the experts' last sum it is the experts'."""
+    works = [work.name for work in stage.works]
+    if _ROUTE not in works:
+        return found
+    first = len(found) - found[::-1].index(OUTPUT)
+    end = len(works) - works[::-1].index(_LAST_OF_EXPERTS)
+    return found[:first] + [EXPERTS] * (end - first) + found[end:]
+
+
+_ROUTE, _LAST_OF_EXPERTS = "scores of experts", "down"
 _ATTENDS = ("scores", "softmax maximum", "softmax sum", "values")
 
 
