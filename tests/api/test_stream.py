@@ -53,6 +53,26 @@ def test_usage_has_a_chunk_of_its_own_when_asked_for():
     assert earlier[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+def test_usage_is_on_every_chunk_when_asked_for_continuously():
+    confusing = ',"usage":null}\n\n'
+    together = TokenEvent(text="bc", parts=("b", "c"), token_ids=(2, 3))
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    provider = ScriptedProvider(confusing, together, "d", prompt_tokens=7)
+    got = chat(app_of(provider), stream=True, stream_options=options)
+    *earlier, last = got.events
+    assert [event["usage"]["completion_tokens"] for event in earlier[1:]] == [1, 3, 4, 4]
+    said = [event["choices"][0]["delta"].get("content") for event in earlier[1:]]
+    assert said == [confusing, "bc", "d", None]
+    assert last["choices"] == []
+    assert last["usage"] == earlier[-1]["usage"]
+
+
+def test_continuous_usage_alone_changes_nothing():
+    options = {"continuous_usage_stats": True}
+    got = chat(app_of(ScriptedProvider("a", "b")), stream=True, stream_options=options)
+    assert [event["usage"]["completion_tokens"] for event in got.events if "usage" in event] == [2]
+
+
 def test_usage_is_left_out_when_declined():
     got = chat(app_of(ScriptedProvider("a")), stream=True, stream_options={"include_usage": False})
     assert all("usage" not in event and "time_info" not in event for event in got.events)

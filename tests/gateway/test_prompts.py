@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from headrace.model import ChatTemplate, Tokenizer
 from headrace.types import (
     FinishReason,
     Message,
+    Reasoning,
     Role,
     SamplingParams,
     TokenEvent,
@@ -252,3 +254,33 @@ def test_long_messages_are_rendered_off_the_event_loop(
     asyncio.run(scenario())
     assert threads
     assert threading.main_thread() not in threads
+
+
+def test_cleared_thoughts_are_those_before_the_last_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rendered: list[list[str]] = []
+    plain = ChatTemplate.render_ids
+
+    def recorded(self: ChatTemplate, messages: Sequence[Message], **options: Any) -> list[int]:
+        rendered.append([message.reasoning for message in messages])
+        return plain(self, messages, **options)
+
+    def thought(what: str) -> Message:
+        return Message(role=Role.ASSISTANT, content="so", reasoning=what)
+
+    asked = Message(role=Role.USER, content="and?")
+    messages = (asked, thought("long ago"), asked, thought("just now"))
+    requests = [
+        replace(ask(messages=messages), reasoning=Reasoning(keeps_history=keeps))
+        for keeps in (True, False)
+    ]
+
+    async def scenario() -> None:
+        async with provider() as running:
+            monkeypatch.setattr(ChatTemplate, "render_ids", recorded)
+            for request in requests:
+                await collect(running, request)
+
+    asyncio.run(scenario())
+    assert rendered == [["", "long ago", "", "just now"], ["", "", "", "just now"]]

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from headrace.api.answers import AnswerHead, Tally
+from headrace.api.schemas import StreamUsage
 from headrace.api.sse import ChunkTemplate
-from headrace.types import FinishReason, TokenEvent, TokenLogprob
+from headrace.types import FinishReason, TokenEvent, TokenLogprob, Usage
 
 KIND = "text_completion"
 
@@ -85,9 +86,9 @@ class CompletionTemplate(ChunkTemplate):
     kind = KIND
 
     def __init__(
-        self, head: AnswerHead, include_usage: bool | None, choices: int, *, raw_tokens: bool
+        self, head: AnswerHead, usage: StreamUsage, choices: int, *, raw_tokens: bool
     ) -> None:
-        super().__init__(head, include_usage, choices)
+        super().__init__(head, usage, choices)
         self.shows_silent = raw_tokens
         self._starts = [
             b'data: %b,"choices":[{"index":%d,"text":' % (self._opening, index)
@@ -96,8 +97,9 @@ class CompletionTemplate(ChunkTemplate):
         self._rest = b',"finish_reason":null,"logprobs":null}]' + self._tail
         self._between = [self._rest + start for start in self._starts]
 
-    def roles(self) -> list[bytes]:
+    def roles(self, prompt: Usage | None) -> list[bytes]:
         """None: a text has no speaker."""
+        del prompt
         return []
 
     def text(self, event: TokenEvent) -> bytes:

@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator
 
 from headrace.api.fields import IGNORED, Check, screen_level
 from headrace.api.sampling_fields import SamplingFields
-from headrace.api.schemas import Count, Rules, StopStrings, StreamOptions, read_wire
+from headrace.api.schemas import Count, Rules, StopStrings, StreamOptions, StreamUsage, read_wire
 from headrace.api.terms import ServiceTier
 from headrace.api.wire import Integer
 from headrace.types import Prompt, Request
@@ -128,7 +128,7 @@ class CompletionCall:
     raw_tokens: bool
     logprobs: int | None
     stream: bool
-    include_usage: bool | None
+    stream_usage: StreamUsage
     service_tier: ServiceTier | None
     ignored: tuple[str, ...]
     of_thought: tuple[str, ...] = ()  # a text is gone on with, not thought about
@@ -150,7 +150,7 @@ def completion_call(document: dict[str, Any], request_id: str) -> CompletionCall
         raw_tokens=wire.return_raw_tokens,
         logprobs=wire.logprobs,
         stream=wire.stream,
-        include_usage=options.include_usage if wire.stream else None,
+        stream_usage=options.usage,
         service_tier=wire.service_tier,
         ignored=tuple(screened.ignored),
     )

@@ -150,7 +150,7 @@ class ChatCompletions(Generation[ChatCall]):
 
     def template(self, answer: Answer[ChatCall], choices: int) -> ChunkTemplate:
         """The chunks of a streamed answer."""
-        return ChunkTemplate(answer.head, answer.call.include_usage, choices)
+        return ChunkTemplate(answer.head, answer.call.stream_usage, choices)
 
     async def whole(self, answer: Answer[ChatCall], tally: Tally) -> dict[str, Any]:
         """The whole answer; keeps `tally`."""
@@ -172,7 +172,7 @@ class Completions(Generation[CompletionCall]):
         """The chunks of a streamed answer."""
         call = answer.call
         return CompletionTemplate(
-            answer.head, call.include_usage, choices, raw_tokens=call.raw_tokens
+            answer.head, call.stream_usage, choices, raw_tokens=call.raw_tokens
         )
 
     async def whole(self, answer: Answer[CompletionCall], tally: Tally) -> dict[str, Any]:

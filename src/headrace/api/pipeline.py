@@ -15,6 +15,7 @@ from headrace.api.charge import Charge, payer_of
 from headrace.api.headers import Caller
 from headrace.api.offload import off_loop
 from headrace.api.revocation import RECHECK_S, while_active
+from headrace.api.schemas import StreamUsage
 from headrace.api.strict_json import MAX_IDS, MAX_VALUES, parse_object
 from headrace.api.terms import ServiceTier, Wishes, patience_s, terms_of
 from headrace.api.tokenize_schemas import detokenize_request, tokenize_request
@@ -54,8 +55,8 @@ class Call(Protocol):
         ...
 
     @property
-    def include_usage(self) -> bool | None:
-        """How usage goes with a stream; None: the caller did not say."""
+    def stream_usage(self) -> StreamUsage:
+        """Where a stream says what was used."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -125,11 +126,30 @@ ChatMessage = Annotated[
 ]
 
 
+class StreamUsage(Enum):
+    """Where the chunks of a stream say what was used."""
+
+    LAST = "on the last chunk"
+    APART = "on a chunk of its own after it"
+    EVERY = "on every chunk as well"
+    NOWHERE = "on none"
+
+
 class StreamOptions(Wire):
     """How a stream ends."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None  # with `include_usage`, as vLLM has it
     include_obfuscation: bool | None = None  # ignored
+
+    @property
+    def usage(self) -> StreamUsage:
+        """What the caller asked for."""
+        if self.include_usage is None:
+            return StreamUsage.LAST
+        if not self.include_usage:
+            return StreamUsage.NOWHERE
+        return StreamUsage.EVERY if self.continuous_usage_stats else StreamUsage.APART
 
 
 class ChatCompletionRequest(SamplingFields):
@@ -183,7 +203,7 @@ class ChatCall:
 
     request: Request
     stream: bool
-    include_usage: bool | None  # None: the caller did not say
+    stream_usage: StreamUsage
     service_tier: ServiceTier | None  # the caller's own word
     ignored: tuple[str, ...]
     of_thought: tuple[str, ...]
@@ -207,7 +227,7 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
     return ChatCall(
         request=_request(wire, request_id),
         stream=wire.stream,
-        include_usage=options.include_usage if wire.stream else None,
+        stream_usage=options.usage,
         service_tier=wire.service_tier,
         ignored=tuple(screened.ignored),
         of_thought=() if wire.reasoning_effort in _NO_EFFORT else ("reasoning_effort",),

@@ -8,6 +8,7 @@ the moment the next one has to be waited for, what was collected goes to the soc
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from dataclasses import replace
 from types import coroutine
 from typing import Any
 
@@ -17,9 +18,10 @@ from starlette.types import Send
 from headrace.api.answers import AnswerHead, Tally, usage_object
 from headrace.api.choice import call_deltas, logprobs_object
 from headrace.api.problems import as_ours, body_of, status_of
+from headrace.api.schemas import StreamUsage
 from headrace.errors import EngineError
 from headrace.telemetry.logs import Event
-from headrace.types import FinishReason, TokenEvent
+from headrace.types import FinishReason, TokenEvent, Usage
 
 logger = logging.getLogger("headrace.api")
 
@@ -35,25 +37,37 @@ _HEADERS = (
 _DONE = b"data: [DONE]\n\n"
 _KEEP_ALIVE = b": keep-alive\n\n"
 
+_UNCOUNTED = b',"usage":null}\n\n'  # how a chunk ends where usage comes apart
+
 _encode = msgspec.json.Encoder().encode
+
+
+def _counted(chunks: bytes, used: Usage) -> bytes:
+    """`chunks` with what was used so far in the place of none.
+
+    Nothing in a JSON text can look like that place: there a quote and a newline are escaped.
+    """
+    return chunks.replace(_UNCOUNTED, b',"usage":%b}\n\n' % _encode(usage_object(used)))
 
 
 class ChunkTemplate:
     """The chunks of one stream. What they share is encoded once.
 
     Usage comes once per stream: on the last finish chunk when the caller said nothing, on a chunk
-    of its own when asked for, not at all when declined.
+    of its own when asked for, not at all when declined. Who asks for it on every chunk gets what
+    was used so far there, and tokens that were ready together in one chunk.
     """
 
     kind = "chat.completion.chunk"
     shows_silent = False  # whether a token that wrote nothing has a chunk, too
 
-    def __init__(self, head: AnswerHead, include_usage: bool | None, choices: int = 1) -> None:
+    def __init__(self, head: AnswerHead, usage: StreamUsage, choices: int = 1) -> None:
         opening = _encode(head.opening(self.kind))[:-1]
         self._opening = opening
         self._head = head
-        self._include_usage = include_usage
-        self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._usage = usage
+        self._is_apart = usage in (StreamUsage.APART, StreamUsage.EVERY)
+        self._tail = _UNCOUNTED if self._is_apart else b"}\n\n"
         self._before = [
             b'data: %b,"choices":[{"index":%d,"delta":' % (opening, index)
             for index in range(choices)
@@ -64,10 +78,26 @@ class ChunkTemplate:
         self._between_texts = [self._after_text + before for before in self._before_text]
         self._no_choices = b"data: " + opening + b',"choices":[],'
 
-    def roles(self) -> list[bytes]:
-        """The first chunks, one for each choice."""
+    def roles(self, prompt: Usage | None) -> list[bytes]:
+        """The first chunks, one for each choice, of an answer to a prompt that used so much."""
         role = b'{"role":"assistant","content":""}'
-        return [before + role + self._after for before in self._before]
+        chunks = [before + role + self._after for before in self._before]
+        if self._usage is StreamUsage.EVERY and prompt is not None:
+            return [_counted(chunk, replace(prompt, completion_tokens=0)) for chunk in chunks]
+        return chunks
+
+    def chunks(self, event: TokenEvent, tally: Tally) -> list[bytes]:
+        """All that `event` says, which `tally` has counted, and the end of its choice."""
+        is_counted = self._usage is StreamUsage.EVERY
+        made: list[bytes] = []
+        if event.reasoning or event.calls or event.reasoning_logprobs:
+            made.append(self.told(event))
+        elif event.text or event.logprobs or (self.shows_silent and event.token_ids):
+            whole = msgspec.structs.replace(event, parts=()) if is_counted else event
+            made.append(self.text(whole))
+        if event.finish is not None:
+            made.append(self.finish(event.choice, event.finish, tally))
+        return [_counted(chunk, tally.usage) for chunk in made] if is_counted else made
 
     def text(self, event: TokenEvent) -> bytes:
         """A piece of the answer: a chunk for each token that wrote something.
@@ -103,10 +133,10 @@ class ChunkTemplate:
     def finish(self, choice: int, reason: FinishReason, tally: Tally) -> bytes:
         """The end of a choice, and after the last one usage where the caller expects it."""
         chunk = self.end(choice, reason)
-        if self._include_usage is None and tally.is_complete:
+        if self._usage is StreamUsage.LAST and tally.is_complete:
             return chunk + b"," + _encode(self._head.closing(tally))[1:] + b"\n\n"
         chunk += self._tail
-        if self._include_usage and tally.is_complete:
+        if self._is_apart and tally.is_complete:
             chunk += self._no_choices + _encode(self._head.closing(tally))[1:] + b"\n\n"
         return chunk
 
@@ -171,20 +201,15 @@ class EventStream:
         start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
         await self._send(start)
         self._is_open = True
-        self._pending += template.roles()
+        self._pending += template.roles(first.usage)
         try:
             event = first
             while True:
                 tally.add(event)
-                if event.reasoning or event.calls or event.reasoning_logprobs:
-                    self._pending.append(template.told(event))
-                elif event.text or event.logprobs or (template.shows_silent and event.token_ids):
-                    self._pending.append(template.text(event))
-                if event.finish is not None:
-                    self._pending.append(template.finish(event.choice, event.finish, tally))
-                    if tally.is_complete:
-                        self._pending.append(_DONE)
-                        break
+                self._pending += template.chunks(event, tally)
+                if tally.is_complete:
+                    self._pending.append(_DONE)
+                    break
                 if len(self._pending) >= MAX_JOINED:
                     await self._flush()
                     await asyncio.sleep(0)

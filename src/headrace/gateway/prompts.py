@@ -8,7 +8,7 @@ from typing import TypeVar, TypeVarTuple
 from headrace.errors import InvalidRequest
 from headrace.gateway.base import Tokenized
 from headrace.model import Detokenizer, LanguageModel
-from headrace.types import Message, Request, TokenizeRequest, Tool
+from headrace.types import Message, Request, Role, TokenizeRequest, Tool
 
 LONG_TEXT_CHARS = 20_000  # on a thread above this; about 5 ms of work
 LONG_PROMPT_TOKENS = 5_000  # likewise, the other way
@@ -58,7 +58,7 @@ class Prompts:
     def _render(self, request: Request) -> list[int]:
         messages = request.messages
         if not request.reasoning.keeps_history:
-            messages = tuple(replace(message, reasoning="") for message in messages)
+            messages = _without_old_thoughts(messages)
         tools = [_tool_object(tool) for tool in request.toolbox.tools] if request.toolbox else None
         options = _template_options(request) if self._model.answers.thinks else None
         return self._model.chat_template.render_ids(messages, tools=tools, options=options)
@@ -91,6 +91,15 @@ class Prompts:
                 f"{param}: {wrong} is no token of this model, whose last is {vocab - 1}",
                 param=param,
             )
+
+
+def _without_old_thoughts(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Without what was thought before the last question; what is thought since then, between calls
+    of tools, is still needed."""
+    asked = [i for i, message in enumerate(messages) if message.role is Role.USER]
+    last = asked[-1] if asked else len(messages)
+    cleared = [replace(message, reasoning="") for message in messages[:last]]
+    return (*cleared, *messages[last:])
 
 
 def _chars(messages: Sequence[Message]) -> int:
