@@ -68,6 +68,23 @@ def assert_same_bits(wanted: NDArray[np.float32] | None, found: NDArray[np.float
         assert error_of(wanted, found) < FUSED_ERROR
 
 
+def error_at(program: Program, weights: Weights, position: int) -> float:
+    """How far the logits of one row are from the reference's, after a prompt of `position`."""
+    blocks = position // 16 + 2
+    ours, judge = (
+        cuda(program, weights, blocks),
+        ReferenceBackend(program, weights, num_blocks=blocks),
+    )
+    tables = scrambled_tables(1, position + 2, blocks)
+    prompt = np.random.default_rng(4).integers(0, program.vocab_size, position + 1).tolist()
+    for backend in (ours, judge):
+        for first in range(0, position, 128):
+            piece = rows_batch({0: (first, prompt[first : min(position, first + 128)])}, tables)
+            backend.step(replace(piece, want_logits=False))
+    batch = rows_batch({0: (position, prompt[-1:])}, tables)
+    return error_of(judge.step(batch).logits, ours.step(batch).logits)
+
+
 def greedy(backend: Backend, batch: Batch, steps: int) -> list[list[int]]:
     """The tokens of `steps` calls one after the other, each for the rows the last ended with."""
     drawn: list[list[int]] = []
@@ -208,20 +225,7 @@ def test_a_rows_bits_do_not_depend_on_how_its_sequence_was_cut() -> None:
 def test_a_context_may_be_cut_into_any_number_of_splits(position: int) -> None:
     program = tiny_program(max_position_embeddings=4_096, num_hidden_layers=1)
     weights = calm_weights(program)
-    blocks = position // 16 + 2
-    ours, judge = (
-        cuda(program, weights, blocks),
-        ReferenceBackend(program, weights, num_blocks=blocks),
-    )
-    tables = scrambled_tables(1, position + 2, blocks)
-    prompt = np.random.default_rng(4).integers(0, program.vocab_size, position + 1).tolist()
-    for backend in (ours, judge):
-        for first in range(0, position, 128):
-            piece = rows_batch({0: (first, prompt[first : min(position, first + 128)])}, tables)
-            backend.step(replace(piece, want_logits=False))
-    batch = rows_batch({0: (position, prompt[-1:])}, tables)
-    error = error_of(judge.step(batch).logits, ours.step(batch).logits)
-    assert error < relative_error_bound(program)
+    assert error_at(program, weights, position) < relative_error_bound(program)
 
 
 def _sampling(rows: int, **fields: float) -> Sampling:
@@ -543,20 +547,7 @@ def test_sinks_join_the_softmax_once_however_the_context_is_cut(position: int) -
     for name, tensor in weights.items():
         if name.endswith("sinks"):  # some that take nearly all, some that take nothing
             weights[name] = np.resize(np.array([0x40E0, 0xC0E0], np.uint16), tensor.shape)
-    blocks = position // 16 + 2
-    ours, judge = (
-        cuda(program, weights, blocks),
-        ReferenceBackend(program, weights, num_blocks=blocks),
-    )
-    tables = scrambled_tables(1, position + 2, blocks)
-    prompt = np.random.default_rng(4).integers(0, program.vocab_size, position + 1).tolist()
-    for backend in (ours, judge):
-        for first in range(0, position, 128):
-            piece = rows_batch({0: (first, prompt[first : min(position, first + 128)])}, tables)
-            backend.step(replace(piece, want_logits=False))
-    batch = rows_batch({0: (position, prompt[-1:])}, tables)
-    error = error_of(judge.step(batch).logits, ours.step(batch).logits)
-    assert error < relative_error_bound(program, weights)
+    assert error_at(program, weights, position) < relative_error_bound(program, weights)
 
 
 @pytest.mark.gpu
