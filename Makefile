@@ -28,7 +28,7 @@ test-full: $(VENV)/.dev check test-js $(VENV)/.clients  ## everything: lint, typ
 
 test-cuda: $(CUDA_VENV)/.ready  ## the cuda backend: on the GPU if there is one, else under Triton's interpreter
 	$(if $(wildcard /dev/nvidia0),,TRITON_INTERPRET=1) \
-	  $(CUDA_VENV)/bin/python -m pytest -m gpu -p no:cacheprovider tests/backends/test_cuda.py $(ARGS)
+	  $(CUDA_VENV)/bin/python -m pytest -m gpu -p no:cacheprovider tests/backends/test_cuda*.py $(ARGS)
 
 test-js: ## the JavaScript clients the contract tests drive
 	cd tests/contract/js && npm ci --silent --no-audit --no-fund
