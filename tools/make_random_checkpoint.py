@@ -7,9 +7,10 @@ The folder is laid out as Hugging Face publishes it: config.json, safetensors sh
 index, the bundled model's tokenizer and chat template (its ids lie inside every vocabulary here).
 Weights are normal: linears scaled by 1 / sqrt(inputs), those that write to the residual stream by
 another 1 / sqrt(2 layers), so that activations stay of order one; norms are ones, biases and sinks
-zeros. MXFP4 has any codes, and one scale that makes them so large. Head rows beyond
-the tokenizer's text are scaled down, so that greedy answers are text and do not end early. A few
-megabytes of a tensor are in memory at a time.
+zeros. An embedding has ones, unless it is the head as well: then it is scaled as a linear, as with
+ones the model would say its last token for ever. MXFP4 has any codes, and one scale that makes them
+so large. Head rows beyond the tokenizer's text are scaled down, so that greedy answers are text and
+do not end early. A few megabytes of a tensor are in memory at a time.
 """
 
 import argparse
@@ -181,7 +182,7 @@ def write_checkpoint(
             out.write(header(shard))
             for weight in shard:
                 rng = np.random.Generator(np.random.SFC64([seed, number]))
-                write_tensor(out, weight, residual, rng)
+                write_tensor(out, weight, residual, config, rng)
                 number += 1
     total = sum(map(stored_bytes, weights))
     index_file = {"metadata": {"total_size": total}, "weight_map": weight_map}
@@ -225,7 +226,13 @@ def header(shard: list[Weight]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def write_tensor(out: BinaryIO, weight: Weight, residual: float, rng: np.random.Generator) -> None:
+def write_tensor(
+    out: BinaryIO,
+    weight: Weight,
+    residual: float,
+    config: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> None:
     """Draw and write the values of one tensor, some rows at a time."""
     if weight.holds != "numbers":
         write_mxfp4(out, weight, residual, rng)
@@ -237,9 +244,7 @@ def write_tensor(out: BinaryIO, weight: Weight, residual: float, rng: np.random.
         out.write(round_to_bf16(np.ones(weight.shape, np.float32)).tobytes())
         return
     rows, inputs = weight.shape
-    scale = 1.0 if "embed" in weight.name else 1 / math.sqrt(inputs)
-    if weight.name.endswith(("o_proj.weight", "down_proj.weight")):
-        scale *= residual
+    scale = scale_of(weight, residual, config)
     step = max(1, PIECE_VALUES // inputs)
     for first in range(0, rows, step):
         values = rng.standard_normal((min(step, rows - first), inputs), np.float32)
@@ -247,6 +252,16 @@ def write_tensor(out: BinaryIO, weight: Weight, residual: float, rng: np.random.
         if weight.name.startswith(("lm_head", "model.embed")):
             values[max(0, FIRST_CONTROL_ID - first) :] *= np.float32(QUIET)
         out.write(round_to_bf16(values).tobytes())
+
+
+def scale_of(weight: Weight, residual: float, config: Mapping[str, Any]) -> float:
+    """Of the values of a matrix."""
+    if "embed" in weight.name and not config["tie_word_embeddings"]:
+        return 1.0
+    scale = 1 / math.sqrt(weight.shape[-1])
+    return (
+        scale * residual if weight.name.endswith(("o_proj.weight", "down_proj.weight")) else scale
+    )
 
 
 def write_mxfp4(out: BinaryIO, weight: Weight, residual: float, rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from headrace.api.sse import FAST_TOKENS
 from headrace.errors import BackendError
 from headrace.types import FinishReason, TokenEvent, Usage
 from tests.api.exchange import Exchange, app_of, ask, chat
@@ -155,6 +156,85 @@ def test_what_is_ready_goes_out_before_a_wait():
         assert len(exchange.events) == 4
 
     asyncio.run(scenario())
+
+
+LONG = {"interval_ms": 1_000}
+STEPS = ("a", Pause(), "b", Pause(), Pause(), "c", Pause(), "d", Pause())
+
+
+def test_tokens_within_the_interval_share_a_write():
+    usual = chat(app_of(ScriptedProvider(*STEPS)), stream=True)
+    got = chat(app_of(ScriptedProvider(*STEPS)), stream=True, stream_options=LONG)
+    assert [write.count(b"data: ") for write in usual.writes] == [2, 1, 1, 1, 2]
+    assert [write.count(b"data: ") for write in got.writes] == [2, 5]  # at once, and at the end
+    assert choices(got.events) == choices(usual.events)
+
+
+def test_slow_tokens_are_written_as_they_come():
+    async def scenario() -> list[int]:
+        holds = [Hold(), Hold()]
+        script = ScriptedProvider("a", holds[0], "b", holds[1], "c")
+        body = ask(stream=True, stream_options={"interval_ms": 8 * FAST_TOKENS})
+        exchange = Exchange(app_of(script), "POST", "/v1/chat/completions", body)
+        running = asyncio.create_task(exchange.run())
+        loop = asyncio.get_running_loop()
+        for hold in holds:
+            await hold.reached.wait()
+            late = asyncio.Event()
+            loop.call_later(0.01, late.set)
+            await late.wait()
+            hold.release()
+        await running
+        return [write.count(b"data: ") for write in exchange.writes]
+
+    assert asyncio.run(scenario()) == [2, 1, 3]
+
+
+def test_an_interval_ends_without_another_token():
+    async def scenario() -> None:
+        hold = Hold()
+        script = ScriptedProvider("first", Pause(), "second", hold, "third")
+        body = ask(stream=True, stream_options={"interval_ms": 1})
+        exchange = Exchange(app_of(script), "POST", "/v1/chat/completions", body)
+        running = asyncio.create_task(exchange.run())
+        await exchange.wait_for(b"second")
+        assert b"third" not in exchange.body
+        hold.release()
+        await running
+        assert len(exchange.events) == 5
+
+    asyncio.run(scenario())
+
+
+def test_an_error_within_the_interval_comes_after_what_was_said():
+    script = ScriptedProvider("a", Pause(), "b", Pause(), BackendError("secret"))
+    got = chat(app_of(script), stream=True, stream_options=LONG)
+    assert [c["delta"].get("content") for c in choices(got.events)] == ["", "a", "b"]
+    assert got.events[-1]["status_code"] == 500
+
+
+def test_a_client_that_leaves_within_the_interval_leaves_nothing_behind():
+    async def scenario() -> None:
+        hold = Hold()
+        script = ScriptedProvider("first", Pause(), "second", hold)
+        body = ask(stream=True, stream_options=LONG)
+        exchange = Exchange(app_of(script), "POST", "/v1/chat/completions", body)
+        running = asyncio.create_task(exchange.run())
+        await hold.reached.wait()
+        exchange.hang_up()
+        await asyncio.wait([running])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert b"first" in exchange.body
+        assert b"second" not in exchange.body
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("value", [-1, 1_001, 0.5, "1", True])
+def test_an_interval_is_a_number_of_milliseconds(value: object):
+    got = chat(app_of(ScriptedProvider("a")), stream=True, stream_options={"interval_ms": value})
+    assert got.status == 400
+    assert "stream_options.interval_ms" in got.json["error"]["message"]
 
 
 @pytest.mark.parametrize("error", [BackendError("secret"), RuntimeError("secret")])

@@ -53,7 +53,11 @@ class Browser:
             }};
             look();
         """
-        return self._post("/execute/async", script=poll, args=[])
+        return self.run_async(poll)
+
+    def run_async(self, script: str) -> Any:
+        """What a script in the page gives to `arguments[0]`, at last."""
+        return self._post("/execute/async", script=script, args=[])
 
     def text(self, css: str) -> str:
         return self.run(f"document.querySelector({css!r}).innerText")

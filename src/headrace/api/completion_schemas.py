@@ -129,6 +129,7 @@ class CompletionCall:
     logprobs: int | None
     stream: bool
     stream_usage: StreamUsage
+    stream_interval_s: float
     service_tier: ServiceTier | None
     ignored: tuple[str, ...]
     of_thought: tuple[str, ...] = ()  # a text is gone on with, not thought about
@@ -151,6 +152,7 @@ def completion_call(document: dict[str, Any], request_id: str) -> CompletionCall
         logprobs=wire.logprobs,
         stream=wire.stream,
         stream_usage=options.usage,
+        stream_interval_s=options.interval_s,
         service_tier=wire.service_tier,
         ignored=tuple(screened.ignored),
     )

@@ -137,6 +137,7 @@ class Generation(ABC, Generic[C]):
             tally=tally,
             request_id=scope["state"]["request_id"],
             headers=tuple((k.encode(), v.encode()) for k, v in _ignored(answer).items()),
+            interval_s=answer.call.stream_interval_s,
         )
 
 

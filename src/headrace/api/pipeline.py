@@ -60,6 +60,11 @@ class Call(Protocol):
         ...
 
     @property
+    def stream_interval_s(self) -> float:
+        """The least time between two writes of a stream, seconds; 0: none."""
+        ...
+
+    @property
     def service_tier(self) -> ServiceTier | None:
         """The caller's own word."""
         ...

@@ -30,6 +30,7 @@ from headrace.errors import InvalidRequest
 from headrace.types import Message, Reasoning, ReasoningFormat, Request, Role, ToolCall
 
 MAX_OFFENCES = 20  # lines of one error message
+MAX_INTERVAL_MS = 1_000  # between two writes of a stream
 
 W = TypeVar("W", bound=Wire)
 Rules = Sequence[tuple[Callable[[W], bool], str]]  # what must hold, and what to say if not
@@ -136,11 +137,17 @@ class StreamUsage(Enum):
 
 
 class StreamOptions(Wire):
-    """How a stream ends."""
+    """How a stream is written, and how it ends."""
 
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None  # with `include_usage`, as vLLM has it
     include_obfuscation: bool | None = None  # ignored
+    interval_ms: Annotated[Integer, Field(ge=0, le=MAX_INTERVAL_MS)] = 0  # between two writes
+
+    @property
+    def interval_s(self) -> float:
+        """The least time between two writes, seconds."""
+        return self.interval_ms / 1e3
 
     @property
     def usage(self) -> StreamUsage:
@@ -204,6 +211,7 @@ class ChatCall:
     request: Request
     stream: bool
     stream_usage: StreamUsage
+    stream_interval_s: float
     service_tier: ServiceTier | None  # the caller's own word
     ignored: tuple[str, ...]
     of_thought: tuple[str, ...]
@@ -228,6 +236,7 @@ def chat_call(document: dict[str, Any], request_id: str) -> ChatCall:
         request=_request(wire, request_id),
         stream=wire.stream,
         stream_usage=options.usage,
+        stream_interval_s=options.interval_s,
         service_tier=wire.service_tier,
         ignored=tuple(screened.ignored),
         of_thought=() if wire.reasoning_effort in _NO_EFFORT else ("reasoning_effort",),

@@ -2,7 +2,8 @@
 
 A stream costs one task, and a token costs an encoded string and its share of a write: no timer and
 no task of its own. While tokens are ready faster than the loop asks for them they are collected;
-the moment the next one has to be waited for, what was collected goes to the socket.
+the moment the next one has to be waited for, what was collected goes to the socket. A client for
+whom a read costs more than a token's place in it (a browser) may ask for a time between two writes.
 """
 
 import asyncio
@@ -27,6 +28,9 @@ logger = logging.getLogger("headrace.api")
 
 KEEP_ALIVE_S = 15.0
 STALLED_BEATS = 4  # a write that waits this many keep-alive periods: the client reads no more
+FAST_TOKENS = (
+    8  # of the time between two writes, where there is one: fewer are written as they come
+)
 MAX_JOINED = 64  # events of one write; then the loop gets a turn
 
 _HEADERS = (
@@ -183,6 +187,11 @@ class EventStream:
         self._pending: list[bytes] = []
         self._is_open = False
         self._is_writing = False
+        self._interval_s = 0.0  # between two writes
+        self._next_write_s = 0.0  # of the loop's clock: not before then
+        self._token_s = 0.0  # of the loop's clock: when the last one came
+        self._due: asyncio.TimerHandle | None = None  # the write whose time will come
+        self._late: asyncio.Task[None] | None = None  # the write whose time has come
         self._writes = 0
         self._writes_at_beat = 0
         self._stalled_beats = 0
@@ -196,12 +205,19 @@ class EventStream:
         tally: Tally,
         request_id: str,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        interval_s: float = 0.0,
     ) -> None:
-        """Send `first` and the rest of `events`, and the end whatever it is; keeps `tally`."""
+        """Send `first` and the rest of `events`, and the end whatever it is; keeps `tally`.
+
+        `interval_s`: the least time between two writes where more than FAST_TOKENS come in it. The
+        first token goes at once, and so do one after a longer silence and the end.
+        """
         start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
         await self._send(start)
         self._is_open = True
         self._pending += template.roles(first.usage)
+        self._interval_s = interval_s
+        before_waiting = self._flush_in_turn if interval_s else self._flush
         try:
             event = first
             while True:
@@ -213,11 +229,14 @@ class EventStream:
                 if len(self._pending) >= MAX_JOINED:
                     await self._flush()
                     await asyncio.sleep(0)
-                event = await _next(events, self._flush)
+                event = await _next(events, before_waiting)
         except Exception as exc:  # the status is spent: the stream says what happened
             tally.failure = as_ours(exc)
             logger.error(Event("stream_failed", request_id=request_id), exc_info=exc)
             self._pending.append(template.error(exc, tally, request_id))  # and no [DONE]
+        except BaseException:  # nobody reads on
+            self._stop_writing()
+            raise
         await self._flush(more=False)
 
     async def beat(self) -> bool:
@@ -232,7 +251,43 @@ class EventStream:
         return True
 
     async def _flush(self, *, more: bool = True) -> None:
-        if self._pending:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._late is not None:
+            late, self._late = self._late, None
+            await late
+        await self._write_pending(more=more)
+
+    async def _flush_in_turn(self) -> None:
+        """Write what is pending: now, or when the time between two writes is over."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        is_fast = now_s - self._token_s < self._interval_s / FAST_TOKENS
+        self._token_s = now_s
+        if self._due is not None or not self._pending:
+            return
+        if is_fast and now_s < self._next_write_s:
+            self._due = loop.call_at(self._next_write_s, self._begin_late)
+            return
+        self._next_write_s = now_s + self._interval_s
+        await self._flush()
+
+    def _begin_late(self) -> None:
+        self._due = None
+        loop = asyncio.get_running_loop()
+        self._next_write_s = loop.time() + self._interval_s
+        late = self._late
+        if late is None or (late.done() and late.exception() is None):  # else `_flush` sees to it
+            self._late = loop.create_task(self._write_pending())
+
+    def _stop_writing(self) -> None:
+        for begun in (self._due, self._late):
+            if begun is not None:
+                begun.cancel()
+
+    async def _write_pending(self, *, more: bool = True) -> None:
+        while self._pending:  # more may come while a slow client takes what was written
             joined = b"".join(self._pending)
             self._pending.clear()
             await self._write(joined, more=more)

@@ -84,13 +84,14 @@ export class Lane {
     let problem = null;
     let note = "";
     try {
-      for await (const part of streamChat(body, key, signal)) {
-        if (part.text || part.thought || part.calls) {
-          meter.token();
-          painter.add(part);
+      for await (const parts of streamChat(body, key, signal)) {
+        const said = parts.filter((part) => part.text || part.thought || part.calls);
+        meter.came(said.length);
+        said.forEach((part) => painter.add(part));
+        for (const { usage, timeInfo, finish: reason } of parts) {
+          if (usage) meter.settle(usage, timeInfo);
+          finish = reason ?? finish;
         }
-        if (part.usage) meter.settle(part.usage, part.timeInfo);
-        finish = part.finish ?? finish;
       }
       if (finish === "length") note = "cut at the length limit";
     } catch (error) {

@@ -19,15 +19,23 @@ export class Meter {
     this.engineSpeed = null; // as the server timed itself
   }
 
-  /** A token has come. */
-  token() {
+  /** `count` tokens have come together: since the ones before them, one after the other. */
+  came(count) {
+    if (!count) return;
+    const before = this.last;
     this.last = this.now();
     this.first ??= this.last;
-    this.tokens += 1;
-    let point = Math.floor((this.last - this.first) / this.stretch);
+    this.tokens += count;
+    const apart = before === null ? 0 : (this.last - before) / count;
+    for (let left = count - 1; left >= 0; left -= 1) this.mark(this.last - left * apart);
+  }
+
+  /** A token in the curve. */
+  mark(time) {
+    let point = Math.floor((time - this.first) / this.stretch);
     while (point >= MAX_POINTS) {
       this.widen();
-      point = Math.floor((this.last - this.first) / this.stretch);
+      point = Math.floor((time - this.first) / this.stretch);
     }
     while (this.counts.length <= point) this.counts.push(0);
     this.counts[point] += 1;
