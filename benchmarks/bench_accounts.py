@@ -7,10 +7,10 @@ a meter, whose key pays for its tokens from credit and has limits of every kind 
 with `--no-auth`. Each round has two of its own: where a process lies in memory makes more of a
 difference than what is looked for here, and lasts as long as the process. A round streams one
 answer ALONE times from each, then 32, in an order that turns round; ratios are of a round. Times
-to first token are of BURSTS times 16 short answers asked at once, those of all rounds together:
-percentile against percentile. Bursts come in pairs, and intervals are those of 95 % of RESAMPLED
-draws of pairs (or rounds) with replacement. The client is a compiled epoll loop
-(`loopback_reader.cpp`).
+to first token are of 16 clients that ask one thing after the other (`_of_16`), and of bursts of 16
+short requests sent at once (`_burst`): those of all rounds together, percentile against percentile.
+Runs come in pairs, and intervals are those of 95 % of RESAMPLED draws of pairs (or rounds) with
+replacement. The client is a compiled epoll loop (`loopback_reader.cpp`).
 
 What the event loop's thread computes for a request of a burst, and for a token of 32 streams, is
 told apart: processor time depends less on who else is on the machine.
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from loopback_client import Server, serving
 from loopback_reader import chat, read_streams
@@ -46,10 +46,15 @@ from headrace.types import Usage
 
 PROMPT = "Tell me a long story about a mill by the river."
 BURSTS = 8  # of a round
+CROWDS = 4  # runs of 16 clients, of a round
+ASKED = 96  # by such clients together, in a run; the first of each are a burst, and left out
+ASKED_TOKENS = range(16, 64)  # of those answers, so that they end one by one
 ALONE = 4  # answers of one stream, of a round
 RESAMPLED = 2_000
 NAMES = ("on", "off")
+SHARES = (50, 90, 99)
 T = TypeVar("T")
+Pair: TypeAlias = dict[str, list[float]]  # of "on" and "off": times to first token, ms
 MOST_STOLEN = 0.01  # of all cores, withheld by a virtual machine's host
 FAR = 1 << 40
 SETTINGS = """
@@ -87,19 +92,15 @@ def main() -> None:
                 measured = one_round(servers, key, number, given.tokens)
             if measured is not None:
                 taken.append(measured)
-    pairs = [pair for each in taken for pair in each.pairs]
-    first_ms = {name: [ms for pair in pairs for ms in pair[name]] for name in NAMES}
     report = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": describe(),
         "commit": commit(),
         "decision_us": decision_us,
-        "ttft_ms_16": {
-            name: {f"p{share}": percentile(times, share) for share in (50, 90, 99)}
-            | {"count": len(times)}
-            for name, times in first_ms.items()
+        "first_token": {
+            load: compared([pair for each in taken for pair in each.pairs[load]])
+            for load in taken[0].pairs
         },
-        "ttft_added_ms_16": {f"p{share}": added(pairs, share) for share in (50, 90, 99)},
         "loop_us": {
             what: {
                 name: round(statistics.median(each.loop_us[what][name] for each in taken), 2)
@@ -124,7 +125,7 @@ class Round:
     """What one round found; names are "on" and "off"."""
 
     ratios: dict[str, float]  # of tokens a second, on over off
-    pairs: list[dict[str, list[float]]]  # times to first token, ms, of two bursts that followed
+    pairs: dict[str, list[Pair]]  # by load: two runs that followed
     loop_us: dict[str, dict[str, float]]  # of the event loop's thread, for a request, for a token
 
 
@@ -152,10 +153,21 @@ def percentile(values: list[float], share: int) -> float:
     return round(sorted(values)[len(values) * share // 100], 3)
 
 
-def added(pairs: list[dict[str, list[float]]], share: int) -> dict[str, float]:
+def compared(pairs: list[Pair]) -> dict[str, Any]:
+    """Times to first token, ms: of each, and the percentiles with accounts, less those without."""
+    found: dict[str, Any] = {}
+    for name in NAMES:
+        times = [ms for pair in pairs for ms in pair[name]]
+        found[f"{name}_ms"] = {f"p{share}": percentile(times, share) for share in SHARES}
+        found[f"{name}_ms"]["count"] = len(times)
+    found["added_ms"] = {f"p{share}": added(pairs, share) for share in SHARES}
+    return found
+
+
+def added(pairs: list[Pair], share: int) -> dict[str, float]:
     """A percentile with accounts, less that without, ms."""
 
-    def difference(drawn: list[dict[str, list[float]]]) -> float:
+    def difference(drawn: list[Pair]) -> float:
         on, off = ([ms for pair in drawn for ms in pair[name]] for name in NAMES)
         return percentile(on, share) - percentile(off, share)
 
@@ -197,21 +209,38 @@ def one_round(servers: Mapping[str, Server], key: str, number: int, tokens: int)
                     used_us["token_of_32"][name] = (loop_us(servers[name]) - begun_us) / got.tokens
         on, off = (statistics.median(speeds[name]) for name in NAMES)
         ratios[f"ratio_{streams}"] = on / off
-    pairs: list[dict[str, list[float]]] = []
     begun = {name: loop_us(servers[name]) for name in NAMES}
-    for burst in range(BURSTS):
-        pair: dict[str, list[float]] = {}
-        for name in NAMES if burst % 2 else NAMES[::-1]:
-            reading = read_streams(servers[name].port, asked(burst, 16, 8), secrets[name])
-            pair[name] = [1e3 * stream.first_s for stream in reading.streams]
-        pairs.append(pair)
+    bursts = in_pairs(BURSTS, lambda name, n: burst(servers[name], secrets[name], n))
     for name in NAMES:
         used_us["request_of_16"][name] = (loop_us(servers[name]) - begun[name]) / (16 * BURSTS)
+    crowds = in_pairs(CROWDS, lambda name, n: crowd(servers[name], secrets[name], n))
     stolen = CpuSeconds.now().stolen_share(before)
     sys.stderr.write(f"{number}: {ratios} stolen {stolen:.3f}\n")
     if stolen > MOST_STOLEN:
         return None
-    return Round(ratios=ratios, pairs=pairs, loop_us=used_us)
+    return Round(ratios=ratios, pairs={"of_16": crowds, "burst": bursts}, loop_us=used_us)
+
+
+def in_pairs(count: int, run: Callable[[str, int], list[float]]) -> list[Pair]:
+    """So many runs from each, in pairs, in an order that turns round."""
+    return [{name: run(name, n) for name in turned(n)} for n in range(count)]
+
+
+def burst(server: Server, secret: str, number: int) -> list[float]:
+    """Times to first token, ms, of 16 requests at once."""
+    reading = read_streams(server.port, asked(number, 16, 8), secret)
+    return [1e3 * stream.first_s for stream in reading.streams]
+
+
+def crowd(server: Server, secret: str, number: int) -> list[float]:
+    """Times to first token, ms, of 16 clients that ask one thing after the other."""
+    bodies = [
+        body | {"max_tokens": tokens, "min_tokens": tokens}
+        for i, body in enumerate(asked(number, ASKED, 1))
+        for tokens in [ASKED_TOKENS[29 * i % len(ASKED_TOKENS)]]
+    ]
+    reading = read_streams(server.port, bodies, secret, width=16)
+    return [1e3 * stream.first_s for stream in reading.streams[16:]]
 
 
 def asked(number: int, streams: int, tokens: int) -> list[Any]:

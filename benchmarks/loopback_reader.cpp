@@ -1,9 +1,10 @@
 // Reads streamed chat completions from a server on this machine, at little cost: one thread, epoll.
 //
-//     loopback_reader PORT BODIES
+//     loopback_reader PORT BODIES [KEY [WIDTH]]
 //
 // BODIES holds one request body a line. A connection is opened for each, then all requests are sent,
-// then everything is read to its end. Prints one JSON object: what came on each stream and when, and
+// then everything is read to its end; with WIDTH only so many at first, and the next one whenever an
+// answer has ended. Prints one JSON object: what came on each stream and when, and
 // what the reading took. Times are CLOCK_MONOTONIC seconds after the first request was written.
 
 #include <arpa/inet.h>
@@ -239,31 +240,37 @@ void print(const std::vector<Stream>& streams, double start_s, const Used& used)
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 4) {
-    std::fprintf(stderr, "usage: loopback_reader PORT BODIES [KEY]\n");
+  if (argc < 3 || argc > 5) {
+    std::fprintf(stderr, "usage: loopback_reader PORT BODIES [KEY [WIDTH]]\n");
     return 2;
   }
+  const std::string key = argc > 3 ? argv[3] : "";
   std::vector<std::string> requests;
   std::ifstream file(argv[2]);
   for (std::string body; std::getline(file, body);) {
-    requests.push_back(request(body, argc == 4 ? argv[3] : ""));
+    requests.push_back(request(body, key));
   }
   std::vector<Stream> streams(requests.size());
   const int epoll = epoll_create1(0);
   if (epoll < 0) fail("epoll_create1");
-  for (std::size_t i = 0; i < streams.size(); ++i) {
+  const auto open_one = [&](std::size_t i) {
     streams[i].socket = connect_to(std::atoi(argv[1]));
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = i;
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, streams[i].socket, &event) != 0) fail("epoll_ctl");
-  }
-  const Used before = used_so_far();
-  const double start_s = now_s();
-  for (std::size_t i = 0; i < streams.size(); ++i) {
+  };
+  const auto ask_one = [&](std::size_t i) {
     send_all(streams[i].socket, requests[i]);
     streams[i].sent_s = now_s();
-  }
+  };
+  const std::size_t wanted = argc > 4 ? std::strtoul(argv[4], nullptr, 10) : streams.size();
+  const std::size_t width = std::min(std::max<std::size_t>(wanted, 1), streams.size());
+  for (std::size_t i = 0; i < width; ++i) open_one(i);
+  const Used before = used_so_far();
+  const double start_s = now_s();
+  for (std::size_t i = 0; i < width; ++i) ask_one(i);
+  std::size_t next = width;
   constexpr std::size_t kReadBytes = 1 << 18;
   const std::unique_ptr<char[]> buffer(new char[kReadBytes]);
   std::vector<epoll_event> events(streams.size());
@@ -278,6 +285,10 @@ int main(int argc, char** argv) {
       } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         ::close(stream.socket);  // leaves epoll by itself
         --open;
+        if (next < streams.size()) {
+          open_one(next);
+          ask_one(next++);
+        }
       }
     }
   }

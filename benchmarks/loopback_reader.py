@@ -39,7 +39,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Streams that were opened together, and what it took to read them."""
+    """Streams of one run, and what it took to read them."""
 
     cpu_s: float  # of the reader
     switches: int  # of context, of the reader
@@ -89,16 +89,19 @@ def chat(model: str, prompt: str, tokens: int) -> dict[str, Any]:
     }
 
 
-def read_streams(port: int, bodies: list[dict[str, Any]], key: str = "") -> Reading:
+def read_streams(
+    port: int, bodies: list[dict[str, Any]], key: str = "", *, width: int | None = None
+) -> Reading:
     """Ask the server at `port` for a streamed answer to each body, all at once.
 
-    Raises ValueError unless each comes to its end with usage.
+    With `width` only so many at first, and the next one whenever an answer has ended. Raises
+    ValueError unless each comes to its end with usage.
     """
     with TemporaryDirectory() as folder:
         lines = Path(folder) / "bodies"
         lines.write_text("".join(json.dumps(body) + "\n" for body in bodies))
         done = subprocess.run(
-            [_program(), str(port), str(lines), *([key] if key else [])],
+            [_program(), str(port), str(lines), key, str(width or len(bodies))],
             check=True,
             capture_output=True,
             text=True,
