@@ -106,7 +106,13 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "num_attention_heads": 12,
         "num_hidden_layers": 8,
     },
-    # four of its layers, and a small vocabulary: 2.1 GB, to try what then runs on the whole
+    # some of its layers, and a small vocabulary: 0.8 and 2.1 GB, to try what then runs on the whole
+    "gpt-oss-1-layer": {
+        **GPT_OSS,
+        "num_hidden_layers": 1,
+        "num_local_experts": 32,
+        "vocab_size": 32_000,
+    },
     "gpt-oss-4-layers": {
         **GPT_OSS,
         "num_hidden_layers": 4,

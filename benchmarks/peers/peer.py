@@ -141,5 +141,6 @@ def verify(engine: Engine, prompt: list[int], expected: np.ndarray) -> dict[str,
         "positions": len(expected),
         "same_choice": int((found.argmax(axis=1) == expected.argmax(axis=1)).sum()),
         "mean_difference": float(np.sqrt((off**2).mean())),
+        "median_difference": float(np.median(np.sqrt((off**2).mean(axis=1)))),  # of positions
         "largest_difference": float(np.abs(off).max()),
     }
