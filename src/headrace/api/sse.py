@@ -28,9 +28,7 @@ logger = logging.getLogger("headrace.api")
 
 KEEP_ALIVE_S = 15.0
 STALLED_BEATS = 4  # a write that waits this many keep-alive periods: the client reads no more
-FAST_TOKENS = (
-    8  # of the time between two writes, where there is one: fewer are written as they come
-)
+FAST_TOKENS = 8  # in the time between two writes; fewer are written as they come
 MAX_JOINED = 64  # events of one write; then the loop gets a turn
 
 _HEADERS = (
@@ -210,7 +208,7 @@ class EventStream:
         """Send `first` and the rest of `events`, and the end whatever it is; keeps `tally`.
 
         `interval_s`: the least time between two writes where more than FAST_TOKENS come in it. The
-        first token goes at once, and so do one after a longer silence and the end.
+        first token goes at once, and so do MAX_JOINED events, one after a longer silence, the end.
         """
         start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
         await self._send(start)
