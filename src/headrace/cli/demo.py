@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,7 +18,6 @@ from headrace.errors import BackendError, ConfigError
 
 QUESTION = "What is a headrace?"
 MAX_TOKENS = 256
-LOOK_S = 1.0
 STOP_S = 10.0
 
 
@@ -54,7 +53,7 @@ def demo(
         if not once:
             say("Ctrl-C ends it.", style="dim")
             try:
-                _wait_until_ended(process)
+                process.wait()
             except KeyboardInterrupt:
                 say()
 
@@ -87,13 +86,6 @@ def _wait_until_ready(process: "subprocess.Popen[str]") -> str:
         if word == "ready":
             return url
     raise BackendError(f"the server ended before it was ready (exit code {process.wait()})")
-
-
-def _wait_until_ended(process: "subprocess.Popen[str]") -> None:
-    """A signal that comes just before a wait without an end would be heard after it."""
-    while process.poll() is None:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(LOOK_S)
 
 
 def _ask(url: str, *, quiet: bool) -> DemoResult:
