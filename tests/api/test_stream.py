@@ -170,6 +170,23 @@ def test_tokens_within_the_interval_share_a_write():
     assert choices(got.events) == choices(usual.events)
 
 
+def test_the_first_token_is_written_at_once_though_a_role_was_before_it():
+    async def scenario() -> None:
+        hold = Hold()
+        script = ScriptedProvider(Pause(), Pause(), "first", hold)
+        body = ask(stream=True, stream_options=LONG)
+        exchange = Exchange(app_of(script), "POST", "/v1/chat/completions", body)
+        running = asyncio.create_task(exchange.run())
+        await hold.reached.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [b"first" in write for write in exchange.writes] == [False, True]
+        hold.release()
+        await running
+
+    asyncio.run(scenario())
+
+
 def test_slow_tokens_are_written_as_they_come():
     async def scenario() -> list[int]:
         holds = [Hold(), Hold()]

@@ -218,8 +218,12 @@ class EventStream:
         before_waiting = self._flush_in_turn if interval_s else self._flush
         try:
             event = first
+            has_begun = False  # with a token, not only with a role
             while True:
                 tally.add(event)
+                if not has_begun:
+                    self._next_write_s = 0.0
+                    has_begun = tally.completion_tokens > 0
                 self._pending += template.chunks(event, tally)
                 if tally.is_complete:
                     self._pending.append(_DONE)
