@@ -316,10 +316,10 @@ def _shape(cut: Tiling) -> tuple[int, int, int]:
 
 def expert_candidates(slots: int) -> list[ExpertTiling]:
     """Tilings worth trying for a kernel of experts."""
-    found = [(16, 2, 2, 4), (16, 1, 4, 3), (16, 4, 2, 3), (16, 4, 4, 2), (32, 2, 4, 2)]
+    found = [(16, 2, 2, 4), (16, 2, 4, 4), (16, 1, 4, 4), (16, 4, 2, 4), (32, 2, 2, 4)]
     if slots == 1:
-        found = [(32, 4, 4, 3), (32, 4, 2, 4), (64, 4, 2, 3), (64, 4, 4, 2), (16, 4, 4, 3)]
-        found += [(64, 8, 2, 3), (32, 2, 4, 3)]
+        found = [(64, 4, 2, 4), (32, 4, 2, 6), (16, 4, 4, 4), (16, 4, 2, 8), (16, 4, 1, 8)]
+        found += [(16, 8, 2, 4), (32, 2, 4, 4)]
     return [ExpertTiling(outputs=n, parts=p, runs=r, stages=s) for n, p, r, s in found]
 
 

@@ -20,7 +20,8 @@ def main(columns: int) -> None:
     numbers = {"H": 4096, "MIXED": 4096, "INNER": 14336, "QKV": 6144, "PADDED": 256, "RING": 4}
     flags = dict.fromkeys(("HAS_MIDDLE", "HAS_QKV", "PDL"), True)
     flags |= dict.fromkeys(("HAS_BIAS", "GELU", "FIRST"), False)
-    constants = numbers | flags | {"FIRST_RUNS": 1, "GROUP": 8, "COLUMNS": columns}
+    flags["ONE"] = columns == 1
+    constants = numbers | flags | {"FIRST_RUNS": 1, "GROUP": 8, "COLUMNS": max(8, columns)}
     names = chain.arg_names
     described = f"tensordesc<bf16[8, 16, 128],{PIECE_LAYOUT.value!r}>"
     types = {"n_rows": "i32", "counters": "*i64", "eps_middle": "fp32", "eps_next": "fp32"}

@@ -2,9 +2,10 @@
 
     python -m tests.backends.compiled_experts
 
-Prints for each its bytes of shared memory, and how often a step stores there what it computed: it
-should not, since the codes lie as the tensor cores want them. In a process of its own: where Triton
-interprets, it does not compile.
+Prints for each its bytes of shared memory, how often a step stores there what it computed (it
+should not, since the codes lie as the tensor cores want them), and how many copies of codes lie
+there with a warp's lanes side by side (all should: else lanes meet in the same banks). In a process
+of its own: where Triton interprets, it does not compile.
 """
 # pyright: basic, reportMissingImports=false
 
@@ -28,8 +29,9 @@ TYPES = {
 }
 
 
-def compiled(kernel: Any, constants: dict[str, object], warps: int) -> tuple[int, int]:
-    """Bytes of shared memory, and stores to it between the first and the last product."""
+def compiled(kernel: Any, constants: dict[str, object], warps: int) -> tuple[int, int, str]:
+    """Bytes of shared memory, stores to it between the first and the last product, and of the
+    copies of codes those with lanes side by side."""
     names = kernel.arg_names
     types = TYPES | dict.fromkeys(constants, "constexpr")
     signature = {name: types.get(name, "*fp32") for name in names}
@@ -47,7 +49,11 @@ def compiled(kernel: Any, constants: dict[str, object], warps: int) -> tuple[int
     options = {"num_warps": warps, "launch_pdl": True}
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     first, *_, last = re.finditer(r"mma\.sync", made.asm["ptx"])
-    return made.metadata.shared, made.asm["ptx"][first.start() : last.end()].count("st.shared")
+    stores = made.asm["ptx"][first.start() : last.end()].count("st.shared")
+    copies = re.findall(r"async_copy_global_to_local.*-> <\S*xi16, (#\w+)", made.asm["ttgir"])
+    innermost = dict(re.findall(r"(#shared\w*) = .*order = \[(\d)", made.asm["ttgir"]))
+    beside = sum(innermost[name] == "3" for name in copies)
+    return made.metadata.shared, stores, f"{beside}/{len(copies)}"
 
 
 def main() -> None:

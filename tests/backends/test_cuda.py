@@ -379,7 +379,7 @@ def test_a_chain_stands_for_the_products_between_two_attentions() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("columns", [8, 16])
+@pytest.mark.parametrize("columns", [1, 8, 16])
 def test_the_kernel_that_stays_compiles_for_hopper_within_a_multiprocessor(columns: int) -> None:
     """What the interpreter cannot run: at Llama-3.1-8B's shape, for real, without a card."""
     script = [sys.executable, "-m", "tests.backends.compiled_chain", str(columns)]

@@ -70,9 +70,9 @@ def _decoded(codes, scales):
 
 @triton.jit
 def _matrix(pieces, TILES: tl.constexpr, DEEP: tl.constexpr, PARTS: tl.constexpr):
-    """What lanes hold [32, PARTS, DEEP, TILES, 8] as [PARTS, 16 TILES, 16 DEEP]; `fragments`."""
-    whole = tl.reshape(pieces, [8, 4, PARTS, DEEP, TILES, 2, 2, 2])
-    whole = tl.permute(whole, (2, 4, 6, 0, 3, 5, 1, 7))
+    """What lanes hold [PARTS, DEEP, TILES, 32, 8] as [PARTS, 16 TILES, 16 DEEP]; `fragments`."""
+    whole = tl.reshape(pieces, [PARTS, DEEP, TILES, 8, 4, 2, 2, 2])
+    whole = tl.permute(whole, (0, 2, 6, 3, 1, 5, 4, 7))
     return tl.reshape(whole, [PARTS, 16 * TILES, 16 * DEEP])
 
 
@@ -146,19 +146,22 @@ def _products(
             where = (live[:, None] & (run < RUNS))[:, :, None] & (rows < ROW_TILES)[None, None, :]
             block = ((matrix * ROW_TILES)[:, None, None] + rows[None, None, :]) * RUNS
             block += run[:, :, None]
-            lane = tl.arange(0, 32)[:, None, None, None]
+            # Lanes lie side by side in shared memory, too: in different banks.
             codes = tl.load(
-                w + (block[None] * 32 + lane)[:, :, :, :, None] * 8 + tl.arange(0, 8),
-                mask=where[None, :, :, :, None],
+                w + block[:, :, :, None] * 256 + tl.arange(0, 256),
+                mask=where[:, :, :, None],
                 other=0,
                 eviction_policy="evict_first",
             )
             words = tl.load(
-                scales + block[None] * 8 + lane // 4,
-                mask=where[None],
+                scales + block[:, :, :, None] * 8 + tl.arange(0, 8),
+                mask=where[:, :, :, None],
                 other=0,
                 eviction_policy="evict_first",
             )
+            codes = tl.reshape(codes, [PARTS, DEEP, TILES, 32, 8])
+            words = tl.broadcast_to(words[:, :, :, :, None], [PARTS, DEEP, TILES, 8, 4])
+            words = tl.reshape(words, [PARTS, DEEP, TILES, 32])
             each = (words[:, :, :, :, None] >> (tl.arange(0, 8) // 2 * 8)) & 255
             w0, w1, w2, w3 = _decoded(codes, each)
             sums = multiply(_matrix(w0, TILES, DEEP, PARTS), inputs, sums)

@@ -3,7 +3,8 @@
 One program per multiprocessor, all there at once. Each has a ring of pieces of weights in shared
 memory and asks for the next piece as soon as one is used, whatever product it belongs to: so the
 memory streams on while a product's end, the programs' meeting and the next product's beginning
-pass. Weights are all it reads ahead; nobody writes them.
+pass. Weights are all it reads ahead; nobody writes them. The inputs of a single row are brought to
+shared memory at once when a product begins (`_bring`); those of several rows find no room there.
 
 A piece is `TILE` outputs by `PIECE` inputs of one matrix, a warp per `PART` inputs. A program's
 tiles of a product are `pid`, `pid + programs`, ...; a tile's pieces follow each other, gate's and
@@ -36,6 +37,8 @@ TILE = gl.constexpr(16)  # outputs of a piece, and products.RUN
 PART = gl.constexpr(128)  # inputs a warp multiplies of a piece
 PIECE = gl.constexpr(1024)  # WARPS * PART
 _RING = 4  # pieces of 32 KiB; three to six measured alike
+_SHARED_BYTES = 227 << 10  # a program may have
+_OTHER_BYTES = 8 << 10  # of these beside the ring and a row's inputs
 _MOST_ROWS = gl.constexpr(16)  # products.ROWS
 
 _MMA = gl.constexpr(
@@ -49,6 +52,10 @@ _OUT = gl.constexpr(gl.SliceLayout(0, _MMA.value))  # [TILE, rows]
 PIECE_LAYOUT = gl.constexpr(gl.NVMMASharedLayout(128, 16, rank=3))
 PIECE_BYTES = gl.constexpr(1024 * 16 * 2)
 _FLAT = gl.constexpr(gl.BlockedLayout([1, 4], [16, 2], [8, 1], [1, 0]))
+# A row's inputs on their way to shared memory, [parts, PART], and as they lie there.
+_WAY = gl.constexpr(gl.BlockedLayout([1, 8], [2, 16], [8, 1], [1, 0]))
+_PLAIN = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [1, 0]))
+_OWN = gl.constexpr(gl.SliceLayout(2, _INPUTS.value))
 
 
 @gluon.jit
@@ -116,6 +123,53 @@ def _inputs(x, piece, n_rows, K: gl.constexpr, GROUP: gl.constexpr, COLUMNS: gl.
     return gl.load(high, mask=live, other=0.0), gl.load(high + GROUP * K, mask=live, other=0.0)
 
 
+@gluon.constexpr_function
+def _padded(inputs):
+    """Pieces of a row of so many inputs, up to a power of two."""
+    return 1 << (inputs // PIECE.value - 1).bit_length()
+
+
+@gluon.constexpr_function
+def _longest(first, second, third):
+    return max(first, second, third)
+
+
+@gluon.jit
+def _bring(own, x, K: gl.constexpr, GROUP: gl.constexpr):
+    """Copy the first row, its high and then its low parts, to `own`, [pieces, WARPS, PART]."""
+    PARTS: gl.constexpr = _padded(K) * WARPS
+    place = gl.arange(0, 2 * PARTS, gl.SliceLayout(1, _WAY))
+    part = place % PARTS
+    k = gl.arange(0, PART, gl.SliceLayout(0, _WAY))
+    places = (place // PARTS * (GROUP * K) + part * PART)[:, None] + k[None, :]
+    is_there = (part < K // PART)[:, None] & (k >= 0)[None, :]
+    found = gl.load(x + places, mask=is_there, other=0.0, cache_modifier=".cg")
+    own._reinterpret(gl.bfloat16, [2 * PARTS, PART], _PLAIN).store(found)
+
+
+@gluon.jit
+def _brought(own, piece, K: gl.constexpr, COLUMNS: gl.constexpr):
+    """As `_inputs`, of what `_bring` brought: the first row in every column."""
+    like = gl.zeros([WARPS, PART, COLUMNS], gl.bfloat16, _INPUTS)
+    high = own.index(piece).load(_OWN)
+    low = own.index(_padded(K) + piece).load(_OWN)
+    high, _ = gl.broadcast(gl.expand_dims(high, 2), like)
+    low, _ = gl.broadcast(gl.expand_dims(low, 2), like)
+    return high, low
+
+
+@gluon.jit
+def _first_inputs(
+    own, x, n_rows, K: gl.constexpr, GROUP: gl.constexpr, COLUMNS: gl.constexpr, ONE: gl.constexpr
+):
+    """The inputs of the first piece; with `ONE`, all inputs are brought to `own`."""
+    if ONE:
+        _bring(own, x, K, GROUP)
+        return _brought(own, 0, K, COLUMNS)
+    else:  # noqa: RET505 - the compiler looks at both otherwise
+        return _inputs(x, 0, n_rows, K, GROUP, COLUMNS)
+
+
 @gluon.jit
 def _next(
     ring,
@@ -145,6 +199,7 @@ def _tile(
     at,
     weights,
     firsts,
+    own,
     x,
     high,
     low,
@@ -157,6 +212,7 @@ def _tile(
     HAS_MIDDLE: gl.constexpr,
     GROUP: gl.constexpr,
     COLUMNS: gl.constexpr,
+    ONE: gl.constexpr,
     RING: gl.constexpr,
 ):
     """A tile of outputs of all rows, of each of one or two matrices [TILE, COLUMNS], and what is to
@@ -169,7 +225,10 @@ def _tile(
     for piece in range(K // PIECE):
         a, at = _next(ring, full, at, weights, firsts, H, MIXED, INNER, HAS_MIDDLE, RING)
         following = gl.where(piece == K // PIECE - 1, 0, piece + 1)
-        next_high, next_low = _inputs(x, following, n_rows, K, GROUP, COLUMNS)
+        if ONE:
+            next_high, next_low = _brought(own, following, K, COLUMNS)
+        else:
+            next_high, next_low = _inputs(x, following, n_rows, K, GROUP, COLUMNS)
         highs = mma_v2(a, high, highs)
         lows = mma_v2(a, low, lows)
         if MATRICES == 2:
@@ -215,16 +274,45 @@ def _store_split(split, value, row, n, where, N: gl.constexpr, GROUP: gl.constex
     gl.store(split + place + GROUP * N, low, mask=where)
 
 
+# The first thread counts its program in, and looks until all are. $1: the counter, $2: how many.
+_MEETING = gl.constexpr("""
+{
+    .reg .pred p;
+    .reg .u32 t;
+    .reg .u64 now, rest, count;
+    mov.u32 t, %tid.x;
+    setp.ne.u32 p, t, 0;
+    @p bra MET;
+    fence.acq_rel.gpu;
+    atom.add.relaxed.gpu.global.u64 now, [$1], 1;
+    cvt.u64.u32 count, $2;
+    rem.u64 rest, now, count;
+    sub.u64 now, now, rest;
+    add.u64 now, now, count;
+LOOK:
+    ld.acquire.gpu.global.u64 rest, [$1];
+    setp.lt.u64 p, rest, now;
+    @p bra LOOK;
+    fence.acq_rel.gpu;
+MET:
+    mov.u32 $0, 0;
+}
+""")
+
+
 @gluon.jit
 def _meet(counter):
     """Wait until every program is here; what each wrote before, all see after."""
-    programs = gl.num_programs(0).to(gl.int64)
     gl.thread_barrier()
-    before = gl.atomic_add(counter, 1, sem="acq_rel", scope="gpu")
-    target = (before // programs + 1) * programs
-    now = before + 1
-    while now < target:
-        now = gl.atomic_add(counter, 0, sem="acquire", scope="gpu")
+    gl.inline_asm_elementwise(
+        _MEETING,
+        "=r,l,r",
+        [counter, gl.num_programs(0)],
+        dtype=gl.int32,
+        is_pure=False,
+        pack=1,
+    )
+    gl.thread_barrier()
 
 
 @gluon.jit
@@ -234,6 +322,7 @@ def _added(
     at,
     weights,
     firsts,
+    own,
     x,
     h,
     gamma,
@@ -246,6 +335,7 @@ def _added(
     INNER: gl.constexpr,
     GROUP: gl.constexpr,
     COLUMNS: gl.constexpr,
+    ONE: gl.constexpr,
     RING: gl.constexpr,
 ):
     """h [rows, H] += x @ w.T, and as the next product wants it; see `products.linear`."""
@@ -253,14 +343,14 @@ def _added(
     rows = gl.arange(0, COLUMNS, gl.SliceLayout(0, _OUT))
     row = rows[None, :]
     where = (row < n_rows) & (out_n >= 0)
-    high, low = _inputs(x, 0, n_rows, K, GROUP, COLUMNS)
+    high, low = _first_inputs(own, x, n_rows, K, GROUP, COLUMNS, ONE)
     for tile in range(gl.program_id(0), H // TILE, gl.num_programs(0)):
         n = tile * TILE + out_n
         before = gl.load(h + row * H + n, mask=where, other=0.0, cache_modifier=".cg")
         weight = gl.load(gamma + n)
         value, _, at, high, low = _tile(
-            ring, full, at, weights, firsts, x, high, low, n_rows,
-            K, 1, H, MIXED, INNER, True, GROUP, COLUMNS, RING,
+            ring, full, at, weights, firsts, own, x, high, low, n_rows,
+            K, 1, H, MIXED, INNER, True, GROUP, COLUMNS, ONE, RING,
         )  # fmt: skip
         value += before
         gl.store(h + row * H + n, value, mask=where)
@@ -327,6 +417,7 @@ def chain(
     GELU: gl.constexpr,
     GROUP: gl.constexpr,
     COLUMNS: gl.constexpr,
+    ONE: gl.constexpr,
     RING: gl.constexpr,
     FIRST: gl.constexpr,
     PDL: gl.constexpr,
@@ -354,6 +445,8 @@ def chain(
     firsts = (first_gated, first_down, first_qkv, count)
     ring = gl.allocate_shared_memory(gl.bfloat16, [RING, WARPS, TILE, PART], PIECE_LAYOUT)
     full = gl.allocate_shared_memory(gl.int64, [RING, 1], mbarrier.MBarrierLayout())
+    pieces: gl.constexpr = 2 * _padded(_longest(H, MIXED, INNER)) if ONE else 1
+    own = gl.allocate_shared_memory(gl.bfloat16, [pieces, WARPS, PART], _PLAIN)
     for piece in gl.static_range(RING):
         mbarrier.init(full.index(piece), count=1)
     for piece in range(RING):
@@ -370,28 +463,28 @@ def chain(
     where = (row < n_rows) & (out_n >= 0)
     if HAS_MIDDLE:
         at = _added(
-            ring, full, at, weights, firsts, mixed, h, gamma_middle, split, squares, n_rows,
-            MIXED, H, MIXED, INNER, GROUP, COLUMNS, RING,
+            ring, full, at, weights, firsts, own, mixed, h, gamma_middle, split, squares, n_rows,
+            MIXED, H, MIXED, INNER, GROUP, COLUMNS, ONE, RING,
         )  # fmt: skip
         _meet(counters)
-        high, low = _inputs(split, 0, n_rows, H, GROUP, COLUMNS)
+        high, low = _first_inputs(own, split, n_rows, H, GROUP, COLUMNS, ONE)
         factor = _own_rows(_factor(squares, n_rows, eps_middle, H, H // TILE, PADDED), COLUMNS)
         for tile in range(pid, INNER // TILE, gl.num_programs(0)):
             gate, up, at, high, low = _tile(
-                ring, full, at, weights, firsts, split, high, low, n_rows,
-                H, 2, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, RING,
+                ring, full, at, weights, firsts, own, split, high, low, n_rows,
+                H, 2, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, ONE, RING,
             )  # fmt: skip
             value = _activated(gate * factor, GELU) * (up * factor)
             _store_split(inner, value, row, tile * TILE + out_n, where, INNER, GROUP)
         _meet(counters + 16)
         at = _added(
-            ring, full, at, weights, firsts, inner, h, gamma_next, split, squares, n_rows,
-            INNER, H, MIXED, INNER, GROUP, COLUMNS, RING,
+            ring, full, at, weights, firsts, own, inner, h, gamma_next, split, squares, n_rows,
+            INNER, H, MIXED, INNER, GROUP, COLUMNS, ONE, RING,
         )  # fmt: skip
     if HAS_QKV:
         if HAS_MIDDLE:
             _meet(counters + 32)
-        high, low = _inputs(split, 0, n_rows, H, GROUP, COLUMNS)
+        high, low = _first_inputs(own, split, n_rows, H, GROUP, COLUMNS, ONE)
         if HAS_MIDDLE:
             found = _factor(squares, n_rows, eps_next, H, H // TILE, PADDED)
         else:
@@ -399,8 +492,8 @@ def chain(
         factor = _own_rows(found, COLUMNS)
         for tile in range(pid, QKV // TILE, gl.num_programs(0)):
             value, _, at, high, low = _tile(
-                ring, full, at, weights, firsts, split, high, low, n_rows,
-                H, 1, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, RING,
+                ring, full, at, weights, firsts, own, split, high, low, n_rows,
+                H, 1, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, ONE, RING,
             )  # fmt: skip
             value *= factor
             n = tile * TILE + out_n
@@ -447,11 +540,13 @@ class Chains:
             "RING": _RING,
             "FIRST": last is None,  # attention, which follows others, reads more
         }
+        arguments |= self._middle(middle, last) | self._last(last, middle)
+        inputs = max(arguments[name] for name in ("H", "MIXED", "INNER"))
         return Launch(
             phase="chain" if middle else "first qkv",
             kernel=chain,
             grid=(self._programs,),
-            arguments=arguments | self._middle(middle, last) | self._last(last, middle),
+            arguments=arguments | {"ONE": n_rows == 1 and _has_room(inputs)},
             warps=WARPS.value,
             read_bytes=sum(step.read_bytes for step in steps),
         )
@@ -500,6 +595,13 @@ class Chains:
             "HAS_BIAS": has_bias,
             "FIRST_RUNS": 1 if middle else own["SQUARES"],
         }
+
+
+def _has_room(inputs: int) -> bool:
+    """Whether a row of so many inputs fits beside the ring."""
+    pieces = 1 << (inputs // PIECE.value - 1).bit_length()
+    row = 2 * pieces * PIECE.value * 2  # high and low parts, bf16
+    return row + _RING * PIECE_BYTES.value + _OTHER_BYTES <= _SHARED_BYTES
 
 
 def _described(matrix: torch.Tensor) -> TensorDescriptor:
