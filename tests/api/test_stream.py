@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from headrace.api.sse import FAST_TOKENS
+from headrace.api.sse import FAST_TOKENS, MAX_JOINED, MAX_JOINED_IN_TURN
 from headrace.errors import BackendError
 from headrace.types import FinishReason, TokenEvent, Usage
 from tests.api.exchange import Exchange, app_of, ask, chat
@@ -168,6 +168,17 @@ def test_tokens_within_the_interval_share_a_write():
     assert [write.count(b"data: ") for write in usual.writes] == [2, 1, 1, 1, 2]
     assert [write.count(b"data: ") for write in got.writes] == [2, 5]  # at once, and at the end
     assert choices(got.events) == choices(usual.events)
+
+
+@pytest.mark.parametrize("pauses", [[], [Pause()]])
+def test_a_write_within_the_interval_holds_many_tokens_but_not_any_number(pauses: list[Pause]):
+    tokens = [step for i in range(1_500) for step in (f"{i} ", *pauses)]
+    got = chat(app_of(ScriptedProvider(*tokens)), stream=True, stream_options=LONG)
+    first, *rest = [write.count(b"data: ") for write in got.writes if write]
+    assert first == (2 if pauses else MAX_JOINED)
+    assert rest == [MAX_JOINED_IN_TURN, sum(rest) - MAX_JOINED_IN_TURN]
+    said = "".join(choice["delta"].get("content", "") for choice in choices(got.events))
+    assert said == "".join(f"{i} " for i in range(1_500))
 
 
 def test_the_first_token_is_written_at_once_though_a_role_was_before_it():

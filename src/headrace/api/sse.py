@@ -29,7 +29,8 @@ logger = logging.getLogger("headrace.api")
 KEEP_ALIVE_S = 15.0
 STALLED_BEATS = 4  # a write that waits this many keep-alive periods: the client reads no more
 FAST_TOKENS = 8  # in the time between two writes; fewer are written as they come
-MAX_JOINED = 64  # events of one write; then the loop gets a turn
+MAX_JOINED = 64  # events of one write; after as many the loop gets a turn
+MAX_JOINED_IN_TURN = 1_024  # the same for who asks for a time between two writes
 
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -186,6 +187,7 @@ class EventStream:
         self._is_open = False
         self._is_writing = False
         self._interval_s = 0.0  # between two writes
+        self._most_joined = MAX_JOINED
         self._next_write_s = 0.0  # of the loop's clock: not before then
         self._token_s = 0.0  # of the loop's clock: when the last one came
         self._due: asyncio.TimerHandle | None = None  # the write whose time will come
@@ -208,16 +210,18 @@ class EventStream:
         """Send `first` and the rest of `events`, and the end whatever it is; keeps `tally`.
 
         `interval_s`: the least time between two writes where more than FAST_TOKENS come in it. The
-        first token goes at once, and so do MAX_JOINED events, one after a longer silence, the end.
+        first token goes at once, and so do MAX_JOINED_IN_TURN events, one after a longer silence,
+        the end.
         """
         start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
         await self._send(start)
         self._is_open = True
         self._pending += template.roles(first.usage)
         self._interval_s = interval_s
+        self._most_joined = MAX_JOINED_IN_TURN if interval_s else MAX_JOINED
         before_waiting = self._flush_in_turn if interval_s else self._flush
         try:
-            event = first
+            event, taken = first, 0
             has_begun = False  # with a token, not only with a role
             while True:
                 tally.add(event)
@@ -228,9 +232,9 @@ class EventStream:
                 if tally.is_complete:
                     self._pending.append(_DONE)
                     break
-                if len(self._pending) >= MAX_JOINED:
-                    await self._flush()
-                    await asyncio.sleep(0)
+                taken += 1
+                if taken % MAX_JOINED == 0 or len(self._pending) >= self._most_joined:
+                    await self._give_turn()
                 event = await _next(events, before_waiting)
         except Exception as exc:  # the status is spent: the stream says what happened
             tally.failure = as_ours(exc)
@@ -260,6 +264,12 @@ class EventStream:
             late, self._late = self._late, None
             await late
         await self._write_pending(more=more)
+
+    async def _give_turn(self) -> None:
+        """Let others have the loop, though there is more; what is first, or much, goes before."""
+        if self._writes == 0 or len(self._pending) >= self._most_joined:
+            await self._flush()
+        await asyncio.sleep(0)
 
     async def _flush_in_turn(self) -> None:
         """Write what is pending: now, or when the time between two writes is over."""
