@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from headrace.admission import Ask, Hold, Limiter, Limits, Outputs
 from headrace.clock import ManualClock
@@ -26,7 +27,7 @@ def ask(limits: Limits = FREE, tokens: int = 100, **changes: Any) -> Ask:
         prompt_tokens=tokens,
         output_tokens=0,
     )
-    return replace(plain, **changes)
+    return structs.replace(plain, **changes)
 
 
 def refusal(limiter: Limiter, asked: Ask) -> RateLimited:
@@ -168,7 +169,7 @@ def test_a_key_has_limits_below_its_organisation() -> None:
         limiter.reserve(asked)
     found = refusal(limiter, asked)
     assert "The key's limit is 2: 2 used, 1 requested; try again in 30 s." in str(found)
-    limiter.reserve(replace(asked, key_id="another"))
+    limiter.reserve(structs.replace(asked, key_id="another"))
     standing = {s.name: s for s in limiter.standings(asked)}
     assert standing["requests-minute"].whose == "key", "of two the one with less left is shown"
     assert standing["tokens-minute"].whose == "organisation"

@@ -22,6 +22,9 @@ def test_a_bucket_is_a_level_that_falls_evenly(steps: list[tuple[int, int]], lim
         now += passed
         level = max(Fraction(0), level - Fraction(passed * limit, MINUTE))
         assert bucket.used(now) == -(-level // 1)
+        reset = Fraction(bucket.standing(now)[1] * limit, MINUTE)
+        assert bucket.standing(now)[0] == bucket.used(now)
+        assert level <= reset < level + Fraction(limit, MINUTE), "to the nanosecond"
         cost = min(cost, limit)
         wait = bucket.wait_ns(cost, now)
         assert (wait == 0) == (level + cost <= limit)
@@ -52,7 +55,7 @@ def test_what_runs_may_overdraw_and_delays_the_next() -> None:
     bucket.take(150, 0)
     assert bucket.used(0) == 150
     assert bucket.wait_ns(1, 0) == 91 * NANO
-    assert bucket.reset_ns(0) == 150 * NANO
+    assert bucket.standing(0) == (150, 150 * NANO)
     bucket.take(-140, 0)
     assert bucket.wait_ns(50, 0) == 0
     bucket.take(-999, 0)
@@ -61,7 +64,7 @@ def test_what_runs_may_overdraw_and_delays_the_next() -> None:
 
 def test_a_limit_of_nothing_lets_nothing_pass() -> None:
     assert Bucket(0, MINUTE, 0).wait_ns(0, 0) > 10**18
-    assert Bucket(0, MINUTE, 0).reset_ns(0) == 0
+    assert Bucket(0, MINUTE, 0).standing(0) == (0, 0)
 
 
 def calendar(zone: str, at: datetime) -> Calendar:
@@ -107,4 +110,4 @@ def test_what_was_taken_yesterday_is_not_given_back_today() -> None:
     day.take(-8, 101)
     assert day.used(101) == 0
     day.take(3, 102)
-    assert (day.used(102), day.reset_ns(102)) == (3, 98)
+    assert day.standing(102) == (day.used(102), 98) == (3, 98)

@@ -254,7 +254,7 @@ def test_a_member_sees_the_use_of_his_own_keys(books: Ledger) -> None:
 
 
 def vars_of(record: UsageRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
 @pytest.mark.parametrize(

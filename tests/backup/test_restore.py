@@ -5,11 +5,11 @@ import stat
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from headrace.accounts import AccountService, Tier
 from headrace.backup import Manifest, restore, take

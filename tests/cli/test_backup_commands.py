@@ -4,9 +4,10 @@ import asyncio
 import json
 import random
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from headrace.accounts.roles import DEFAULT_ORGANISATION
 from headrace.cli.main import run

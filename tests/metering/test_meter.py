@@ -4,11 +4,11 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headrace.clock import ManualClock
 from headrace.errors import ConfigError, InsufficientCredit, QueueFull
@@ -431,7 +431,7 @@ def test_a_slot_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_the_columns_are_the_fields(tmp_path: Path) -> None:
     with World(tmp_path) as world, world.store.reading() as tx:
         columns = [row[1] for row in tx.execute("PRAGMA table_info(usage_records)")]
-    assert columns == ["number", *(field.name for field in fields(UsageRecord))]
+    assert columns == ["number", *UsageRecord.__struct_fields__]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE ledger SET micros = 0", "DELETE FROM ledger"])

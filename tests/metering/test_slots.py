@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from headrace.metering import Reservation, Slots, copy_of, is_in_use
 from headrace.metering.slots import at_rest

@@ -1,9 +1,10 @@
 """A meter over a database in a folder, with money in it."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from msgspec.structs import replace
 
 from headrace.clock import ManualClock
 from headrace.config import Billing, MeteringConfig, PriceConfig

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
 
-from headrace.accounts.account import KeyLimits, Scopes, read_limits, read_scopes
+from headrace.accounts.account import Account, Scopes, read_limits, read_scopes
 from headrace.accounts.keys import is_well_formed
 from headrace.accounts.registry import Registry
+from headrace.accounts.tiers import Tier
 from headrace.errors import StoreError
 from headrace.store import KeyRecord, api_keys
 from headrace.store.changes import Changes
@@ -30,7 +31,7 @@ class KnownKey:
 
     record: KeyRecord
     scopes: Scopes
-    limits: KeyLimits
+    account: Account | None  # None: it manages an organisation
     change: int  # the latest one when it was read
     read_s: float  # on the monotonic clock
     is_read_again: bool = False
@@ -72,10 +73,11 @@ class KnownKeys:
         if record is None:
             self._known.pop(name, None)
             return None
+        scopes = read_scopes(record.scopes)
         known = self._known[name] = KnownKey(
             record=record,
-            scopes=read_scopes(record.scopes),
-            limits=read_limits(record.limits),
+            scopes=scopes,
+            account=_account(record, scopes),
             change=change,
             read_s=now_s,
         )
@@ -98,3 +100,17 @@ class KnownKeys:
         if record is None or not compare_digest(record.digest, digest):
             return None
         return record
+
+
+def _account(record: KeyRecord, scopes: Scopes) -> Account | None:
+    if record.project_id is None:
+        return None
+    return Account(
+        key_id=record.id,
+        name=record.name,
+        tier=Tier(record.tier or record.organisation_tier),
+        organisation_id=record.organisation_id,
+        project_id=record.project_id,
+        scopes=scopes,
+        limits=read_limits(record.limits),
+    )

@@ -110,7 +110,7 @@ class AccountService:
         self.close()
 
     def authenticate(self, secret: str | None, *, address: str = "", route: str = "") -> Account:
-        """The account of a key. Takes some 5 µs, and 50 for a key that has not come for a second.
+        """The account of a key. Takes some 2 µs, and 50 for a key that has not come for a second.
 
         `address` is the caller's, `route` the path that was matched; a key that is held to some is
         refused without them. Raises MissingKey without a key, Unauthenticated for an unknown,
@@ -118,20 +118,12 @@ class AccountService:
         Forbidden for one that is not for this.
         """
         known = self._recognised(secret, address)
-        record, scopes = known.record, known.scopes
-        scopes.check(route=route, address=address)
-        if record.project_id is None:
+        known.scopes.check(route=route, address=address)
+        account = known.account
+        if account is None:
             raise Forbidden("This key manages an organisation; make an API key of a project.")
-        self._note_use(record.id)
-        return Account(
-            key_id=record.id,
-            name=record.name,
-            tier=Tier(record.tier or record.organisation_tier),
-            organisation_id=record.organisation_id,
-            project_id=record.project_id,
-            scopes=scopes,
-            limits=known.limits,
-        )
+        self._note_use(account.key_id)
+        return account
 
     def manager(self, secret: str | None, *, address: str = "", route: str = "") -> Actor:
         """Who manages accounts with a key; the arguments and errors are those of `authenticate`."""

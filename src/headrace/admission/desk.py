@@ -23,13 +23,14 @@ from headrace.types import Usage
 class Admission:
     """An admitted request's place: counted while it runs, settled when it ends, however it does."""
 
-    __slots__ = ("_cached_percent", "_hold", "_key_id", "_model", "_outputs", "count")
+    __slots__ = ("_cached_percent", "_hold", "_key_id", "_model", "_outputs", "count", "standings")
 
     def __init__(
         self, hold: Hold, outputs: Outputs, key_id: str, model: str, cached_percent: int
     ) -> None:
         self._hold = hold
         self.count = hold.count  # called for each event: without a step in between
+        self.standings = hold.standings  # how its account's limits for its model stand
         self._outputs = outputs
         self._key_id = key_id
         self._model = model
@@ -147,7 +148,7 @@ class Desk:
         """What was refused to a key lately, and why; the newest first."""
         return self._refusals.of(key_id)
 
-    def standings(self, account: Account, model: str) -> list[Standing]:
+    def standings(self, account: Account, model: str) -> Sequence[Standing]:
         """How an account's limits for a model stand."""
         return self._limiter.standings(self._ask(account, model, 0, 0))
 

@@ -6,9 +6,10 @@ however it ends.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
+
+import msgspec
 
 from headrace.admission.limits import (
     NO_LIMITS,
@@ -30,8 +31,7 @@ _AHEAD = 63  # tokens: taking one at a time would cost as much as delivering it
 _PLACE_RETRY_S = 1.0  # when a request will begin or end is nobody's to know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request wants, and whose limits it is held to."""
 
     organisation_id: str
@@ -62,6 +62,10 @@ class Hold:
             self._is_queued = False
             for pool in self._pools:
                 pool.queued -= 1
+
+    def standings(self) -> Sequence[Standing]:
+        """How all limits of the request stand."""
+        return self._limiter.standings_of(self._pools)
 
     def count(self, tokens: int) -> None:
         """So many more tokens were used: beyond what is reserved they are taken, some ahead."""
@@ -136,11 +140,14 @@ class Limiter:
                 pool.take(more, now_ns)
 
     def standings(self, ask: Ask) -> list[Standing]:
-        """How all limits of a request stand; of two of one name, the one with less left."""
+        """How all limits of a request would stand."""
+        return self.standings_of(self._pools_of(ask, self._now_ns()))
+
+    def standings_of(self, pools: "tuple[_Pool, ...]") -> list[Standing]:
+        """How all limits stand; of two of one name, the one with less left."""
         now_ns = self._now_ns()
-        pools = self._pools_of(ask, now_ns)
         if len(pools) == 1:
-            return list(pools[0].standings(now_ns))
+            return pools[0].standings(now_ns)
         found: dict[str, Standing] = {}
         for pool in pools:
             for standing in pool.standings(now_ns):
@@ -300,7 +307,9 @@ class _Pool:
             if taken:
                 window.take(taken, now_ns)
 
-    def standings(self, now_ns: int) -> Iterator[Standing]:
+    def standings(self, now_ns: int) -> list[Standing]:
+        found: list[Standing] = []
         for _, window, name, span in self._counted:
-            used, reset_s = window.used(now_ns), window.reset_ns(now_ns) / NANO
-            yield Standing(name, span, self._whose, window.limit, used, reset_s)
+            used, reset_ns = window.standing(now_ns)
+            found.append(Standing(name, span, self._whose, window.limit, used, reset_ns / NANO))
+        return found

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from headrace.admission.windows import NANO
 
 Unit = Literal["requests", "tokens", "uncached tokens"]
@@ -56,8 +58,8 @@ class Cost(NamedTuple):
     uncached_tokens: int
 
 
-class Standing(NamedTuple):
-    """How one limit stands. Each answer has some: a tuple costs a fifth of a frozen record."""
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """How one limit stands."""
 
     name: str  # as headers call it
     span: Span

@@ -33,8 +33,8 @@ class Window(Protocol):
         """Use `cost` units; negative: give them back, to an empty window at most."""
         ...
 
-    def reset_ns(self, now_ns: int) -> int:
-        """Until nothing is used any more, if nothing more is."""
+    def standing(self, now_ns: int) -> tuple[int, int]:
+        """Units used, and nanoseconds until nothing is used any more, if nothing more is."""
         ...
 
 
@@ -79,12 +79,16 @@ class Bucket:
         self._spent = spent if spent > 0 else 0
         self._at_ns = now_ns
 
-    def reset_ns(self, now_ns: int) -> int:
-        """Until it is full again."""
-        return -(-self._spent_at(now_ns) // self.limit) if self.limit else 0
+    def standing(self, now_ns: int) -> tuple[int, int]:
+        """Units used, rounded up, and nanoseconds until it is full again."""
+        spent = self._spent_at(now_ns)
+        reset_ns = -(-spent // self.limit) if self.limit else 0
+        return -(-spent // self._period_ns), reset_ns
 
     def _spent_at(self, now_ns: int) -> int:
-        return max(0, self._spent - max(0, now_ns - self._at_ns) * self.limit)
+        passed_ns = now_ns - self._at_ns
+        spent = self._spent - (passed_ns * self.limit if passed_ns > 0 else 0)
+        return spent if spent > 0 else 0
 
 
 class Day:
@@ -123,10 +127,10 @@ class Day:
         used = self._used + cost
         self._used = used if used > 0 else 0
 
-    def reset_ns(self, now_ns: int) -> int:
-        """Until the day turns."""
+    def standing(self, now_ns: int) -> tuple[int, int]:
+        """Units used today, and nanoseconds until the day turns."""
         self._turn(now_ns)
-        return self._turn_ns - now_ns
+        return self._used, self._turn_ns - now_ns
 
     def _turn(self, now_ns: int) -> None:
         if now_ns >= self._turn_ns:

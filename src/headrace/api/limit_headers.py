@@ -62,14 +62,14 @@ def headers_of(standings: Sequence[Standing]) -> RawHeaders:
     """The headers that say how limits stand; of those always told, also that there is none."""
     headers: RawHeaders = []
     told: set[str] = set()
-    for window, _, _, limit, used, reset_s in standings:
-        told.add(window)
-        in_all, left, reset = _RAW_NAMES[window]
-        remaining = limit - used if used < limit else 0
+    for each in standings:
+        told.add(each.name)
+        in_all, left, reset = _RAW_NAMES[each.name]
+        limit, used = each.limit, each.used
         headers += (
             (in_all, b"%d" % limit),
-            (left, b"%d" % remaining),
-            (reset, b"%.3f" % reset_s),
+            (left, b"%d" % (limit - used if used < limit else 0)),
+            (reset, b"%.3f" % each.reset_s),
         )
     for window in _ALWAYS:
         if window not in told:

@@ -161,7 +161,7 @@ class Pipeline:
         account = self.account(caller)
         notes["tier"] = account.tier.value
         if not self._desk.is_open:
-            notes["standings"] = partial(self._desk.standings, account, self._root(document))
+            notes["standings"] = lambda: self._desk.standings(account, self._root(document))
         self._check_model(document, account)
         answer_id = notes.get("answer_id") or f"{route.prefix}{uuid4()}"
         call = await off_loop(route.read, document, answer_id, size=len(body.data))
@@ -203,6 +203,8 @@ class Pipeline:
                 patience_s=patience_s(wishes),
             )
             charge.add(admission)
+            if not self._desk.is_open:
+                notes["standings"] = admission.standings
             requests = [_paid(each, metered.most, context) for each in requests]
             async with aclosing(stream_all(self._provider, requests)) as events:
                 first = await anext(events)

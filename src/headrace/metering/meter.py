@@ -9,11 +9,12 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Self
+
+import msgspec
 
 from headrace.clock import Clock
 from headrace.config import Billing, Config, MeteringConfig
@@ -27,11 +28,9 @@ from headrace.types import Usage
 _PATIENCE_S = 5.0  # with a database that does not say what was spent
 _LONGEST_DAY_S = 26 * 3_600  # clocks go back an hour in autumn
 _FRONTS = 64  # server processes on one database
-NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payer:
+class Payer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whose request it is, and how it is paid."""
 
     organisation_id: str
@@ -279,17 +278,19 @@ class Meter:
         price = FREE if payer.billing is Billing.NONE else self.prices.at(model, now)
         most = max(most_outputs)
         answers = len(most_outputs)
+        wanted = price.most(prompt_tokens, most * answers)
         pots = await self._budgets_of(payer, now)
         lease_id = 0
         if payer.billing is Billing.CREDIT and price is not FREE:
-            wanted = price.most(prompt_tokens, most * answers)
             lease = self._leases.get(payer.organisation_id)
             if lease is None or lease.micros < wanted:
                 lease = await self._leased(payer.organisation_id, wanted)
             lease_id = lease.lease_id
             pots = (lease, *pots)
         for pot in pots:  # no wait from here on: what is left is reserved
-            most = _afforded(price, pot, prompt_tokens, most, answers)
+            if pot.micros < wanted:
+                most = _afforded(price, pot, prompt_tokens, most, answers)
+                wanted = price.most(prompt_tokens, most * answers)
         reservation = Reservation(
             request_id=request_id,
             organisation_id=payer.organisation_id,
@@ -302,7 +303,7 @@ class Meter:
             cached_micros=price.cached_micros,
             output_micros=price.output_micros,
             lease_id=lease_id,
-            reserved_micros=price.most(prompt_tokens, most * answers),
+            reserved_micros=wanted,
             received_unix=now,
         )
         return Metered(self, reservation, price, pots, most)
@@ -310,7 +311,7 @@ class Meter:
     def settle(self, ended: Metered, used: Usage, status: str) -> None:
         """A request is over: its slot says so at once, its record follows."""
         micros = 0
-        if used == NOTHING:  # it never ran: nothing to write, everything to give back
+        if not used.total_tokens:  # it never ran: nothing to write, everything to give back
             self.slots.free(ended.slot)
         else:
             self.slots.end(ended.slot, used, is_whole=status == "completed")
@@ -399,7 +400,7 @@ def recover(store: SqliteStore, slots: Slots, clock: Clock) -> int:
             clock.unix_s(),
         )
         for slot, reservation, used, is_whole in left
-        if used != NOTHING
+        if used.total_tokens
     ]
     with store.changing(of_accounts=False) as tx:
         write(tx, settled)

@@ -83,8 +83,10 @@ class PriceList:
 
     def at(self, model: str, unix_s: float) -> Price:
         """The price of a model at a time; a model without one costs nothing."""
-        valid = [v for v in self._versions.get(model, ()) if v.since_unix <= unix_s]
-        return valid[-1] if valid else FREE
+        for version in reversed(self._versions.get(model, ())):
+            if version.since_unix <= unix_s:
+                return version
+        return FREE
 
 
 def _price(config: PriceConfig) -> Price:

@@ -6,8 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
+
+import msgspec
 
 from headrace.errors import StoreError
 from headrace.metering.slots import Reservation, Slots
@@ -25,8 +26,7 @@ _GATHER_S = 0.05  # from the first of a group to its commit
 _RETRY_S = 0.2  # until a write that failed is tried again
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """A request that is over, and what of it is not on the disk yet."""
 
     slot: int

@@ -11,7 +11,6 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -28,12 +27,13 @@ _PROMPT, _COMPLETION, _CACHED, _REASONING, _STATE = range(5)  # the first words 
 _LENGTH = struct.Struct("<I")
 _LENGTH_AT = 40
 _BLOB_AT = _LENGTH_AT + _LENGTH.size
+_NOTHING_COUNTED = bytes(8 * _STATE)
+_encode = msgspec.msgpack.Encoder().encode
 
 FREE, RUNNING, ENDED = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything a usage record needs besides tokens, known before the first of them."""
 
     request_id: str
@@ -93,16 +93,14 @@ class Slots:
         """A slot for a request. Raises QueueFull when as many run as there are slots."""
         if not self._free:
             raise QueueFull("Too many requests run at once. Try again shortly.")
-        blob = msgspec.msgpack.encode(reservation)
+        blob = _encode(reservation)
         if len(blob) > _SLOT_BYTES - _BLOB_AT:
             raise ConfigError("a reservation is larger than its slot")
         slot = self._free.pop()
         at, word = self._at(slot), self._word(slot)
-        _LENGTH.pack_into(self._map, at + _LENGTH_AT, len(blob))
-        self._map[at + _BLOB_AT : at + _BLOB_AT + len(blob)] = blob
-        for count in (_PROMPT, _COMPLETION, _CACHED, _REASONING):
-            self._words[word + count] = 0
-        self._words[word + _STATE] = RUNNING
+        self._map[at : at + _STATE * 8] = _NOTHING_COUNTED
+        self._map[at + _LENGTH_AT : at + _BLOB_AT + len(blob)] = _LENGTH.pack(len(blob)) + blob
+        self._words[word + _STATE] = RUNNING  # last: what is written before counts from here on
         return slot
 
     def start(self, slot: int, prompt_tokens: int) -> None:

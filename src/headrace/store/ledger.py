@@ -6,7 +6,6 @@ still hold. All of it is whole micro-dollars.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -14,8 +13,7 @@ import msgspec
 from headrace.store.sqlite import Transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerRecord:
+class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One entry: positive is the organisation's, negative it owes."""
 
     id: str
@@ -27,8 +25,7 @@ class LedgerRecord:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRecord:
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One request, whole or interrupted."""
 
     request_id: str
@@ -63,7 +60,7 @@ class Used:
 
 
 UsageRow = tuple[Any, ...]
-USAGE_FIELDS = tuple(field.name for field in fields(UsageRecord))
+USAGE_FIELDS = UsageRecord.__struct_fields__
 
 # The columns are the fields of the records, in order; a test holds them to each other. Rows come as
 # one JSON array of arrays: however many they are, it is one statement, within which no other thread
@@ -90,8 +87,6 @@ _APPEND = (
 _RECORDED = (
     "SELECT request_id FROM usage_records WHERE request_id IN (SELECT value FROM json_each(?))"
 )
-_USAGE_VALUES = attrgetter(*USAGE_FIELDS)
-_LEDGER_VALUES = attrgetter(*(field.name for field in fields(LedgerRecord)))
 _USAGE_OF = (
     "SELECT request_id, organisation_id, project_id, key_id, tier, model,"
     " received_unix, ended_unix, prompt_tokens, cached_tokens, completion_tokens,"
@@ -131,7 +126,7 @@ def append(tx: Transaction, record: LedgerRecord) -> bool:
 
 def append_all(tx: Transaction, records: Sequence[LedgerRecord]) -> int:
     """Add entries, but for those of a kind and reference that are there; how many were added."""
-    return tx.execute(_APPEND, (_json([*map(_LEDGER_VALUES, records)]),)).rowcount
+    return tx.execute(_APPEND, (_json(records),)).rowcount
 
 
 def add_usage(tx: Transaction, record: UsageRecord) -> bool:
@@ -141,7 +136,7 @@ def add_usage(tx: Transaction, record: UsageRecord) -> bool:
 
 def add_all_usage(tx: Transaction, records: Sequence[UsageRecord]) -> int:
     """Add records, but for those of requests that have one; how many were added."""
-    return tx.execute(_ADD_USAGE, (_json([*map(_USAGE_VALUES, records)]),)).rowcount
+    return tx.execute(_ADD_USAGE, (_json(records),)).rowcount
 
 
 def recorded(tx: Transaction, request_ids: Sequence[str]) -> set[str]:

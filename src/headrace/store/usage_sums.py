@@ -85,5 +85,5 @@ def paid_entries(
         " ORDER BY number DESC LIMIT ?",
         (organisation_id, before, limit),
     ).fetchall()
-    names = [field.name for field in fields(LedgerRecord)]
+    names = LedgerRecord.__struct_fields__
     return [LedgerRecord(**dict(zip(names, row, strict=True))) for row in rows]
