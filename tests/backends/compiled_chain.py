@@ -16,12 +16,12 @@ from headrace.backends.cuda.persistent import PIECE_LAYOUT, WARPS, chain
 
 
 def main(columns: int) -> None:
-    """At Llama-3.1-8B's shape, for up to `columns` rows."""
+    """At Llama-3.1-8B's shape, for up to `columns` rows; of a single one the inputs lie near."""
     numbers = {"H": 4096, "MIXED": 4096, "INNER": 14336, "QKV": 6144, "PADDED": 256, "RING": 4}
     flags = dict.fromkeys(("HAS_MIDDLE", "HAS_QKV", "PDL"), True)
     flags |= dict.fromkeys(("HAS_BIAS", "GELU", "FIRST"), False)
-    flags["ONE"] = columns == 1
     constants = numbers | flags | {"FIRST_RUNS": 1, "GROUP": 8, "COLUMNS": max(8, columns)}
+    constants |= {"ONE": columns == 1}
     names = chain.arg_names
     described = f"tensordesc<bf16[8, 16, 128],{PIECE_LAYOUT.value!r}>"
     types = {"n_rows": "i32", "counters": "*i64", "eps_middle": "fp32", "eps_next": "fp32"}
