@@ -34,6 +34,7 @@ MAY = {
     "/admin_api_keys": {"get": {OWN}, "post": {OWN}},
     "/admin_api_keys/{key_id}": {"get": {OWN}, "delete": {OWN}},
     "/audit_logs": {"get": {OWN, ADM}},
+    "/server/audit_logs": {"get": {OWN, ADM}},
     "/usage/completions": {"get": ALL},
     "/costs": {"get": ALL},
     "/statements/{month}": {"get": {OWN, ADM, BIL, VIE}},

@@ -17,6 +17,7 @@ from tests.scripted import ScriptedProvider
 ORGANISATIONS = "/v1/organization/organizations"
 ONE = ORGANISATIONS + "/{organization_id}"
 AUDIT = "/v1/organization/audit_logs"
+AUDIT_OF_ALL = "/v1/organization/server/audit_logs"
 STATE = "/console/api/state"
 
 
@@ -65,6 +66,32 @@ def test_a_tier_is_given_and_both_logs_say_so(world: World) -> None:
         "name": "operator",
         "ip_address": "",
     }
+
+
+def test_who_runs_the_server_sees_what_was_changed_in_every_organisation(world: World) -> None:
+    session, admin = stranger(world), world.session(Role.ADMIN)
+    elsewhere = world.ids["organization_id"]
+    world.send("/v1/organization/projects", body={"name": "theirs"}, as_=session)
+    world.send("/v1/organization/projects", body={"name": "ours"}, as_=admin)
+    rows = world.send(AUDIT_OF_ALL + "?limit=2", "get", as_=admin).json
+    assert rows["has_more"]
+    assert [(row["organization_id"], row["project.created"]["name"]) for row in rows["data"]] == [
+        ("org_default", "ours"),
+        (elsewhere, "theirs"),
+    ]
+    older = f"{AUDIT_OF_ALL}?limit=100&after={rows['last_id']}"
+    rest = world.send(older, "get", as_=admin).json
+    assert {row["organization_id"] for row in rest["data"]} == {"org_default", elsewhere}
+    assert {row["id"] for row in rest["data"]}.isdisjoint({row["id"] for row in rows["data"]})
+
+
+@pytest.mark.guards("D26")
+def test_an_owner_elsewhere_sees_the_log_of_his_own_organisation_only(world: World) -> None:
+    session = stranger(world)
+    world.send("/v1/organization/projects", body={"name": "ours"}, as_=world.session(Role.ADMIN))
+    assert world.send(AUDIT_OF_ALL, "get", as_=session).status == 403
+    own = world.send(AUDIT, "get", as_=session).json["data"]
+    assert {row["organization_id"] for row in own} == {world.ids["organization_id"]}
 
 
 def test_a_tier_of_ones_own_organisation_is_in_its_log_once(world: World) -> None:

@@ -132,6 +132,8 @@ def test_from_sign_up_to_a_charge_a_refusal_and_a_revoked_key(site: Site) -> Non
         admin.page.click("dialog [type=submit]")
         admin.row("Nell & Co").get_by_text("$2.50").first.wait_for()
         admin.page.get_by_text("credit.added").first.wait_for()
+        there = admin.page.locator("#audit tr").filter(has_text="Nell & Co")
+        there.filter(has_text="organization.updated").first.wait_for()
         assert admin.violations == []
 
         secret = nell.make_key("first app", requests_per_minute="2")

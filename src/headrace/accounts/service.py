@@ -167,6 +167,14 @@ class AccountService:
         with self._store.reading() as tx:
             return audit.newest(tx, actor.organisation_id, after=after, limit=limit)
 
+    def audit_log_of_all(
+        self, actor: Actor, *, after: str | None, limit: int
+    ) -> tuple[AuditRecord, ...]:
+        """As `audit_log`, of all organisations, for an actor of the server's own."""
+        actor.require_of_server(Permission.AUDIT_READ)
+        with self._store.reading() as tx:
+            return audit.newest_of_all(tx, after=after, limit=limit)
+
     def has_owner(self) -> bool:
         """Whether somebody administers this server: owns its first organisation."""
         with self._store.reading() as tx:

@@ -10,10 +10,9 @@ from headrace.accounts import KeyDraft, KeyLimits, Role, Scopes
 from headrace.api.organisation import Asked, Call, bare, get, post
 from headrace.api.organisation_objects import (
     Object,
-    audit_object,
+    audit_page,
     deleted_object,
     key_object,
-    list_object,
     new_key_object,
     project_object,
     service_account_object,
@@ -95,8 +94,7 @@ def _create_management_key(asked: Asked, body: ManagementKeyBody) -> Object:
 
 def _audit_log(asked: Asked) -> Object:
     rows = asked.accounts.audit_log(asked.actor, after=asked.after, limit=asked.limit + 1)
-    objects = [audit_object(row) for row in rows]
-    return list_object(objects[: asked.limit], has_more=len(objects) > asked.limit)
+    return audit_page(rows, limit=asked.limit)
 
 
 _USER, _INVITE, _PROJECT = "/users/{user_id}", "/invites/{invite_id}", "/projects/{project_id}"

@@ -151,6 +151,7 @@ def audit_object(record: AuditRecord) -> Object:
         "object": "organization.audit_log",
         "id": record.id,
         "type": record.action,
+        "organization_id": record.organisation_id,
         "effective_at": record.at_unix,
         "actor": {
             "type": record.actor_kind,
@@ -160,6 +161,12 @@ def audit_object(record: AuditRecord) -> Object:
         },
         record.action: {"id": record.target_id, **msgspec.json.decode(record.details)},
     }
+
+
+def audit_page(records: Sequence[AuditRecord], *, limit: int) -> Object:
+    """The first `limit` rows of an audit log; there are more if one more was read."""
+    objects = [audit_object(record) for record in records]
+    return list_object(objects[:limit], has_more=len(objects) > limit)
 
 
 def _owner(owner_id: str | None) -> Object:

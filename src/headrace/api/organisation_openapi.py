@@ -164,6 +164,7 @@ ORGANISATION_SCHEMAS: Mapping[str, Schema] = {
             "object": TEXT,
             "id": TEXT,
             "type": TEXT,
+            "organization_id": TEXT,
             "effective_at": COUNT,
             "actor": object_of({"type": TEXT, "id": TEXT, "name": TEXT, "ip_address": TEXT}),
         }

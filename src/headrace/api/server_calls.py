@@ -5,7 +5,7 @@ from typing import Any
 
 from headrace.accounts import Permission, Tier
 from headrace.api.organisation import Asked, Call, get, post
-from headrace.api.organisation_objects import Object
+from headrace.api.organisation_objects import Object, audit_page
 from headrace.api.organisation_schemas import TierBody
 from headrace.api.server_objects import organisation_object, tier_object
 from headrace.store import OrganisationRecord
@@ -24,6 +24,11 @@ def _set_tier(asked: Asked, body: TierBody) -> Object:
     organisation_id = asked.ids["organization_id"]
     changed = asked.accounts.organisations.set_tier(organisation_id, Tier(body.tier), asked.actor)
     return _with_balance(asked, changed)
+
+
+def _audit_log(asked: Asked) -> Object:
+    rows = asked.accounts.audit_log_of_all(asked.actor, after=asked.after, limit=asked.limit + 1)
+    return audit_page(rows, limit=asked.limit)
 
 
 def _tiers(asked: Asked) -> Object:
@@ -45,6 +50,13 @@ SERVER_CALLS: Sequence[Call[Any]] = (
         "Organization",
         TierBody,
         _set_tier,
+    ),
+    get(
+        "/server/audit_logs",
+        "Who changed what in all organisations, newest first",
+        "AuditLogs",
+        _audit_log,
+        is_list=True,
     ),
     get("/tiers", "What accounts of each tier may use", "Tiers", _tiers, is_list=True),
 )

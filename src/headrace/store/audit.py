@@ -27,6 +27,12 @@ _ROWS = (
     " AND number < coalesce((SELECT number FROM audit_log WHERE organisation_id = ? AND id = ?),"
     " 9223372036854775807) ORDER BY number DESC LIMIT ?"
 )
+_ROWS_OF_ALL = (
+    "SELECT id, organisation_id, at_unix, action, actor_kind, actor_id, actor_name, address,"
+    " target_id, details FROM audit_log"
+    " WHERE number < coalesce((SELECT number FROM audit_log WHERE id = ?), 9223372036854775807)"
+    " ORDER BY number DESC LIMIT ?"
+)
 
 
 def append(tx: Transaction, record: AuditRecord) -> None:
@@ -54,6 +60,12 @@ def newest(
 ) -> tuple[AuditRecord, ...]:
     """Rows of an organisation, newest first, from the one older than `after` on."""
     rows = tx.execute(_ROWS, (organisation_id, organisation_id, after, limit)).fetchall()
+    return tuple(_record(row) for row in rows)
+
+
+def newest_of_all(tx: Transaction, *, after: str | None, limit: int) -> tuple[AuditRecord, ...]:
+    """Rows of every organisation, as `newest`."""
+    rows = tx.execute(_ROWS_OF_ALL, (after, limit)).fetchall()
     return tuple(_record(row) for row in rows)
 
 

@@ -15,12 +15,13 @@ const KINDS = [
 ];
 const PAGE = 20;
 
-const state = { session: null, tiers: [], audit: [] };
+const state = { session: null, tiers: [], names: new Map(), audit: [] };
 
 // Organisations and their money
 
 async function showOrganisations() {
   const found = await readAll("/organizations");
+  state.names = new Map(found.map(({ id, name }) => [id, name]));
   byId("organisations").replaceChildren(
     table(
       "Organisations",
@@ -53,7 +54,7 @@ function changeTier(each) {
     submit: "Change",
     work: async ({ tier }) => {
       await change("POST", `/organizations/${each.id}`, { tier });
-      await Promise.all([showOrganisations(), showAudit()]);
+      await showChanged();
     },
   });
 }
@@ -73,15 +74,20 @@ function addCredit(each) {
       if (Number.isNaN(amount)) throw Object.assign(new Error("An amount in dollars, such as 10 or 0.50."), { param: "amount_micros" });
       const { kind, reference, note } = values;
       await change("POST", "/credit/entries", { amount_micros: amount, kind, organization_id: each.id, reference: reference.trim(), note: note.trim() });
-      await Promise.all([showOrganisations(), showAudit()]);
+      await showChanged();
     },
   });
 }
 
 // The audit log
 
+async function showChanged() {
+  await showOrganisations(); // their names stand in the log
+  await showAudit();
+}
+
 async function showAudit(after) {
-  const page = await read("/audit_logs", { limit: PAGE, after });
+  const page = await read("/server/audit_logs", { limit: PAGE, after });
   state.audit = after ? [...state.audit, ...page.data] : page.data;
   byId("older").hidden = !page.has_more;
   byId("audit").replaceChildren(
@@ -90,6 +96,7 @@ async function showAudit(after) {
       [
         { name: "When", date: true, main: true, cell: (row) => time(row.effective_at) },
         { name: "Who", cell: (row) => [row.actor.name, row.actor.ip_address ? make("small", {}, row.actor.ip_address) : ""] },
+        { name: "Where", cell: (row) => state.names.get(row.organization_id) ?? row.organization_id },
         { name: "What", cell: (row) => row.type },
         { name: "Of", wide: true, cell: (row) => [row[row.type].id, make("small", {}, details(row[row.type]))] },
       ],
@@ -118,7 +125,7 @@ async function show() {
   byId("tiers").replaceChildren(tierTable(tiers, state.session.organization.tier));
   byId("prices").replaceChildren(priceTable(prices));
   byId("older").addEventListener("click", () => showAudit(state.audit.at(-1).id).catch(fail));
-  await Promise.all([showOrganisations(), showAudit()]);
+  await showChanged();
   byId("admin").hidden = false;
 }
 
