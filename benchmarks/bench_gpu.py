@@ -32,7 +32,8 @@ import triton.language as tl
 
 from headrace.backends.base import BLOCK_TOKENS, Batch, Sampling
 from headrace.backends.cuda.backend import CudaBackend
-from headrace.backends.cuda.launches import Call, Launch, Tilings
+from headrace.backends.cuda.launch import Call, Launch
+from headrace.backends.cuda.launches import Tilings
 from headrace.backends.cuda.mixture import ExpertTilings
 from headrace.backends.cuda.tiling import ExpertTiling, Tiling, expert_tiling, tiling
 from headrace.backends.reference import ReferenceBackend

@@ -21,7 +21,7 @@ def main(columns: int) -> None:
     flags = dict.fromkeys(("HAS_MIDDLE", "HAS_QKV", "PDL"), True)
     flags |= dict.fromkeys(("HAS_BIAS", "GELU", "FIRST"), False)
     constants = numbers | flags | {"FIRST_RUNS": 1, "GROUP": 8, "COLUMNS": max(8, columns)}
-    constants |= {"ONE": columns == 1}
+    constants |= {"SINGLE": columns == 1}
     names = chain.arg_names
     described = f"tensordesc<bf16[8, 16, 128],{PIECE_LAYOUT.value!r}>"
     types = {"n_rows": "i32", "counters": "*i64", "eps_middle": "fp32", "eps_next": "fp32"}

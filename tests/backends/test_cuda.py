@@ -363,12 +363,13 @@ def wide_program() -> Program:
 @pytest.mark.gpu
 def test_a_chain_stands_for_the_products_between_two_attentions() -> None:
     from headrace.backends.cuda import persistent
-    from headrace.backends.cuda.launches import Launch
+    from headrace.backends.cuda.launch import Launch
+    from headrace.backends.cuda.persistent_chains import Chains
 
     program = wide_program()
     backend = cuda(program, calm_weights(program))
     launches = backend.launches(1, 20)
-    chained = persistent.Chains(3, "cpu").chained(launches)
+    chained = Chains(3, "cpu").chained(launches)
     layers = ["attention", "chain"] * 3
     assert [x.phase for x in chained] == ["embed", "first qkv", *layers, "head", "draw"]
     assert sum(x.read_bytes for x in chained) == sum(x.read_bytes for x in launches)

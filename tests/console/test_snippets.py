@@ -102,7 +102,7 @@ def test_python_does_what_the_page_does(serve: Serve, name: str) -> None:
 @each
 def test_curl_does_what_the_page_does(serve: Serve, name: str) -> None:
     if shutil.which("curl") is None:
-        pytest.skip("needs curl")
+        pytest.skip("curl is not installed: `make test` asks for make and g++ only")
     provider = ScriptedProvider("Hel", "lo 🌊")
     url = serve(provider)
     body = {"model": CARD.id, "stream": True, **BODIES[name]}

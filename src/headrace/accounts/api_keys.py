@@ -299,7 +299,7 @@ def shown(record: KeyRecord) -> ApiKey:
     return ApiKey(
         id=record.id,
         name=record.name,
-        tier=Tier(record.tier or record.organisation_tier),
+        tier=Tier(record.tier_in_force),
         prefix=record.prefix,
         last4=record.last4,
         created_unix=record.created_unix,

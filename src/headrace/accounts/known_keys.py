@@ -108,7 +108,7 @@ def _account(record: KeyRecord, scopes: Scopes) -> Account | None:
     return Account(
         key_id=record.id,
         name=record.name,
-        tier=Tier(record.tier or record.organisation_tier),
+        tier=Tier(record.tier_in_force),
         organisation_id=record.organisation_id,
         project_id=record.project_id,
         scopes=scopes,

@@ -29,6 +29,11 @@ class KeyRecord:
     last_used_unix: int | None = None  # to the minute
     organisation_tier: str = ""  # read only
 
+    @property
+    def tier_in_force(self) -> str:
+        """Its own tier, or its organisation's."""
+        return self.tier or self.organisation_tier
+
 
 _COLUMNS = (
     "SELECT api_keys.id, organisation_id, project_id, role, owner_id, api_keys.name,"

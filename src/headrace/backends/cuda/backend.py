@@ -23,16 +23,8 @@ from numpy.typing import NDArray
 from headrace.backends.base import BLOCK_TOKENS, BackendReport, Batch, StepResult, Weights
 from headrace.backends.cuda import sampler
 from headrace.backends.cuda.device import open_device
-from headrace.backends.cuda.launches import (
-    ROWS,
-    SPLITS,
-    Call,
-    Launch,
-    Planner,
-    State,
-    Tilings,
-    can_fuse,
-)
+from headrace.backends.cuda.launch import Call, Launch
+from headrace.backends.cuda.launches import ROWS, SPLITS, Planner, Tilings, can_fuse
 from headrace.backends.cuda.memory import Fill, Memory, fill_from
 from headrace.backends.cuda.mixture import ExpertTilings, joined
 from headrace.backends.cuda.operations import (
@@ -43,7 +35,8 @@ from headrace.backends.cuda.operations import (
     slots_of,
     times,
 )
-from headrace.backends.cuda.persistent import Chains
+from headrace.backends.cuda.persistent_chains import Chains
+from headrace.backends.cuda.state import State
 from headrace.backends.cuda.tiling import tiling
 from headrace.backends.footprint import DEVICE_SPARE_BYTES, stored_bytes
 from headrace.backends.repeat import check_repeatable, repeat

@@ -5,15 +5,14 @@ in `State` on the device, so the list can be recorded once and replayed.
 """
 # pyright: basic, reportMissingImports=false
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from headrace.backends.base import BLOCK_TOKENS
 from headrace.backends.cuda import attention, products, rows
-from headrace.backends.cuda.launch import Launch
+from headrace.backends.cuda.launch import Call, Launch
 from headrace.backends.cuda.memory import Memory
 from headrace.backends.cuda.mixture import (
     ExpertTilings,
@@ -25,6 +24,7 @@ from headrace.backends.cuda.mixture import (
     mixture_launches,
 )
 from headrace.backends.cuda.operations import Operations
+from headrace.backends.cuda.state import State
 from headrace.backends.cuda.tiling import Tiling, expert_tiling, tiling
 from headrace.model.lowering import (
     Attention,
@@ -61,45 +61,6 @@ _TILE = 1024  # values of a row that `embed` and `prepare` take at a time
 _MOST_GROUP = 16  # query heads per kv head that one program attends with
 
 Tilings = Callable[[int, int, int], Tiling]  # of outputs, inputs, matrices
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """Operations no kernel fuses, run one by one."""
-
-    phase: str
-    operations: Operations
-    ops: tuple[Op, ...]
-    buffers: Mapping[str, torch.Tensor]
-    read_bytes: int = 0
-
-    def run(self, *, pdl: bool) -> None:
-        """Put them on the current stream."""
-        del pdl
-        for op in self.ops:
-            self.operations.run(op, self.buffers, None)
-
-
-class State:
-    """What a step reads and leaves on the device, [ROWS] each unless said otherwise.
-
-    All that the host sets lies in one piece, `words`, and is copied there at once.
-    """
-
-    _FIELDS = ("tokens", "positions", "first_rows", "sequences", "steps_done", "temperature")
-
-    def __init__(self, program: Program, device: str, steps: int) -> None:
-        count = len(self._FIELDS) * ROWS
-        self.words = torch.zeros(count + 2 * ROWS, dtype=torch.int32, device=device)
-        self.tokens, self.positions, self.first_rows, self.sequences, self.steps_done, warmth = (
-            self.words[i * ROWS : (i + 1) * ROWS] for i in range(len(self._FIELDS))
-        )
-        self.temperature = warmth.view(torch.float32)
-        self.seed = self.words[count:].view(torch.int64)
-        width = -(-program.max_positions // BLOCK_TOKENS)
-        self.tables = torch.zeros((ROWS, width), dtype=torch.int32, device=device)
-        self.drawn = torch.zeros((steps, ROWS), dtype=torch.int32, device=device)
-        self.logits = torch.zeros((ROWS, program.vocab_size), dtype=torch.float32, device=device)
 
 
 @dataclass(slots=True)

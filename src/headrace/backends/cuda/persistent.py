@@ -8,38 +8,27 @@ shared memory at once when a product begins (`_bring`); those of several rows fi
 
 A piece is `TILE` outputs by `PIECE` inputs of one matrix, a warp per `PART` inputs. A program's
 tiles of a product are `pid`, `pid + programs`, ...; a tile's pieces follow each other, gate's and
-up's take turns. So a piece's number says where it lies (`_place`): whatever else is read from
+up's take turns. So a piece's number says where it lies (`_copy`): whatever else is read from
 memory waits behind all that is on the way into the rings, some five microseconds.
 
 Rows are as in `products`: two bf16 each, a norm's factor applied to the outputs, sums of squares in
 runs of `TILE`. Every row is summed in the same order whoever stands beside it.
 
 Written in Gluon, Triton's dialect with explicit layouts: the interpreter does not know it, so only
-a card runs it; there it replaces launches that the interpreter does run (`chained`).
+a card runs it; there it replaces launches that the interpreter does run (`persistent_chains`).
 """
 # pyright: basic, reportMissingImports=false
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, mma_v2, tma
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
-
-from headrace.backends.cuda import products
-from headrace.backends.cuda.launches import Call, Launch
 
 WARPS = gl.constexpr(8)
 TILE = gl.constexpr(16)  # outputs of a piece, and products.RUN
 PART = gl.constexpr(128)  # inputs a warp multiplies of a piece
 PIECE = gl.constexpr(1024)  # WARPS * PART
-_RING = 4  # pieces of 32 KiB; three to six measured alike
-_SHARED_BYTES = 227 << 10  # a program may have
-_OTHER_BYTES = 8 << 10  # of these beside the ring and a row's inputs
-_MOST_ROWS = gl.constexpr(16)  # products.ROWS
+MOST_ROWS = gl.constexpr(16)  # products.ROWS
 
 _MMA = gl.constexpr(
     gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[8, 1, 1], instr_shape=[1, 16, 8])
@@ -55,7 +44,7 @@ _FLAT = gl.constexpr(gl.BlockedLayout([1, 4], [16, 2], [8, 1], [1, 0]))
 # A row's inputs on their way to shared memory, [parts, PART], and as they lie there.
 _WAY = gl.constexpr(gl.BlockedLayout([1, 8], [2, 16], [8, 1], [1, 0]))
 _PLAIN = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [1, 0]))
-_OWN = gl.constexpr(gl.SliceLayout(2, _INPUTS.value))
+_NEAR = gl.constexpr(gl.SliceLayout(2, _INPUTS.value))
 
 
 @gluon.jit
@@ -124,7 +113,7 @@ def _inputs(x, piece, n_rows, K: gl.constexpr, GROUP: gl.constexpr, COLUMNS: gl.
 
 
 @gluon.constexpr_function
-def _padded(inputs):
+def padded_pieces(inputs):
     """Pieces of a row of so many inputs, up to a power of two."""
     return 1 << (inputs // PIECE.value - 1).bit_length()
 
@@ -135,24 +124,24 @@ def _longest(first, second, third):
 
 
 @gluon.jit
-def _bring(own, x, K: gl.constexpr, GROUP: gl.constexpr):
-    """Copy the first row, its high and then its low parts, to `own`, [pieces, WARPS, PART]."""
-    PARTS: gl.constexpr = _padded(K) * WARPS
+def _bring(near, x, K: gl.constexpr, GROUP: gl.constexpr):
+    """Copy the first row, its high and then its low parts, to `near`, [pieces, WARPS, PART]."""
+    PARTS: gl.constexpr = padded_pieces(K) * WARPS
     place = gl.arange(0, 2 * PARTS, gl.SliceLayout(1, _WAY))
     part = place % PARTS
     k = gl.arange(0, PART, gl.SliceLayout(0, _WAY))
     places = (place // PARTS * (GROUP * K) + part * PART)[:, None] + k[None, :]
     is_there = (part < K // PART)[:, None] & (k >= 0)[None, :]
     found = gl.load(x + places, mask=is_there, other=0.0, cache_modifier=".cg")
-    own._reinterpret(gl.bfloat16, [2 * PARTS, PART], _PLAIN).store(found)
+    near._reinterpret(gl.bfloat16, [2 * PARTS, PART], _PLAIN).store(found)
 
 
 @gluon.jit
-def _brought(own, piece, K: gl.constexpr, COLUMNS: gl.constexpr):
+def _brought(near, piece, K: gl.constexpr, COLUMNS: gl.constexpr):
     """As `_inputs`, of what `_bring` brought: the first row in every column."""
     like = gl.zeros([WARPS, PART, COLUMNS], gl.bfloat16, _INPUTS)
-    high = own.index(piece).load(_OWN)
-    low = own.index(_padded(K) + piece).load(_OWN)
+    high = near.index(piece).load(_NEAR)
+    low = near.index(padded_pieces(K) + piece).load(_NEAR)
     high, _ = gl.broadcast(gl.expand_dims(high, 2), like)
     low, _ = gl.broadcast(gl.expand_dims(low, 2), like)
     return high, low
@@ -160,12 +149,18 @@ def _brought(own, piece, K: gl.constexpr, COLUMNS: gl.constexpr):
 
 @gluon.jit
 def _first_inputs(
-    own, x, n_rows, K: gl.constexpr, GROUP: gl.constexpr, COLUMNS: gl.constexpr, ONE: gl.constexpr
+    near,
+    x,
+    n_rows,
+    K: gl.constexpr,
+    GROUP: gl.constexpr,
+    COLUMNS: gl.constexpr,
+    SINGLE: gl.constexpr,
 ):
-    """The inputs of the first piece; with `ONE`, all inputs are brought to `own`."""
-    if ONE:
-        _bring(own, x, K, GROUP)
-        return _brought(own, 0, K, COLUMNS)
+    """The inputs of the first piece; with `SINGLE`, all inputs are brought to `near`."""
+    if SINGLE:
+        _bring(near, x, K, GROUP)
+        return _brought(near, 0, K, COLUMNS)
     else:  # noqa: RET505 - the compiler looks at both otherwise
         return _inputs(x, 0, n_rows, K, GROUP, COLUMNS)
 
@@ -199,7 +194,7 @@ def _tile(
     at,
     weights,
     firsts,
-    own,
+    near,
     x,
     high,
     low,
@@ -212,7 +207,7 @@ def _tile(
     HAS_MIDDLE: gl.constexpr,
     GROUP: gl.constexpr,
     COLUMNS: gl.constexpr,
-    ONE: gl.constexpr,
+    SINGLE: gl.constexpr,
     RING: gl.constexpr,
 ):
     """A tile of outputs of all rows, of each of one or two matrices [TILE, COLUMNS], and what is to
@@ -225,8 +220,8 @@ def _tile(
     for piece in range(K // PIECE):
         a, at = _next(ring, full, at, weights, firsts, H, MIXED, INNER, HAS_MIDDLE, RING)
         following = gl.where(piece == K // PIECE - 1, 0, piece + 1)
-        if ONE:
-            next_high, next_low = _brought(own, following, K, COLUMNS)
+        if SINGLE:
+            next_high, next_low = _brought(near, following, K, COLUMNS)
         else:
             next_high, next_low = _inputs(x, following, n_rows, K, GROUP, COLUMNS)
         highs = mma_v2(a, high, highs)
@@ -245,11 +240,11 @@ def _tile(
 
 @gluon.jit
 def _factor(squares, n_rows, eps, K: gl.constexpr, RUNS: gl.constexpr, PADDED: gl.constexpr):
-    """1 / rms of all rows, of the sums of squares of `RUNS` runs: [_MOST_ROWS]."""
+    """1 / rms of all rows, of the sums of squares of `RUNS` runs: [MOST_ROWS]."""
     run = gl.arange(0, PADDED, gl.SliceLayout(1, _FLAT))
-    row = gl.arange(0, _MOST_ROWS, gl.SliceLayout(0, _FLAT))
+    row = gl.arange(0, MOST_ROWS, gl.SliceLayout(0, _FLAT))
     where = (run < RUNS)[:, None] & (row < n_rows)[None, :]
-    places = squares + run[:, None] * _MOST_ROWS + row[None, :]
+    places = squares + run[:, None] * MOST_ROWS + row[None, :]
     found = gl.load(places, mask=where, other=0.0, cache_modifier=".cg")
     return 1.0 / gl.sqrt(gl.sum(found, axis=0) / K + eps)
 
@@ -257,9 +252,9 @@ def _factor(squares, n_rows, eps, K: gl.constexpr, RUNS: gl.constexpr, PADDED: g
 @gluon.jit
 def _own_rows(factor, COLUMNS: gl.constexpr):
     """`factor` of the first `COLUMNS` rows, along the outputs' rows: [1, COLUMNS]."""
-    if COLUMNS < _MOST_ROWS:
-        halves = gl.reshape(factor, [_MOST_ROWS // COLUMNS, COLUMNS])
-        lane = gl.arange(0, _MOST_ROWS // COLUMNS, gl.SliceLayout(1, halves.type.layout))
+    if COLUMNS < MOST_ROWS:
+        halves = gl.reshape(factor, [MOST_ROWS // COLUMNS, COLUMNS])
+        lane = gl.arange(0, MOST_ROWS // COLUMNS, gl.SliceLayout(1, halves.type.layout))
         factor = gl.sum(gl.where((lane == 0)[:, None], halves, 0.0), axis=0)
     return gl.convert_layout(factor, gl.SliceLayout(0, _OUT))[None, :]
 
@@ -322,7 +317,7 @@ def _added(
     at,
     weights,
     firsts,
-    own,
+    near,
     x,
     h,
     gamma,
@@ -335,7 +330,7 @@ def _added(
     INNER: gl.constexpr,
     GROUP: gl.constexpr,
     COLUMNS: gl.constexpr,
-    ONE: gl.constexpr,
+    SINGLE: gl.constexpr,
     RING: gl.constexpr,
 ):
     """h [rows, H] += x @ w.T, and as the next product wants it; see `products.linear`."""
@@ -343,20 +338,20 @@ def _added(
     rows = gl.arange(0, COLUMNS, gl.SliceLayout(0, _OUT))
     row = rows[None, :]
     where = (row < n_rows) & (out_n >= 0)
-    high, low = _first_inputs(own, x, n_rows, K, GROUP, COLUMNS, ONE)
+    high, low = _first_inputs(near, x, n_rows, K, GROUP, COLUMNS, SINGLE)
     for tile in range(gl.program_id(0), H // TILE, gl.num_programs(0)):
         n = tile * TILE + out_n
         before = gl.load(h + row * H + n, mask=where, other=0.0, cache_modifier=".cg")
         weight = gl.load(gamma + n)
         value, _, at, high, low = _tile(
-            ring, full, at, weights, firsts, own, x, high, low, n_rows,
-            K, 1, H, MIXED, INNER, True, GROUP, COLUMNS, ONE, RING,
+            ring, full, at, weights, firsts, near, x, high, low, n_rows,
+            K, 1, H, MIXED, INNER, True, GROUP, COLUMNS, SINGLE, RING,
         )  # fmt: skip
         value += before
         gl.store(h + row * H + n, value, mask=where)
         _store_split(next_x, value * weight, row, n, where, H, GROUP)
         runs = gl.sum(gl.where(where, value * value, 0.0), axis=0)
-        gl.store(next_squares + tile * _MOST_ROWS + rows, runs, mask=rows < n_rows)
+        gl.store(next_squares + tile * MOST_ROWS + rows, runs, mask=rows < n_rows)
     return at
 
 
@@ -417,7 +412,7 @@ def chain(
     GELU: gl.constexpr,
     GROUP: gl.constexpr,
     COLUMNS: gl.constexpr,
-    ONE: gl.constexpr,
+    SINGLE: gl.constexpr,
     RING: gl.constexpr,
     FIRST: gl.constexpr,
     PDL: gl.constexpr,
@@ -445,8 +440,8 @@ def chain(
     firsts = (first_gated, first_down, first_qkv, count)
     ring = gl.allocate_shared_memory(gl.bfloat16, [RING, WARPS, TILE, PART], PIECE_LAYOUT)
     full = gl.allocate_shared_memory(gl.int64, [RING, 1], mbarrier.MBarrierLayout())
-    pieces: gl.constexpr = 2 * _padded(_longest(H, MIXED, INNER)) if ONE else 1
-    own = gl.allocate_shared_memory(gl.bfloat16, [pieces, WARPS, PART], _PLAIN)
+    pieces: gl.constexpr = 2 * padded_pieces(_longest(H, MIXED, INNER)) if SINGLE else 1
+    near = gl.allocate_shared_memory(gl.bfloat16, [pieces, WARPS, PART], _PLAIN)
     for piece in gl.static_range(RING):
         mbarrier.init(full.index(piece), count=1)
     for piece in range(RING):
@@ -463,28 +458,28 @@ def chain(
     where = (row < n_rows) & (out_n >= 0)
     if HAS_MIDDLE:
         at = _added(
-            ring, full, at, weights, firsts, own, mixed, h, gamma_middle, split, squares, n_rows,
-            MIXED, H, MIXED, INNER, GROUP, COLUMNS, ONE, RING,
+            ring, full, at, weights, firsts, near, mixed, h, gamma_middle, split, squares, n_rows,
+            MIXED, H, MIXED, INNER, GROUP, COLUMNS, SINGLE, RING,
         )  # fmt: skip
         _meet(counters)
-        high, low = _first_inputs(own, split, n_rows, H, GROUP, COLUMNS, ONE)
+        high, low = _first_inputs(near, split, n_rows, H, GROUP, COLUMNS, SINGLE)
         factor = _own_rows(_factor(squares, n_rows, eps_middle, H, H // TILE, PADDED), COLUMNS)
         for tile in range(pid, INNER // TILE, gl.num_programs(0)):
             gate, up, at, high, low = _tile(
-                ring, full, at, weights, firsts, own, split, high, low, n_rows,
-                H, 2, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, ONE, RING,
+                ring, full, at, weights, firsts, near, split, high, low, n_rows,
+                H, 2, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, SINGLE, RING,
             )  # fmt: skip
             value = _activated(gate * factor, GELU) * (up * factor)
             _store_split(inner, value, row, tile * TILE + out_n, where, INNER, GROUP)
         _meet(counters + 16)
         at = _added(
-            ring, full, at, weights, firsts, own, inner, h, gamma_next, split, squares, n_rows,
-            INNER, H, MIXED, INNER, GROUP, COLUMNS, ONE, RING,
+            ring, full, at, weights, firsts, near, inner, h, gamma_next, split, squares, n_rows,
+            INNER, H, MIXED, INNER, GROUP, COLUMNS, SINGLE, RING,
         )  # fmt: skip
     if HAS_QKV:
         if HAS_MIDDLE:
             _meet(counters + 32)
-        high, low = _first_inputs(own, split, n_rows, H, GROUP, COLUMNS, ONE)
+        high, low = _first_inputs(near, split, n_rows, H, GROUP, COLUMNS, SINGLE)
         if HAS_MIDDLE:
             found = _factor(squares, n_rows, eps_next, H, H // TILE, PADDED)
         else:
@@ -492,167 +487,11 @@ def chain(
         factor = _own_rows(found, COLUMNS)
         for tile in range(pid, QKV // TILE, gl.num_programs(0)):
             value, _, at, high, low = _tile(
-                ring, full, at, weights, firsts, own, split, high, low, n_rows,
-                H, 1, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, ONE, RING,
+                ring, full, at, weights, firsts, near, split, high, low, n_rows,
+                H, 1, H, MIXED, INNER, HAS_MIDDLE, GROUP, COLUMNS, SINGLE, RING,
             )  # fmt: skip
             value *= factor
             n = tile * TILE + out_n
             if HAS_BIAS:
                 value += gl.load(qkv_bias + n)
             gl.store(qkv + row * QKV + n, value, mask=where)
-
-
-class Chains:
-    """Puts chains in the place of the launches they do the work of, on a card of `programs`
-    multiprocessors."""
-
-    def __init__(self, programs: int, device: str) -> None:
-        self._programs = programs
-        self._counters = torch.zeros(3 * 16, dtype=torch.int64, device=device)
-        self._none = torch.zeros(1, dtype=torch.float32, device=device)
-
-    def chained(self, launches: Sequence[Launch | Call]) -> list[Launch | Call]:
-        """The same step with every run of products that fits a chain as one launch."""
-        made: list[Launch | Call] = []
-        i = 0
-        while i < len(launches):
-            middle = _middle(launches[i : i + 3])
-            j = i + len(middle)
-            last = _qkv(launches[j : j + 1], middle)
-            if middle or last:
-                made.append(self._chain(middle, last[0] if last else None))
-                i = j + len(last)
-            else:
-                made.append(launches[i])
-                i += 1
-        return made
-
-    def _chain(self, middle: Sequence[Launch], last: Launch | None) -> Launch:
-        steps = [*middle, *([last] if last else [])]
-        n_rows: int = steps[0].arguments["n_rows"]
-        arguments: dict[str, Any] = {
-            "counters": self._counters,
-            "n_rows": n_rows,
-            "HAS_MIDDLE": bool(middle),
-            "HAS_QKV": last is not None,
-            "GROUP": steps[0].arguments["GROUP"],
-            "COLUMNS": 8 if n_rows <= 8 else _MOST_ROWS.value,
-            "RING": _RING,
-            "FIRST": last is None,  # attention, which follows others, reads more
-        }
-        arguments |= self._middle(middle, last) | self._last(last, middle)
-        inputs = max(arguments[name] for name in ("H", "MIXED", "INNER"))
-        return Launch(
-            phase="chain" if middle else "first qkv",
-            kernel=chain,
-            grid=(self._programs,),
-            arguments=arguments | {"ONE": n_rows == 1 and _has_room(inputs)},
-            warps=WARPS.value,
-            read_bytes=sum(step.read_bytes for step in steps),
-        )
-
-    def _middle(self, middle: Sequence[Launch], last: Launch | None) -> dict[str, Any]:
-        if not middle:
-            assert last is not None
-            own = last.arguments
-            names = "mixed", "h", "inner", "gamma_middle", "gamma_next"
-            nothing: dict[str, Any] = dict.fromkeys(names, self._none)
-            nothing |= dict.fromkeys(("w_o", "w_gate", "w_up", "w_down"), _described(own["w"]))
-            shape = {"H": own["K"], "MIXED": own["K"], "INNER": own["K"], "GELU": False}
-            squares = {"split": own["x"], "squares": own["squares"], "eps_middle": 0.0}
-            return nothing | shape | squares | {"PADDED": own["K"] // TILE.value}
-        o, gated, down = (step.arguments for step in middle)
-        return {
-            "w_o": _described(o["w"]),
-            "w_gate": _described(gated["w_gate"]),
-            "w_up": _described(gated["w_up"]),
-            "w_down": _described(down["w"]),
-            "mixed": o["x"],
-            "h": o["out"],
-            "split": gated["x"],
-            "squares": o["next_squares"],
-            "inner": down["x"],
-            "gamma_middle": o["gamma"],
-            "gamma_next": down["gamma"],
-            "eps_middle": gated["eps"],
-            "H": o["N"],
-            "MIXED": o["K"],
-            "INNER": gated["N"],
-            "GELU": gated["GELU"],
-            "PADDED": o["N"] // TILE.value,
-        }
-
-    def _last(self, last: Launch | None, middle: Sequence[Launch]) -> dict[str, Any]:
-        own: Mapping[str, Any] = last.arguments if last else {}
-        has_bias = own.get("HAS_BIAS", False)
-        return {
-            "w_qkv": _described(own["w"] if last else middle[0].arguments["w"]),
-            "qkv": own.get("out", self._none),
-            "qkv_bias": own["bias"] if has_bias else self._none,
-            "first_squares": own.get("squares", self._none),
-            "eps_next": own.get("eps", 0.0),
-            "QKV": own.get("N", TILE.value),
-            "HAS_BIAS": has_bias,
-            "FIRST_RUNS": 1 if middle else own["SQUARES"],
-        }
-
-
-def _has_room(inputs: int) -> bool:
-    """Whether a row of so many inputs fits beside the ring."""
-    pieces = 1 << (inputs // PIECE.value - 1).bit_length()
-    row = 2 * pieces * PIECE.value * 2  # high and low parts, bf16
-    return row + _RING * PIECE_BYTES.value + _OTHER_BYTES <= _SHARED_BYTES
-
-
-def _described(matrix: torch.Tensor) -> TensorDescriptor:
-    """A matrix [N, K] for the copy engine: parts of the inputs, outputs, inputs of a part."""
-    outputs, inputs = matrix.shape
-    part = PART.value
-    return TensorDescriptor(
-        base=matrix,
-        shape=[inputs // part, outputs, part],
-        strides=[part, inputs, 1],
-        block_shape=[WARPS.value, TILE.value, part],
-        layout=PIECE_LAYOUT.value,
-    )
-
-
-def _fits(launch: Launch | Call, kernel: Any) -> bool:
-    if not isinstance(launch, Launch) or launch.kernel is not kernel:
-        return False
-    own = launch.arguments
-    return own["K"] % PIECE.value == 0 and own["N"] % TILE.value == 0
-
-
-def _middle(launches: Sequence[Launch | Call]) -> list[Launch]:
-    """o, gate and up, down, if these launches are that and each reads what the one before wrote."""
-    kernels = products.linear, products.gated, products.linear
-    if len(launches) < 3 or not all(map(_fits, launches, kernels)):
-        return []
-    middle = [launch for launch in launches if isinstance(launch, Launch)]
-    o, gated, down = (launch.arguments for launch in middle)
-    fits = (
-        all(own["ADDS"] and own["NEXT"] and not own["HAS_BIAS"] for own in (o, down))
-        and not (o["SQUARES"] or down["SQUARES"] or gated["HAS_BIAS"])
-        and gated["NEXT"]
-        and gated["SQUARES"] == o["N"] // TILE.value
-        and o["N"] % PIECE.value == 0
-        and o["out"] is down["out"]
-        and o["next_x"] is gated["x"]
-        and o["next_x"] is down["next_x"]
-        and gated["next_x"] is down["x"]
-    )
-    return middle if fits else []
-
-
-def _qkv(launches: Sequence[Launch | Call], middle: Sequence[Launch]) -> list[Launch]:
-    """A normed product of what `middle` leaves, or of what stands ready without it."""
-    found = [launch for launch in launches if isinstance(launch, Launch)]
-    if not found or not _fits(found[0], products.linear):
-        return []
-    own = found[0].arguments
-    plain = own["SQUARES"] > 0 and not own["ADDS"] and not own["NEXT"]
-    follows = not middle or (
-        middle[-1].arguments["next_x"] is own["x"] and own["SQUARES"] == own["K"] // TILE.value
-    )
-    return found if plain and follows else []

@@ -54,7 +54,7 @@ function changeTier(each) {
     submit: "Change",
     work: async ({ tier }) => {
       await change("POST", `/organizations/${each.id}`, { tier });
-      await showChanged();
+      await refresh();
     },
   });
 }
@@ -74,14 +74,14 @@ function addCredit(each) {
       if (Number.isNaN(amount)) throw Object.assign(new Error("An amount in dollars, such as 10 or 0.50."), { param: "amount_micros" });
       const { kind, reference, note } = values;
       await change("POST", "/credit/entries", { amount_micros: amount, kind, organization_id: each.id, reference: reference.trim(), note: note.trim() });
-      await showChanged();
+      await refresh();
     },
   });
 }
 
 // The audit log
 
-async function showChanged() {
+async function refresh() {
   await showOrganisations(); // their names stand in the log
   await showAudit();
 }
@@ -125,7 +125,7 @@ async function show() {
   byId("tiers").replaceChildren(tierTable(tiers, state.session.organization.tier));
   byId("prices").replaceChildren(priceTable(prices));
   byId("older").addEventListener("click", () => showAudit(state.audit.at(-1).id).catch(fail));
-  await showChanged();
+  await refresh();
   byId("admin").hidden = false;
 }
 
