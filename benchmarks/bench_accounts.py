@@ -1,19 +1,23 @@
 """What do accounts, limits and metering cost? Streams with all of them on and off, interleaved.
 
-    python benchmarks/bench_accounts.py [--rounds 9] [--tokens 1500]
+    python benchmarks/bench_accounts.py [--rounds 9]
 
-Two servers of the bundled model run side by side, one at work at a time: one with keys, limits and
-a meter, whose key pays for its tokens from credit and has limits of every kind (far away), and one
-with `--no-auth`. Each round has two of its own: where a process lies in memory makes more of a
-difference than what is looked for here, and lasts as long as the process. A round streams one
-answer ALONE times from each, then 32, in an order that turns round; ratios are of a round. Times
-to first token are of 16 clients that ask one thing after the other (`_of_16`), and of bursts of 16
-short requests sent at once (`_burst`): those of all rounds together, percentile against percentile.
-Runs come in pairs, and intervals are those of 95 % of RESAMPLED draws of pairs (or rounds) with
-replacement. The client is a compiled epoll loop (`loopback_reader.cpp`).
+Each round starts one server of the bundled model with two doors (`two_doors.py`): behind one are
+keys, limits and a meter, and the caller's key pays for its tokens from credit and has limits of
+every kind (far away); behind the other is nothing of it. Process and engine are the same, since two
+processes of one program differ by more than what is looked for here: where they lie in memory makes
+a small model 10 to 20 % faster or slower, for as long as they live.
 
-What the event loop's thread computes for a request of a burst, and for a token of 32 streams, is
-told apart: processor time depends less on who else is on the machine.
+Runs come in pairs, one at each door, in an order drawn anew, and a figure is of pairs: a ratio is
+the median of pairs' ratios; times to first token are those of all runs together, percentile against
+percentile. Intervals are those of 95 % of RESAMPLED draws of pairs with replacement. A run is one
+stream, or 32, each of which asks twice or more, so that what is written down after an answer falls
+in the next one; tokens a second are from the first byte sent to the last token read. First tokens
+are of 16 clients that ask one thing after the other (`of_16`), and of 16 short requests sent at
+once (`burst`). The client is a compiled epoll loop (`loopback_reader.cpp`).
+
+What the event loop's thread computes for a request of a burst, and for a token, is told apart:
+processor time depends less on who else is on the machine.
 
 The time of a decision is measured without a server: an admission and its settlement at a limiter of
 10,000 organisations with all limits.
@@ -24,6 +28,7 @@ import asyncio
 import json
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -34,8 +39,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, TypeVar
 
-from loopback_client import Server, serving
-from loopback_reader import chat, read_streams
+from loopback_client import Server, in_home
+from loopback_reader import Reading, chat, read_streams
 from machine import CpuSeconds, commit, describe
 
 from headrace.accounts import Account, Tier
@@ -45,16 +50,14 @@ from headrace.config import TierConfig
 from headrace.types import Usage
 
 PROMPT = "Tell me a long story about a mill by the river."
-BURSTS = 8  # of a round
-CROWDS = 4  # runs of 16 clients, of a round
-ASKED = 96  # by such clients together, in a run; the first of each are a burst, and left out
-ASKED_TOKENS = range(16, 64)  # of those answers, so that they end one by one
-ALONE = 4  # answers of one stream, of a round
-RESAMPLED = 2_000
 NAMES = ("on", "off")
 SHARES = (50, 90, 99)
+RESAMPLED = 2_000
+SETTLED_S = 0.1  # after a run: what it has left to write is written
+ASKED = 96  # by 16 clients together, in a run; the first of each are a burst, and left out
+ASKED_TOKENS = range(16, 64)  # of those answers, so that they end one by one
 T = TypeVar("T")
-Pair: TypeAlias = dict[str, list[float]]  # of "on" and "off": times to first token, ms
+Pair: TypeAlias = dict[str, T]  # what came of two runs, "on" and "off"
 MOST_STOLEN = 0.01  # of all cores, withheld by a virtual machine's host
 FAR = 1 << 40
 SETTINGS = """
@@ -74,78 +77,158 @@ output_micros = 600_000
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is asked in one run."""
+
+    clients: int  # at a time
+    asked: int  # by all of them
+    tokens: Callable[[int], int]  # of the n-th answer
+    pairs: int  # of runs, in a round
+
+
+LOADS = {
+    "1": Load(clients=1, asked=3, tokens=lambda _: 400, pairs=40),
+    "32": Load(clients=32, asked=64, tokens=lambda _: 150, pairs=12),
+    "of_16": Load(
+        clients=16,
+        asked=ASKED,
+        tokens=lambda n: ASKED_TOKENS[29 * n % len(ASKED_TOKENS)],
+        pairs=12,
+    ),
+    "burst": Load(clients=16, asked=16, tokens=lambda _: 8, pairs=40),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one run found."""
+
+    tok_s: float  # of all streams together
+    first_ms: list[float]  # of each answer
+    request_us: float  # of the event loop's thread, for each request
+    token_us: float  # the same, for each token
+
+
 def main() -> None:
     """Run the rounds; print one JSON object."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--tokens", type=int, default=1_500, help="of each answer")
     given = parser.parse_args()
     decision_us = decide()
+    pairs: dict[str, list[Pair[Run]]] = {name: [] for name in LOADS}
+    chance = random.Random(0)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        config = folder / "headrace.toml"
+        config = Path(stack.enter_context(TemporaryDirectory())) / "headrace.toml"
         config.write_text(SETTINGS.format(far=FAR))
-        taken: list[Round] = []
         for number in range(given.rounds):
-            with both(config, number) as (servers, key):
-                one_round(servers, key, number, given.tokens // 10)  # what is first is slower
-                measured = one_round(servers, key, number, given.tokens)
-            if measured is not None:
-                taken.append(measured)
+            for name, found in one_round(config, number, chance).items():
+                pairs[name] += found
     report = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": describe(),
         "commit": commit(),
         "decision_us": decision_us,
-        "first_token": {
-            load: compared([pair for each in taken for pair in each.pairs[load]])
-            for load in taken[0].pairs
+        "pairs": {name: len(found) for name, found in pairs.items()},
+        "tok_s_ratio": {
+            name: with_interval(pairs[name], lambda drawn: statistics.median(map(ratio, drawn)))
+            for name in ("1", "32")
         },
+        "first_token": {name: compared(pairs[name]) for name in ("of_16", "burst")},
         "loop_us": {
-            what: {
-                name: round(statistics.median(each.loop_us[what][name] for each in taken), 2)
-                for name in NAMES
-            }
-            for what in taken[0].loop_us
-        },
-        "rounds": [each.ratios for each in taken],
-        "median": {
-            name: with_interval(
-                [each.ratios[name] for each in taken],
-                lambda drawn: statistics.median(drawn),
-            )
-            for name in taken[0].ratios
+            "token_of_1": each_median(pairs["1"], lambda run: run.token_us),
+            "token_of_32": each_median(pairs["32"], lambda run: run.token_us),
+            "request_of_burst": each_median(pairs["burst"], lambda run: run.request_us),
         },
     }
     print(json.dumps(report, indent=1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What one round found; names are "on" and "off"."""
+def one_round(config: Path, number: int, chance: random.Random) -> Mapping[str, list[Pair[Run]]]:
+    """All loads at one server's doors, by load; nothing of a load while the host took time."""
+    found: dict[str, list[Pair[Run]]] = {}
+    with doors(config) as (server, ports, secrets):
+        for name, load in LOADS.items():
+            before = CpuSeconds.now()
+            pairs: list[Pair[Run]] = []
+            for turn in range(load.pairs + 1):
+                order = chance.sample(NAMES, len(NAMES))
+                pair = {
+                    door: one_run(server, ports[door], secrets[door], load, number)
+                    for door in order
+                }
+                if turn > 0:  # what is first is slower
+                    pairs.append(pair)
+            stolen = CpuSeconds.now().stolen_share(before)
+            median = statistics.median(map(ratio, pairs))
+            sys.stderr.write(f"{number} {name}: tok/s {median:.3f} stolen {stolen:.3f}\n")
+            if stolen <= MOST_STOLEN:
+                found[name] = pairs
+    return found
 
-    ratios: dict[str, float]  # of tokens a second, on over off
-    pairs: dict[str, list[Pair]]  # by load: two runs that followed
-    loop_us: dict[str, dict[str, float]]  # of the event loop's thread, for a request, for a token
+
+def one_run(server: Server, port: int, secret: str, load: Load, number: int) -> Run:
+    """One load at one door."""
+    bodies: list[Any] = [
+        # None ends by itself: streams that end early leave the others faster.
+        chat("headrace-mini", f"{number} {n}: {PROMPT}", tokens) | {"min_tokens": tokens}
+        for n in range(load.asked)
+        for tokens in [load.tokens(n)]
+    ]
+    begun_us = loop_us(server)
+    reading = read_streams(port, bodies, secret, width=load.clients)
+    time.sleep(SETTLED_S)
+    used_us = loop_us(server) - begun_us
+    counted = reading.streams[load.clients :] or reading.streams
+    return Run(
+        tok_s=delivered(reading),
+        first_ms=[1e3 * stream.first_s for stream in counted],
+        request_us=used_us / load.asked,
+        token_us=used_us / reading.tokens,
+    )
+
+
+def delivered(reading: Reading) -> float:
+    """Tokens a second, from the first request's first byte to the last token."""
+    begin_s = min(stream.sent_s for stream in reading.streams)
+    end_s = max(stream.arrivals[-1][0] for stream in reading.streams)
+    return reading.tokens / (end_s - begin_s)
 
 
 @contextmanager
-def both(config: Path, number: int) -> Generator[tuple[Mapping[str, Server], str]]:
-    """The two servers, started in an order that turns round, and a key of the one with accounts."""
-    arguments = {"on": ("--config", str(config)), "off": ("--no-auth",)}
-    with ExitStack() as stack:
-        servers = {
-            name: stack.enter_context(serving(*arguments[name], "--log-level", "warning"))
-            for name in turned(number)
-        }
-        key = servers["on"].key("bench", "developer")
-        servers["on"].run("credit", "add", "1000")
-        yield servers, key
+def doors(config: Path) -> Generator[tuple[Server, Mapping[str, int], Mapping[str, str]]]:
+    """A server with two doors: their ports, and what to show there, by name."""
+    program = Path(__file__).with_name("two_doors.py")
+    with TemporaryDirectory() as home:
+        process = subprocess.Popen(
+            [sys.executable, str(program), "--config", str(config)],
+            env=in_home(Path(home)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            ports = json.loads(process.stdout.readline())
+            server = Server(ports["on"], process, Path(home))
+            key = server.key("bench", "developer")
+            server.run("credit", "add", "1000")
+            yield server, ports, {"on": key, "off": ""}
+        finally:
+            process.communicate(timeout=60)  # closes its input, and with it the doors
 
 
-def turned(number: int) -> tuple[str, ...]:
-    """Who comes first in a round."""
-    return NAMES if number % 2 == 0 else NAMES[::-1]
+def ratio(pair: Pair[Run]) -> float:
+    """Of tokens a second, on over off."""
+    return pair["on"].tok_s / pair["off"].tok_s
+
+
+def each_median(pairs: list[Pair[Run]], figure: Callable[[Run], float]) -> Mapping[str, float]:
+    """A figure at each door: the median of its runs."""
+    return {
+        name: round(statistics.median(figure(pair[name]) for pair in pairs), 2) for name in NAMES
+    }
 
 
 def percentile(values: list[float], share: int) -> float:
@@ -153,22 +236,22 @@ def percentile(values: list[float], share: int) -> float:
     return round(sorted(values)[len(values) * share // 100], 3)
 
 
-def compared(pairs: list[Pair]) -> dict[str, Any]:
+def compared(pairs: list[Pair[Run]]) -> dict[str, Any]:
     """Times to first token, ms: of each, and the percentiles with accounts, less those without."""
     found: dict[str, Any] = {}
     for name in NAMES:
-        times = [ms for pair in pairs for ms in pair[name]]
+        times = [ms for pair in pairs for ms in pair[name].first_ms]
         found[f"{name}_ms"] = {f"p{share}": percentile(times, share) for share in SHARES}
         found[f"{name}_ms"]["count"] = len(times)
     found["added_ms"] = {f"p{share}": added(pairs, share) for share in SHARES}
     return found
 
 
-def added(pairs: list[Pair], share: int) -> dict[str, float]:
+def added(pairs: list[Pair[Run]], share: int) -> dict[str, float]:
     """A percentile with accounts, less that without, ms."""
 
-    def difference(drawn: list[Pair]) -> float:
-        on, off = ([ms for pair in drawn for ms in pair[name]] for name in NAMES)
+    def difference(drawn: list[Pair[Run]]) -> float:
+        on, off = ([ms for pair in drawn for ms in pair[name].first_ms] for name in NAMES)
         return percentile(on, share) - percentile(off, share)
 
     return with_interval(pairs, difference)
@@ -189,66 +272,6 @@ def loop_us(server: Server) -> float:
     """Processor time of the event loop's thread so far, microseconds."""
     pid = server.process.pid
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e3
-
-
-def one_round(servers: Mapping[str, Server], key: str, number: int, tokens: int) -> Round | None:
-    """One answer, 32, and bursts, from each; None where the host took time."""
-    before = CpuSeconds.now()
-    secrets = {"on": key, "off": ""}
-    ratios: dict[str, float] = {}
-    used_us: dict[str, dict[str, float]] = {"request_of_16": {}, "token_of_32": {}}
-    for streams, times in ((1, ALONE), (32, 1)):
-        speeds: dict[str, list[float]] = {name: [] for name in NAMES}
-        for turn in range(times):
-            for name in turned(number + turn):
-                begun_us = loop_us(servers[name])
-                bodies = asked(number, streams, tokens)
-                got = read_streams(servers[name].port, bodies, secrets[name])
-                speeds[name].append(got.tok_s)
-                if streams == 32:
-                    used_us["token_of_32"][name] = (loop_us(servers[name]) - begun_us) / got.tokens
-        on, off = (statistics.median(speeds[name]) for name in NAMES)
-        ratios[f"ratio_{streams}"] = on / off
-    begun = {name: loop_us(servers[name]) for name in NAMES}
-    bursts = in_pairs(BURSTS, lambda name, n: burst(servers[name], secrets[name], n))
-    for name in NAMES:
-        used_us["request_of_16"][name] = (loop_us(servers[name]) - begun[name]) / (16 * BURSTS)
-    crowds = in_pairs(CROWDS, lambda name, n: crowd(servers[name], secrets[name], n))
-    stolen = CpuSeconds.now().stolen_share(before)
-    sys.stderr.write(f"{number}: {ratios} stolen {stolen:.3f}\n")
-    if stolen > MOST_STOLEN:
-        return None
-    return Round(ratios=ratios, pairs={"of_16": crowds, "burst": bursts}, loop_us=used_us)
-
-
-def in_pairs(count: int, run: Callable[[str, int], list[float]]) -> list[Pair]:
-    """So many runs from each, in pairs, in an order that turns round."""
-    return [{name: run(name, n) for name in turned(n)} for n in range(count)]
-
-
-def burst(server: Server, secret: str, number: int) -> list[float]:
-    """Times to first token, ms, of 16 requests at once."""
-    reading = read_streams(server.port, asked(number, 16, 8), secret)
-    return [1e3 * stream.first_s for stream in reading.streams]
-
-
-def crowd(server: Server, secret: str, number: int) -> list[float]:
-    """Times to first token, ms, of 16 clients that ask one thing after the other."""
-    bodies = [
-        body | {"max_tokens": tokens, "min_tokens": tokens}
-        for i, body in enumerate(asked(number, ASKED, 1))
-        for tokens in [ASKED_TOKENS[29 * i % len(ASKED_TOKENS)]]
-    ]
-    reading = read_streams(server.port, bodies, secret, width=16)
-    return [1e3 * stream.first_s for stream in reading.streams[16:]]
-
-
-def asked(number: int, streams: int, tokens: int) -> list[Any]:
-    """Bodies; none ends by itself: streams that end early leave the others faster."""
-    return [
-        chat("headrace-mini", f"{number} {i}: {PROMPT}", tokens) | {"min_tokens": tokens}
-        for i in range(streams)
-    ]
 
 
 def decide() -> Mapping[str, float]:

@@ -65,7 +65,7 @@ class Server:
     def run(self, *arguments: str) -> str:
         """What a command prints that works on the server's home."""
         command = [sys.executable, "-m", "headrace", *arguments]
-        done = subprocess.run(command, env=_env(self.home), capture_output=True, check=True)
+        done = subprocess.run(command, env=in_home(self.home), capture_output=True, check=True)
         return done.stdout.decode()
 
 
@@ -75,7 +75,7 @@ def serving(*arguments: str, **settings: str) -> Generator[Server]:
     with TemporaryDirectory() as home:
         process = subprocess.Popen(
             [sys.executable, "-m", "headrace", "serve", "--port", "0", *arguments],
-            env=_env(Path(home)) | settings,
+            env=in_home(Path(home)) | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -89,7 +89,8 @@ def serving(*arguments: str, **settings: str) -> Generator[Server]:
             process.communicate(timeout=60)
 
 
-def _env(home: Path) -> dict[str, str]:
+def in_home(home: Path) -> dict[str, str]:
+    """The environment of a program whose data lie in `home`."""
     return {**os.environ, "HEADRACE_HOME": str(home)}  # noqa: TID251 (what a child inherits)
 
 
