@@ -28,6 +28,11 @@ def test_a_bucket_is_a_level_that_falls_evenly(steps: list[tuple[int, int]], lim
         cost = min(cost, limit)
         wait = bucket.wait_ns(cost, now)
         assert (wait == 0) == (level + cost <= limit)
+        before = bucket.standing(now)
+        assert bucket.enter(cost, now) == (wait == 0)
+        if not wait:
+            bucket.take(-cost, now)
+        assert bucket.standing(now) == before, "what does not fit takes nothing"
         if wait:  # to the nanosecond
             assert level - Fraction(wait * limit, MINUTE) + cost <= limit
             assert level - Fraction((wait - 1) * limit, MINUTE) + cost > limit
@@ -65,6 +70,15 @@ def test_what_runs_may_overdraw_and_delays_the_next() -> None:
 def test_a_limit_of_nothing_lets_nothing_pass() -> None:
     assert Bucket(0, MINUTE, 0).wait_ns(0, 0) > 10**18
     assert Bucket(0, MINUTE, 0).standing(0) == (0, 0)
+    assert not Bucket(0, MINUTE, 0).enter(0, 0)
+    assert not Day(0, lambda now: now + 1, 0).enter(0, 0)
+
+
+def test_what_is_larger_than_the_limit_enters_what_is_empty() -> None:
+    for window in (Bucket(60, MINUTE, 0), Day(60, lambda now: now + MINUTE, 0)):
+        assert window.enter(90, 0)
+        assert window.used(0) == 90
+        assert not window.enter(1, 0)
 
 
 def calendar(zone: str, at: datetime) -> Calendar:

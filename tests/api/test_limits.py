@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -231,6 +232,29 @@ def test_limits_can_be_off(accounts: AccountService) -> None:
 def test_a_browser_of_another_origin_may_read_the_headers(accounts: AccountService) -> None:
     got = Shop(accounts).send(origin="https://app.example")
     assert "x-ratelimit-remaining-tokens-minute" in got.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_socket_gets_the_headers_an_application_gives(
+    serve: Serve, accounts: AccountService, *, stream: bool
+) -> None:
+    """Over HTTP they take a shorter way than here: none is lost, and none comes twice."""
+    shop = Shop(accounts, "a", "b", requests_per_day=50)
+    url = serve(ScriptedProvider("a", "b", prompt_tokens=10), accounts, shop.config)
+    body = ask(stream=stream)
+    in_process = shop.send(body=body)
+    got = httpx.post(f"{url}{CHAT}", json=body, headers={"authorization": shop.key})
+    assert got.status_code == 200
+    told = [(k.decode(), v.decode()) for k, v in got.headers.raw if k.startswith(b"x-ratelimit-")]
+    names = [name for name, _ in told]
+    assert len(set(names)) == len(names)
+    # In the same order, behind all others but those of the transport.
+    assert names == [name for name in in_process.headers if name.startswith("x-ratelimit-")]
+    for name, value in told:
+        if "-limit-" in name:
+            assert value == in_process.headers[name]
+        else:
+            assert float(value) >= 0
 
 
 def test_the_official_client_sees_a_rate_limit(serve: Serve, accounts: AccountService) -> None:

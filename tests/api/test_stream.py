@@ -176,7 +176,8 @@ def test_a_write_within_the_interval_holds_many_tokens_but_not_any_number(pauses
     got = chat(app_of(ScriptedProvider(*tokens)), stream=True, stream_options=LONG)
     first, *rest = [write.count(b"data: ") for write in got.writes if write]
     assert first == (2 if pauses else MAX_JOINED)
-    assert len(rest) == 2 and rest[0] == MAX_JOINED_IN_TURN
+    assert len(rest) == 2
+    assert rest[0] == MAX_JOINED_IN_TURN
     said = "".join(choice["delta"].get("content", "") for choice in choices(got.events))
     assert said == "".join(f"{i} " for i in range(1_500))
 

@@ -8,6 +8,7 @@ however it ends.
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
+from typing import cast
 
 import msgspec
 
@@ -117,20 +118,22 @@ class Limiter:
         """
         now_ns = self._now_ns()
         pools = self._pools_of(ask, now_ns)
-        tokens, refusal = _weighed(pools, ask, now_ns)
-        if refusal is not None:
-            raise refusal
+        tokens = _reserved(pools, ask)
         cost = Cost(1, tokens, tokens)
+        entered: list[_Pool] = []
         for pool in pools:
-            pool.running += 1
-            pool.queued += 1
-            pool.take(cost, now_ns)
+            if not pool.enter(cost, now_ns):
+                for other in entered:
+                    other.leave(cost, now_ns)
+                raise cast("RateLimited", _obstacle(pools, tokens, now_ns))
+            entered.append(pool)
         return Hold(self, pools, tokens)
 
     def obstacle(self, ask: Ask) -> RateLimited | None:
         """What `reserve` would raise now, without taking anything. Raises RequestTooLarge."""
         now_ns = self._now_ns()
-        return _weighed(self._pools_of(ask, now_ns), ask, now_ns)[1]
+        pools = self._pools_of(ask, now_ns)
+        return _obstacle(pools, _reserved(pools, ask), now_ns)
 
     def take(self, pools: "tuple[_Pool, ...]", more: Cost) -> None:
         """More of a request that runs; negative: less."""
@@ -192,19 +195,18 @@ class Limiter:
         return round(self._clock.now_s() * NANO)
 
 
-def _weighed(pools: "tuple[_Pool, ...]", ask: Ask, now_ns: int) -> tuple[int, RateLimited | None]:
-    """Tokens to reserve, no more than any limit has in all, and the limit longest in the way."""
+def _reserved(pools: "tuple[_Pool, ...]", ask: Ask) -> int:
+    """Tokens to reserve, no more than any limit has in all. Raises RequestTooLarge."""
     tokens = ask.prompt_tokens + ask.output_tokens
     for pool in pools:
         tokens = min(tokens, pool.most_tokens(ask.prompt_tokens))
-    worst: RateLimited | None = None
-    for pool in pools:
-        if pool.has_room(tokens, now_ns):
-            continue
-        found = pool.obstacle(tokens, now_ns)
-        if found is not None and (worst is None or found.wait_s > worst.wait_s):
-            worst = found
-    return tokens, worst
+    return tokens
+
+
+def _obstacle(pools: "tuple[_Pool, ...]", tokens: int, now_ns: int) -> RateLimited | None:
+    """The limit that is longest in the way of a request of so many tokens."""
+    found = (pool.obstacle(tokens, now_ns) for pool in pools)
+    return max(filter(None, found), key=lambda refusal: refusal.wait_s, default=None)
 
 
 _DayEnd = Callable[[int], int]
@@ -257,17 +259,33 @@ class _Pool:
             )
         return least
 
-    def has_room(self, tokens: int, now_ns: int) -> bool:
-        """Whether nothing is in the way of a request of so many tokens; `obstacle` says what is."""
+    def enter(self, cost: Cost, now_ns: int) -> bool:
+        """Take the cost of a request and a place for it, or nothing if something is in the way."""
         limits = self.limits
         if limits.concurrent_requests is not None and self.running >= limits.concurrent_requests:
             return False
         if limits.queued_requests is not None and self.queued >= limits.queued_requests:
             return False
         for unit, window, _, _ in self._counted:
-            if not window.fits(tokens if unit else 1, now_ns):
+            if not window.enter(cost[unit], now_ns):
+                self._give_back(cost, window, now_ns)
                 return False
+        self.running += 1
+        self.queued += 1
         return True
+
+    def leave(self, cost: Cost, now_ns: int) -> None:
+        """As if it had not entered."""
+        self._give_back(cost, None, now_ns)
+        self.running -= 1
+        self.queued -= 1
+
+    def _give_back(self, cost: Cost, before: Window | None, now_ns: int) -> None:
+        """To all windows, or to those in front of one."""
+        for unit, window, _, _ in self._counted:
+            if window is before:
+                break
+            window.take(-cost[unit], now_ns)
 
     def obstacle(self, tokens: int, now_ns: int) -> RateLimited | None:
         """The limit that is longest in the way of a request of so many tokens."""

@@ -21,8 +21,8 @@ class Window(Protocol):
         """Units used, rounded up."""
         ...
 
-    def fits(self, cost: int, now_ns: int) -> bool:
-        """Whether `cost` units, or the whole limit if that is less, fit now."""
+    def enter(self, cost: int, now_ns: int) -> bool:
+        """Use `cost` units if they fit now, or the whole limit does if that is less."""
         ...
 
     def wait_ns(self, cost: int, now_ns: int) -> int:
@@ -42,53 +42,51 @@ class Bucket:
     """`limit` units in `period_ns`, refilled evenly (generic cell rate algorithm, ITU-T I.371).
 
     In any stretch of one period at most twice the limit pass: what was left, and what came in.
+
+    What is spent, in units times nanoseconds, falls by `limit` a nanosecond, so its sum with
+    `limit * now_ns` stays as it is until more is taken: that one number is all that is kept.
     """
 
-    __slots__ = ("_at_ns", "_full", "_period_ns", "_spent", "limit")
+    __slots__ = ("_level", "_period_ns", "limit")
 
     def __init__(self, limit: int, period_ns: int, now_ns: int) -> None:
         self.limit = limit
         self._period_ns = period_ns
-        self._full = limit * period_ns
-        self._spent = 0  # units times nanoseconds
-        self._at_ns = now_ns
+        self._level = limit * now_ns  # units times nanoseconds
 
     def used(self, now_ns: int) -> int:
         """Units used, rounded up."""
-        return -(-self._spent_at(now_ns) // self._period_ns)
+        return -(-self._spent(now_ns) // self._period_ns)
 
-    def fits(self, cost: int, now_ns: int) -> bool:
-        """Whether `cost` units, or the whole limit if that is less, fit now."""
-        asked = cost * self._period_ns
-        passed_ns = now_ns - self._at_ns
-        left = self._full - self._spent + (passed_ns * self.limit if passed_ns > 0 else 0)
-        return left >= (asked if asked < self._full else self._full) and self.limit > 0
+    def enter(self, cost: int, now_ns: int) -> bool:
+        """Use `cost` units if they fit now, or the whole limit does if that is less."""
+        limit, period_ns = self.limit, self._period_ns
+        empty = limit * now_ns
+        level = self._level if self._level > empty else empty
+        if level - empty > (limit - cost if cost < limit else 0) * period_ns or not limit:
+            return False
+        self._level = level + cost * period_ns
+        return True
 
     def wait_ns(self, cost: int, now_ns: int) -> int:
         """Until `cost` units would fit."""
-        excess = self._spent_at(now_ns) - (self.limit - cost) * self._period_ns
+        excess = self._spent(now_ns) - (self.limit - cost) * self._period_ns
         return max(0, -(-excess // self.limit)) if self.limit else 1 << 62
 
     def take(self, cost: int, now_ns: int) -> None:
         """Use `cost` units, or give them back."""
-        passed_ns = now_ns - self._at_ns
-        if passed_ns > 0:
-            spent = self._spent - passed_ns * self.limit
-            self._spent = spent if spent > 0 else 0
-        spent = self._spent + cost * self._period_ns
-        self._spent = spent if spent > 0 else 0
-        self._at_ns = now_ns
+        empty = self.limit * now_ns
+        level = (self._level if self._level > empty else empty) + cost * self._period_ns
+        self._level = level if level > empty else empty
 
     def standing(self, now_ns: int) -> tuple[int, int]:
         """Units used, rounded up, and nanoseconds until it is full again."""
-        spent = self._spent_at(now_ns)
+        spent = self._spent(now_ns)
         reset_ns = -(-spent // self.limit) if self.limit else 0
         return -(-spent // self._period_ns), reset_ns
 
-    def _spent_at(self, now_ns: int) -> int:
-        passed_ns = now_ns - self._at_ns
-        spent = self._spent - (passed_ns * self.limit if passed_ns > 0 else 0)
-        return spent if spent > 0 else 0
+    def _spent(self, now_ns: int) -> int:
+        return max(0, self._level - self.limit * now_ns)
 
 
 class Day:
@@ -108,12 +106,13 @@ class Day:
         self._turn(now_ns)
         return self._used
 
-    def fits(self, cost: int, now_ns: int) -> bool:
-        """Whether `cost` units, or the whole limit if that is less, fit today."""
-        if now_ns >= self._turn_ns:
-            self._turn(now_ns)
-        limit = self.limit
-        return self._used + (cost if cost < limit else limit) <= limit and limit > 0
+    def enter(self, cost: int, now_ns: int) -> bool:
+        """Use `cost` units if they fit today, or the whole limit does if that is less."""
+        self._turn(now_ns)
+        if self._used + min(cost, self.limit) > self.limit or not self.limit:
+            return False
+        self._used += cost
+        return True
 
     def wait_ns(self, cost: int, now_ns: int) -> int:
         """Until `cost` units would fit: now, or when the day turns."""
@@ -122,10 +121,8 @@ class Day:
 
     def take(self, cost: int, now_ns: int) -> None:
         """Use `cost` units, or give them back; what was taken yesterday is not given back today."""
-        if now_ns >= self._turn_ns:
-            self._turn(now_ns)
-        used = self._used + cost
-        self._used = used if used > 0 else 0
+        self._turn(now_ns)
+        self._used = max(0, self._used + cost)
 
     def standing(self, now_ns: int) -> tuple[int, int]:
         """Units used today, and nanoseconds until the day turns."""

@@ -6,11 +6,13 @@ The names and meanings are Cerebras': `x-ratelimit-limit-`, `-remaining-` and `-
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.admission import Standing
+from headrace.api.protocol import LINES
 
 UNLIMITED = 1_000_000_000  # what a limit is called that there is not
 _ALWAYS = ("requests-day", "tokens-minute")
@@ -23,16 +25,13 @@ _NAMES = {
     for window in _WINDOWS
 }
 HEADER_NAMES = tuple(name for names in _NAMES.values() for name in names)
-_RAW_NAMES = {window: tuple(name.encode() for name in names) for window, names in _NAMES.items()}
-_WITHOUT = {
-    window: list(
-        zip(_RAW_NAMES[window], (b"%d" % UNLIMITED, b"%d" % UNLIMITED, b"0.000"), strict=True)
-    )
-    for window in _ALWAYS
+_LINES = {
+    window: "{}: %d\r\n{}: %d\r\n{}: %.3f\r\n".format(*names).encode()
+    for window, names in _NAMES.items()
 }
 
 Standings = Callable[[], Sequence[Standing]]
-RawHeaders = list[tuple[bytes, bytes]]
+Numbers = tuple[float, ...]
 
 
 class RateLimits:
@@ -51,27 +50,39 @@ class RateLimits:
             if message["type"] == "http.response.start":
                 standings = cast("Standings | None", scope["state"].get("standings"))
                 if standings is not None and message["status"] != 402:
-                    told = headers_of(standings())
-                    message["headers"] = [*message.get("headers", ()), *told]
+                    block = block_of(standings())
+                    if LINES in scope.get("extensions", {}):
+                        message[LINES] = block
+                    else:
+                        message["headers"] = [*message.get("headers", ()), *_apart(block)]
             await send(message)
 
         await self._app(scope, receive, send_told)
 
 
-def headers_of(standings: Sequence[Standing]) -> RawHeaders:
-    """The headers that say how limits stand; of those always told, also that there is none."""
-    headers: RawHeaders = []
-    told: set[str] = set()
+def block_of(standings: Sequence[Standing]) -> bytes:
+    """The header lines that say how limits stand; of those always told, also that there is none.
+
+    Formatted in one go, as they are many: by themselves they would cost an answer as much as all
+    else that is done for its key.
+    """
+    numbers: list[float] = []
     for each in standings:
-        told.add(each.name)
-        in_all, left, reset = _RAW_NAMES[each.name]
         limit, used = each.limit, each.used
-        headers += (
-            (in_all, b"%d" % limit),
-            (left, b"%d" % (limit - used if used < limit else 0)),
-            (reset, b"%.3f" % each.reset_s),
-        )
-    for window in _ALWAYS:
-        if window not in told:
-            headers += _WITHOUT[window]
-    return headers
+        numbers += (limit, limit - used if used < limit else 0, each.reset_s)
+    lines, absent = _form(tuple([each.name for each in standings]))
+    return lines % (*numbers, *absent)
+
+
+@lru_cache(maxsize=256)
+def _form(windows: tuple[str, ...]) -> tuple[bytes, Numbers]:
+    """The lines of some windows and of those always told, and the numbers of what there is not."""
+    absent = [window for window in _ALWAYS if window not in windows]
+    lines = b"".join(_LINES[window] for window in (*windows, *absent))
+    return lines, (UNLIMITED, UNLIMITED, 0.0) * len(absent)
+
+
+def _apart(block: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers in a block of lines."""
+    pairs = (line.split(b": ") for line in block.splitlines())
+    return [(name, value) for name, value in pairs]

@@ -1,6 +1,12 @@
-"""uvicorn's HTTP/1.1 protocol with bounds it lacks: on headers, and on bodies nobody reads."""
+"""uvicorn's HTTP/1.1 protocol with bounds it lacks: on headers, and on bodies nobody reads.
+
+And with one liberty: an answer may bring header lines that are formatted already. uvicorn looks at
+each header twice and copies it in four pieces, which for the many that tell how limits stand takes
+as long as all that is done to know them.
+"""
 
 import asyncio
+from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -12,11 +18,47 @@ MAX_HEADER_BYTES = 64 * 1024
 HEADER_DEADLINE_S = 15.0
 LINGER_BYTES = 64 * 1024 * 1024  # of a refused body, thrown away so that the refusal can be read
 LINGER_S = 15.0
+LINES = "headrace.header_lines"  # in an answer's start, where the scope's extensions have it: bytes
 
 _REFUSAL = InvalidRequest(
     f"this is not HTTP/1.1, or its headers are larger than {MAX_HEADER_BYTES} bytes",
     param="headers",
 )
+
+
+_EXTENSIONS: dict[str, dict[object, object]] = {LINES: {}}
+
+
+class _Cycle(RequestResponseCycle):
+    """One exchange. Header lines that come with its start are sent as they are, after the others.
+
+    They end with a line's end each, and whoever makes them answers for what stands in them.
+    """
+
+    async def send(self, message: Any) -> None:
+        """Pass an event of the answer on."""
+        lines: bytes | None = message.get(LINES)
+        if lines is None:
+            await super().send(message)
+            return
+        transport = self.transport
+        self.transport = _BeforeLastLine(transport, lines)
+        try:
+            await super().send(message)
+        finally:
+            self.transport = transport
+
+
+class _BeforeLastLine:
+    """A transport for one write: a head, which gets some more lines before the empty one."""
+
+    def __init__(self, transport: asyncio.Transport, lines: bytes) -> None:
+        self._transport = transport
+        self._lines = lines
+
+    def write(self, head: bytes) -> None:
+        """Write the head."""
+        self._transport.write(head[:-2] + self._lines + b"\r\n")
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -51,6 +93,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._raw_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("headers too large")
 
+    def on_message_begin(self) -> None:
+        """A client begins to ask."""
+        super().on_message_begin()
+        self.scope["extensions"] = _EXTENSIONS
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; a refusal raised here reaches the client through uvicorn's own."""
         self._header_bytes += len(name) + len(value)
@@ -66,6 +113,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._lingering_bytes = 0
         self._clear_deadline()
         super().on_headers_complete()
+        self._cycle.__class__ = _Cycle  # uvicorn has no place to say which; nothing has run yet
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; after the answer it is thrown away, up to a limit."""

@@ -58,7 +58,8 @@ class Metered:
     """One request: whoever has it settles it, however the request ends."""
 
     __slots__ = (
-        "_deliver",
+        "_counted_at",
+        "_counts",
         "_is_over",
         "_meter",
         "_prompt_tokens",
@@ -80,7 +81,7 @@ class Metered:
     ) -> None:
         """Takes a slot, and the money out of the pots. Raises QueueFull."""
         self.slot = meter.slots.take(reservation)
-        self._deliver = meter.slots.count
+        self._counts, self._counted_at = meter.slots.counter(self.slot)
         for pot in pots:
             pot.micros -= reservation.reserved_micros
         self.reservation = reservation
@@ -99,8 +100,7 @@ class Metered:
 
     def count(self, tokens: int) -> None:
         """So many more tokens are about to be delivered."""
-        self._tokens += tokens
-        self._deliver(self.slot, self._tokens)
+        self._tokens = self._counts[self._counted_at] = self._tokens + tokens
 
     def settle(self, used: Usage) -> None:
         """It ended, and its caller will see this usage."""

@@ -109,7 +109,12 @@ class Slots:
 
     def count(self, slot: int, completion_tokens: int) -> None:
         """So many tokens were delivered by now."""
-        self._words[_HEADER_WORDS + slot * _SLOT_WORDS + _COMPLETION] = completion_tokens
+        words, at = self.counter(slot)
+        words[at] = completion_tokens
+
+    def counter(self, slot: int) -> "tuple[memoryview[int], int]":
+        """Where the tokens of a slot are counted: a store there is all that `count` does."""
+        return self._words, self._word(slot) + _COMPLETION
 
     def end(self, slot: int, used: Usage, *, is_whole: bool = True) -> None:
         """The request ended with this usage: written before the client sees its end.
