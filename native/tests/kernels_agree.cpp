@@ -41,7 +41,7 @@ bool same_bits(float x, float y) {
 }
 
 // What the data may hold beside ordinary numbers.
-enum class Spice { kSubnormal, kNonFinite };
+enum class Spice { kSubnormal, kNonFinite, kWide, kTiny, kHuge };
 constexpr Spice kSpices[] = {Spice::kSubnormal, Spice::kNonFinite};
 
 class Data {
@@ -53,10 +53,17 @@ class Data {
   float number() { return static_cast<float>(static_cast<std::int64_t>(bits_()) * 0x1p-63); }
   // Mostly ordinary; one in sixteen is not.
   float spiced(Spice spice) {
+    if (spice == Spice::kTiny) return number() * 0x1p-100f;
+    if (spice == Spice::kHuge) return number() * 0x1p105f;
     if (below(16) != 0) return number();
     if (spice == Spice::kSubnormal) {
       const float tiny[] = {0.0f, -0.0f, 0x1p-149f, -0x1.8p-130f, 0x1.fp-127f, kSmallestNormal};
       return tiny[below(std::size(tiny))];
+    }
+    if (spice == Spice::kWide) {
+      // Products and sums of these are normal numbers, with scales of 2^-31 to 1.
+      const float wide[] = {0.0f, -0.0f, 0x1p-87f, -0x1.fep-87f, 0x1p-40f, -0x1.fep40f};
+      return wide[below(std::size(wide))];
     }
     const float wild[] = {0.0f, kInfinity, -kInfinity, kNan};
     return wild[below(std::size(wild))];
@@ -230,19 +237,25 @@ std::uint16_t worth(std::uint32_t code, std::uint8_t scale) {
 
 // A panel of MXFP4 and the same in bf16 make the same sums, bit for bit, for any number of rows.
 void check_mxfp4(const Kernels& isa, Data& data, Verdict& verdict) {
-  for (const Spice spice : kSpices) {
+  for (const Spice spice :
+       {Spice::kSubnormal, Spice::kNonFinite, Spice::kWide, Spice::kTiny, Spice::kHuge}) {
     for (std::size_t blocks = 1; blocks <= kMaxPanel; ++blocks) {
       const std::size_t groups = 1 + data.below(6);
       const std::size_t pairs = groups * kMxfp4Inputs / 2;
       Words panel(groups * blocks * kMxfp4GroupWords);
       Words wide(pairs * blocks * kLanes);
-      // Scales far apart, but that sums stay finite; with the least ones inputs are large.
-      const std::uint8_t least = data.below(2) ? 2 : 100;
+      // Scales far apart, but that sums stay finite, where with the least ones inputs are large; or
+      // those of trained weights, one of which may be far from the others.
+      const std::size_t kind = data.below(4);
+      const std::uint8_t least = kind == 0 ? 2 : kind == 1 ? 100 : 96;
+      const std::size_t scales = kind < 2 ? 60 : 32;
+      const std::size_t stranger = kind == 2 ? data.below(groups * blocks * kLanes) : ~std::size_t{0};
       for (std::size_t i = 0; i < groups * blocks * kLanes; ++i) {
         const std::size_t group = i / (blocks * kLanes);
         const std::size_t block = i / kLanes % blocks;
         const std::size_t lane = i % kLanes;
-        const auto scale = static_cast<std::uint8_t>(least + data.below(60));
+        const auto scale =
+            static_cast<std::uint8_t>(i == stranger ? 2 + data.below(140) : least + data.below(scales));
         std::uint32_t* start = panel.data() + group * blocks * kMxfp4GroupWords;
         reinterpret_cast<std::uint8_t*>(start + block * kMxfp4ScaleWords)[lane] = scale;
         std::uint32_t* codes = start + blocks * kMxfp4ScaleWords + block * kLanes + lane;

@@ -12,6 +12,10 @@
 
 #include "../kernels/attention.hpp"
 #include "../kernels/linear.hpp"
+#ifdef HEADRACE_SUMS_IN_UNITS
+#include "../kernels/units.hpp"
+#endif
+#include "../kernels/mxfp4.hpp"
 #include "../kernels/norm.hpp"
 #include "../kernels/read.hpp"
 #include "../kernels/scan.hpp"

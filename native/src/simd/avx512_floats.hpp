@@ -62,6 +62,42 @@ HEADRACE_INLINE P decode(P codes, P below) {
                            below);
 }
 
+// Sums in units (kernels/units.hpp): the scales of 16 outputs above the least, what a sum is multiplied
+// by when the next ones take over, and at its end. Scales out of range show in `both` of all.
+#define HEADRACE_SUMS_IN_UNITS
+HEADRACE_INLINE P load_units(const std::uint8_t* p) {
+  const __m512i scales = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_sub_epi32(scales, _mm512_set1_epi32(kLeastUnit));
+}
+HEADRACE_INLINE F power(P n) {  // 2^n
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+}
+HEADRACE_INLINE F ratio(P units, P next) { return power(_mm512_sub_epi32(units, next)); }
+HEADRACE_INLINE F worth(P units) {
+  return power(_mm512_add_epi32(units, _mm512_set1_epi32(kLeastUnit - 127)));
+}
+HEADRACE_INLINE P both(P units, P others) { return _mm512_or_si512(units, others); }
+HEADRACE_INLINE bool are_units(P seen) {
+  return _mm512_test_epi32_mask(seen, _mm512_set1_epi32(-kUnits)) == 0;
+}
+template <int kPair>
+HEADRACE_INLINE P decode_in_units(P codes) {
+  const __m512i table = _mm512_load_si512(kUnitCodes);
+  return _mm512_permutexvar_epi16(_mm512_srli_epi32(codes, 4 * kPair), table);
+}
+// Whether all of `words` pairs (a multiple of 16) are inputs for such sums.
+HEADRACE_INLINE bool are_inputs(const std::uint32_t* pairs, std::size_t words) {
+  static_assert(kInputs == 128, "the uppermost bit says so");
+  const __m512i least = _mm512_set1_epi16(static_cast<short>(kLeastInput << 8));
+  __mmask32 outside = 0;
+  for (std::size_t i = 0; i < words; i += 16) {
+    const __m512i unsigned_bits = _mm512_slli_epi16(_mm512_loadu_si512(pairs + i), 1);
+    outside |= _mm512_test_epi16_mask(unsigned_bits, unsigned_bits) &
+               _mm512_movepi16_mask(_mm512_sub_epi16(unsigned_bits, least));
+  }
+  return outside == 0;
+}
+
 HEADRACE_INLINE F load_fp16(const std::uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

@@ -26,5 +26,18 @@ alignas(16) constexpr std::uint8_t kCodesLow[16] = {0, 0x80, 0x00, 0x40, 0x80, 0
 alignas(16) constexpr std::uint8_t kCodesHigh[16] = {0, 0x7D, 0x7E, 0x7E, 0x7E, 0x7E, 0x7F, 0x7F,
                                                      0, 0xFD, 0xFE, 0xFE, 0xFE, 0xFE, 0xFF, 0xFF};
 
+
+// For sums in units (kernels/units.hpp): codes with a scale of one, the least scale such a sum may
+// have, of so many, and the least exponent of an input, of so many.
+alignas(64) constexpr std::uint16_t kUnitCodes[32] = {
+    0, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0,
+    0, 0xBF00, 0xBF80, 0xBFC0, 0xC000, 0xC040, 0xC080, 0xC0C0,
+    0, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0,
+    0, 0xBF00, 0xBF80, 0xBFC0, 0xC000, 0xC040, 0xC080, 0xC0C0};
+constexpr int kLeastUnit = 127 - 31;
+constexpr int kUnits = 32;
+constexpr int kLeastInput = 127 - 87;
+constexpr int kInputs = 128;
+
 }  // namespace
 }  // namespace headrace::HEADRACE_ISA
