@@ -11,10 +11,11 @@ a small model 10 to 20 % faster or slower, for as long as they live.
 Runs come in pairs, one at each door, in an order drawn anew, and a figure is of pairs: a ratio is
 the median of pairs' ratios; times to first token are those of all runs together, percentile against
 percentile. Intervals are those of 95 % of RESAMPLED draws of pairs with replacement. A run is one
-stream, or 32, each of which asks twice or more, so that what is written down after an answer falls
-in the next one; tokens a second are from the first byte sent to the last token read. First tokens
-are of 16 clients that ask one thing after the other (`of_16`), and of 16 short requests sent at
-once (`burst`). The client is a compiled epoll loop (`loopback_reader.cpp`).
+stream, or 32, of answers of 400 tokens, each of which asks twice or more, so that what is written
+down after an answer falls in the next one; tokens a second are from the first byte sent to the last
+token read. First tokens are of 16 clients that ask for short answers, one after the other
+(`of_16`), and of 16 requests for 8 tokens sent at once (`burst`). The client is a compiled epoll
+loop (`loopback_reader.cpp`).
 
 What the event loop's thread computes for a request of a burst, and for a token, is told apart:
 processor time depends less on who else is on the machine.
@@ -89,7 +90,7 @@ class Load:
 
 LOADS = {
     "1": Load(clients=1, asked=3, tokens=lambda _: 400, pairs=40),
-    "32": Load(clients=32, asked=64, tokens=lambda _: 150, pairs=12),
+    "32": Load(clients=32, asked=64, tokens=lambda _: 400, pairs=8),
     "of_16": Load(
         clients=16,
         asked=ASKED,
@@ -132,7 +133,7 @@ def main() -> None:
         "pairs": {name: len(found) for name, found in pairs.items()},
         "tok_s_ratio": {
             name: with_interval(pairs[name], lambda drawn: statistics.median(map(ratio, drawn)))
-            for name in ("1", "32")
+            for name in LOADS
         },
         "first_token": {name: compared(pairs[name]) for name in ("of_16", "burst")},
         "loop_us": {
