@@ -131,7 +131,7 @@ def test_an_error_is_shown_in_words_and_can_be_tried_again(
     page.open(serve(provider) + "/console")
     page.wait_for(READY)
     page.type("#prompt", "go" + ENTER)
-    page.wait_for("document.querySelector('.problem:not(#key-problem)')")
+    page.wait_for("document.querySelector('.turn .problem')")
     assert said in page.text(".turn .problem")
     assert answers(page) == [kept]
     page.click(".turn .stats button")

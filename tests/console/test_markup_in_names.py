@@ -84,7 +84,7 @@ def test_what_people_write_stays_text(
             option = admin.page.locator(f"#project option[value={project.id}]")
             assert option.text_content() == payload
             admin.make_key(payload)
-            assert admin.page.inner_text("dialog h2") == payload
+            assert admin.page.inner_text("dialog[open] h2") == payload
             admin.page.click("text=Try it in the playground")
             admin.page.wait_for_selector("#prompt:enabled")
             admin.page.fill("#prompt", payload)
