@@ -248,7 +248,6 @@ def test_a_socket_gets_the_headers_an_application_gives(
     told = [(k.decode(), v.decode()) for k, v in got.headers.raw if k.startswith(b"x-ratelimit-")]
     names = [name for name, _ in told]
     assert len(set(names)) == len(names)
-    # In the same order, behind all others but those of the transport.
     assert names == [name for name in in_process.headers if name.startswith("x-ratelimit-")]
     for name, value in told:
         if "-limit-" in name:

@@ -35,6 +35,16 @@ HEADRACE_INLINE void fetch_far_ahead(const void* line) {
   }
 }
 
+// One vector of words for each of neighbouring blocks.
+template <Fetch kFetch, int Blocks>
+HEADRACE_INLINE void load_blocks(const std::uint32_t* words, P (&loaded)[Blocks]) {
+#pragma GCC unroll 8
+  for (int b = 0; b < Blocks; ++b) {
+    fetch_ahead<kFetch>(words + b * 16);
+    loaded[b] = load_pairs(words + b * 16);
+  }
+}
+
 // A step of a product takes one vector of weights per block: of bf16 a pair of inputs, of fp16 one.
 struct Bf16 {
   using Input = std::uint32_t;   // a pair

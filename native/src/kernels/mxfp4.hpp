@@ -48,11 +48,7 @@ HEADRACE_INLINE void mxfp4_tile(const std::uint32_t* x, std::size_t x_stride,
     }
     for (std::size_t four = 0; four < kMxfp4CodeWords / 16; ++four) {
       P codes[Blocks];
-#pragma GCC unroll 8
-      for (int b = 0; b < Blocks; ++b) {
-        fetch_ahead<kFetch>(words + b * 16);
-        codes[b] = load_pairs(words + b * 16);
-      }
+      load_blocks<kFetch>(words, codes);
       words += blocks * 16;
       add_pairs_from<0, Rows, Blocks>(x, x_stride, codes, below, acc);
       x += 4;
@@ -122,7 +118,7 @@ void mxfp4_rows(const std::uint32_t* x, std::size_t x_stride, std::size_t rows,
   }
   if (rows == 1) {
 #ifdef HEADRACE_SUMS_IN_UNITS
-    if (are_inputs(x, groups * kMxfp4Inputs / 2)) {
+    if (inputs_in_range(x, groups * kMxfp4Inputs / 2)) {
       return mxfp4_row_in_units<kFetch, kMost>(x, panel, blocks, 0, groups, out);
     }
 #endif

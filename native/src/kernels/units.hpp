@@ -18,7 +18,7 @@ HEADRACE_INLINE void add_pairs_in_units(const std::uint32_t* x, const P* codes, 
   if constexpr (kPair < 3) add_pairs_in_units<kPair + 1, Blocks>(x, codes, acc);
 }
 
-// Blocks `first` to `first + Blocks - 1` of a panel. False: a scale is out of range, `out` is none.
+// Blocks `first` to `first + Blocks - 1` of a panel. False: a scale is out of range, and `out` is left alone.
 template <Fetch kFetch, int Blocks>
 HEADRACE_INLINE bool units_tile(const std::uint32_t* x, const std::uint32_t* panel,
                                 std::size_t blocks, std::size_t first, std::size_t groups,
@@ -43,23 +43,19 @@ HEADRACE_INLINE bool units_tile(const std::uint32_t* x, const std::uint32_t* pan
 #pragma GCC unroll 8
     for (int b = 0; b < Blocks; ++b) {
       const P next = units_of(g, b);
-      seen = both(seen, next);
+      seen = or_bits(seen, next);
       acc[b] = mul(acc[b], ratio(units[b], next));
       units[b] = next;
     }
     for (std::size_t four = 0; four < kMxfp4CodeWords / 16; ++four) {
       P codes[Blocks];
-#pragma GCC unroll 8
-      for (int b = 0; b < Blocks; ++b) {
-        fetch_ahead<kFetch>(words + b * 16);
-        codes[b] = load_pairs(words + b * 16);
-      }
+      load_blocks<kFetch>(words, codes);
       words += blocks * 16;
       add_pairs_in_units<0, Blocks>(x, codes, acc);
       x += 4;
     }
   }
-  if (!are_units(seen)) return false;
+  if (!units_in_range(seen)) return false;
 #pragma GCC unroll 8
   for (int b = 0; b < Blocks; ++b) {
     store(out + (first + b) * 16, mul(acc[b], worth(units[b])));

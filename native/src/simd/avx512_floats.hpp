@@ -63,22 +63,22 @@ HEADRACE_INLINE P decode(P codes, P below) {
 }
 
 // Sums in units (kernels/units.hpp): the scales of 16 outputs above the least, what a sum is multiplied
-// by when the next ones take over, and at its end. Scales out of range show in `both` of all.
+// by when the next ones take over, and at its end. Scales out of range show in `or_bits` of all.
 #define HEADRACE_SUMS_IN_UNITS
 HEADRACE_INLINE P load_units(const std::uint8_t* p) {
   const __m512i scales = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  return _mm512_sub_epi32(scales, _mm512_set1_epi32(kLeastUnit));
+  return _mm512_sub_epi32(scales, _mm512_set1_epi32(kLeastUnitScale));
 }
 HEADRACE_INLINE F power(P n) {  // 2^n
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
 HEADRACE_INLINE F ratio(P units, P next) { return power(_mm512_sub_epi32(units, next)); }
 HEADRACE_INLINE F worth(P units) {
-  return power(_mm512_add_epi32(units, _mm512_set1_epi32(kLeastUnit - 127)));
+  return power(_mm512_add_epi32(units, _mm512_set1_epi32(kLeastUnitScale - 127)));
 }
-HEADRACE_INLINE P both(P units, P others) { return _mm512_or_si512(units, others); }
-HEADRACE_INLINE bool are_units(P seen) {
-  return _mm512_test_epi32_mask(seen, _mm512_set1_epi32(-kUnits)) == 0;
+HEADRACE_INLINE P or_bits(P units, P others) { return _mm512_or_si512(units, others); }
+HEADRACE_INLINE bool units_in_range(P seen) {
+  return _mm512_test_epi32_mask(seen, _mm512_set1_epi32(-kUnitScales)) == 0;
 }
 template <int kPair>
 HEADRACE_INLINE P decode_in_units(P codes) {
@@ -86,9 +86,9 @@ HEADRACE_INLINE P decode_in_units(P codes) {
   return _mm512_permutexvar_epi16(_mm512_srli_epi32(codes, 4 * kPair), table);
 }
 // Whether all of `words` pairs (a multiple of 16) are inputs for such sums.
-HEADRACE_INLINE bool are_inputs(const std::uint32_t* pairs, std::size_t words) {
-  static_assert(kInputs == 128, "the uppermost bit says so");
-  const __m512i least = _mm512_set1_epi16(static_cast<short>(kLeastInput << 8));
+HEADRACE_INLINE bool inputs_in_range(const std::uint32_t* pairs, std::size_t words) {
+  static_assert(kInputExponents == 128, "the uppermost bit says so");
+  const __m512i least = _mm512_set1_epi16(static_cast<short>(kLeastInputExponent << 8));
   __mmask32 outside = 0;
   for (std::size_t i = 0; i < words; i += 16) {
     const __m512i unsigned_bits = _mm512_slli_epi16(_mm512_loadu_si512(pairs + i), 1);

@@ -34,10 +34,10 @@ alignas(64) constexpr std::uint16_t kUnitCodes[32] = {
     0, 0xBF00, 0xBF80, 0xBFC0, 0xC000, 0xC040, 0xC080, 0xC0C0,
     0, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0,
     0, 0xBF00, 0xBF80, 0xBFC0, 0xC000, 0xC040, 0xC080, 0xC0C0};
-constexpr int kLeastUnit = 127 - 31;
-constexpr int kUnits = 32;
-constexpr int kLeastInput = 127 - 87;
-constexpr int kInputs = 128;
+constexpr int kLeastUnitScale = 127 - 31;
+constexpr int kUnitScales = 32;
+constexpr int kLeastInputExponent = 127 - 87;
+constexpr int kInputExponents = 128;
 
 }  // namespace
 }  // namespace headrace::HEADRACE_ISA

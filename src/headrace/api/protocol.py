@@ -41,6 +41,8 @@ class _Cycle(RequestResponseCycle):
         if lines is None:
             await super().send(message)
             return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()  # now, so that nothing waits while the transport is another
         transport = self.transport
         self.transport = _BeforeLastLine(transport, lines)
         try:

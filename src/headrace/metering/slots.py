@@ -107,13 +107,8 @@ class Slots:
         """The request runs: its prompt counts."""
         self._words[self._word(slot) + _PROMPT] = prompt_tokens
 
-    def count(self, slot: int, completion_tokens: int) -> None:
-        """So many tokens were delivered by now."""
-        words, at = self.counter(slot)
-        words[at] = completion_tokens
-
     def counter(self, slot: int) -> "tuple[memoryview[int], int]":
-        """Where the tokens of a slot are counted: a store there is all that `count` does."""
+        """Where to store how many tokens of a slot were delivered by now: one store, no call."""
         return self._words, self._word(slot) + _COMPLETION
 
     def end(self, slot: int, used: Usage, *, is_whole: bool = True) -> None:
